@@ -1,0 +1,53 @@
+"""Who is calling: sources with write keys, API keys with roles.
+
+Invariants: a key is stored as SHA-256 of its 256 random bits and shown once; default is deny, and
+nobody can grant a role or purpose that they lack.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from cdp.clock import Micros
+
+Role = Literal["source", "marketer", "destination", "steward", "officer", "admin"]
+SourceKind = Literal["browser", "server", "import"]
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A system that pushes events.
+
+    :param kind: what its word counts for; browser keys are public.
+    """
+
+    source_id: int
+    name: str
+    kind: SourceKind
+    enabled: bool
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """An authenticated API key.
+
+    :param roles: what it may do; the operator key made by ``cdp init`` holds several.
+    :param purposes: purposes it may state; empty means it states none, ``*`` means every one.
+    :param destination: for the role ``destination``: whose releases it may pull.
+    """
+
+    key_id: int
+    name: str
+    roles: frozenset[Role]
+    purposes: frozenset[str] = frozenset()
+    destination: str = ""
+    expires_at: Micros | None = None
+
+    @property
+    def actor(self) -> str:
+        """How this key appears in the audit log."""
+        return f"key:{self.key_id}"
+
+    def may_state(self, purpose: str) -> bool:
+        """True when this key may use data for ``purpose``."""
+        return purpose in self.purposes or "*" in self.purposes

@@ -1,0 +1,115 @@
+"""Reads and writes of sources and API keys."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, Row, insert, select, update
+
+from cdp.access.model import Principal, Source
+from cdp.access.tables import api_keys, sources
+from cdp.clock import Micros
+
+
+def source_by_hash(connection: Connection, key_hash: bytes) -> Source | None:
+    """Return the source that holds the write key with this hash."""
+    row = connection.execute(select(sources).where(sources.c.key_hash == key_hash)).first()
+    return None if row is None else _source(row)
+
+
+def source_by_name(connection: Connection, name: str) -> Source | None:
+    """Return a source by its name."""
+    row = connection.execute(select(sources).where(sources.c.name == name)).first()
+    return None if row is None else _source(row)
+
+
+def list_sources(connection: Connection) -> list[Source]:
+    """Return every source, by name."""
+    return [_source(row) for row in connection.execute(select(sources).order_by(sources.c.name))]
+
+
+def add_source(connection: Connection, source: Source, key_hash: bytes, now: Micros) -> None:
+    """Store a new source."""
+    connection.execute(
+        insert(sources).values(
+            source_id=source.source_id,
+            name=source.name,
+            kind=source.kind,
+            key_hash=key_hash,
+            enabled=source.enabled,
+            created_at=now,
+        )
+    )
+
+
+def change_source(
+    connection: Connection, source_id: int, *, enabled: bool | None = None, key_hash: bytes | None = None
+) -> None:
+    """Switch a source on or off, or give it another write key."""
+    given = {"enabled": enabled, "key_hash": key_hash}
+    values = {name: value for name, value in given.items() if value is not None}
+    connection.execute(update(sources).where(sources.c.source_id == source_id).values(**values))
+
+
+def principal_by_hash(connection: Connection, key_hash: bytes) -> Principal | None:
+    """Return the live API key with this hash."""
+    query = select(api_keys).where(api_keys.c.key_hash == key_hash, api_keys.c.revoked_at.is_(None))
+    row = connection.execute(query).first()
+    return None if row is None else _principal(row)
+
+
+def list_keys(connection: Connection) -> list[Principal]:
+    """Return every live API key, by name."""
+    query = select(api_keys).where(api_keys.c.revoked_at.is_(None)).order_by(api_keys.c.name)
+    return [_principal(row) for row in connection.execute(query)]
+
+
+def name_taken(connection: Connection, name: str) -> bool:
+    """True when an API key, live or revoked, has this name."""
+    query = select(api_keys.c.key_id).where(api_keys.c.name == name)
+    return connection.execute(query).first() is not None
+
+
+def add_key(connection: Connection, key: Principal, key_hash: bytes, now: Micros) -> None:
+    """Store a new API key."""
+    connection.execute(
+        insert(api_keys).values(
+            key_id=key.key_id,
+            name=key.name,
+            key_hash=key_hash,
+            roles=msgspec.json.encode(sorted(key.roles)).decode(),
+            purposes=msgspec.json.encode(sorted(key.purposes)).decode(),
+            destination=key.destination,
+            expires_at=key.expires_at,
+            created_at=now,
+        )
+    )
+
+
+def revoke_key(connection: Connection, name: str, now: Micros) -> bool:
+    """Revoke a live key by name; False when there is none."""
+    statement = (
+        update(api_keys)
+        .where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return connection.execute(statement).rowcount > 0
+
+
+def _source(row: Row[tuple[object, ...]]) -> Source:
+    return msgspec.convert(
+        {"source_id": row.source_id, "name": row.name, "kind": row.kind, "enabled": row.enabled}, Source
+    )
+
+
+def _principal(row: Row[tuple[object, ...]]) -> Principal:
+    return msgspec.convert(
+        {
+            "key_id": row.key_id,
+            "name": row.name,
+            "roles": msgspec.json.decode(row.roles),
+            "purposes": msgspec.json.decode(row.purposes),
+            "destination": row.destination,
+            "expires_at": row.expires_at,
+        },
+        Principal,
+    )

@@ -1,0 +1,195 @@
+"""Making, finding, changing and revoking sources and keys.
+
+Every change is an audit entry in the same transaction. Look-ups on the ingest path are cached for a
+few seconds by key hash, so a disabled source stops within that time in every process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Collection
+
+from cdp.access import queries
+from cdp.access.model import Principal, Role, Source, SourceKind
+from cdp.audit import Entry
+from cdp.clock import Clock, Micros, random_id
+from cdp.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotAuthenticatedError,
+    NotFoundError,
+    NotPermittedError,
+)
+from cdp.store import Committer, Store
+
+OPERATOR_ROLES: frozenset[Role] = frozenset({"marketer", "steward", "officer", "admin"})
+_CACHE_SECONDS = 5.0
+_MAX_CACHED = 10_000
+
+
+def hash_key(key: str) -> bytes:
+    """Return what is stored of a key: SHA-256; its 256 random bits need no slow hash."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+class AccessService:
+    """Sources and API keys."""
+
+    def __init__(self, store: Store, committer: Committer, clock: Clock) -> None:
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._cached: dict[bytes, tuple[float, Source]] = {}
+
+    # -- authentication -------------------------------------------------------------------------
+
+    def source(self, write_key: str) -> Source:
+        """Return the enabled source that holds ``write_key``.
+
+        :raises NotAuthenticatedError: no such key, or its source is disabled.
+        """
+        key_hash = hash_key(write_key)
+        held = self.cached_source(write_key)
+        if held is not None:
+            return held
+        with self._store.reading() as connection:
+            source = queries.source_by_hash(connection, key_hash)
+        if source is None or not source.enabled:
+            self._cached.pop(key_hash, None)
+            raise NotAuthenticatedError("the write key is unknown, or its source is disabled")
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
+        self._cached[key_hash] = (time.monotonic() + _CACHE_SECONDS, source)
+        return source
+
+    def cached_source(self, write_key: str) -> Source | None:
+        """Return the source when it was looked up a moment ago; never touches the database."""
+        held = self._cached.get(hash_key(write_key))
+        return held[1] if held is not None and held[0] > time.monotonic() else None
+
+    def principal(self, key: str) -> Principal:
+        """Return the API key's principal.
+
+        :raises NotAuthenticatedError: the key is unknown, revoked or expired.
+        """
+        with self._store.reading() as connection:
+            found = queries.principal_by_hash(connection, hash_key(key))
+        if found is None:
+            raise NotAuthenticatedError("the API key is unknown or revoked")
+        if found.expires_at is not None and found.expires_at <= self._clock.now():
+            raise NotAuthenticatedError("the API key has expired; ask an admin for a new one")
+        return found
+
+    # -- sources --------------------------------------------------------------------------------
+
+    def create_source(self, actor: str, name: str, kind: SourceKind) -> tuple[Source, str]:
+        """Make a source; returns it and its write key, which is shown this once.
+
+        :raises ConflictError: the name is taken.
+        """
+        write_key = secrets.token_urlsafe(32)
+        source = Source(source_id=random_id(), name=_checked(name), kind=kind, enabled=True)
+        with self._committer.batch() as batch:
+            if queries.source_by_name(batch.connection, name) is not None:
+                raise ConflictError("a source with this name exists already")
+            queries.add_source(batch.connection, source, hash_key(write_key), self._clock.now())
+            batch.record(self._entry("source.create", actor, source.source_id, kind))
+        return source, write_key
+
+    def list_sources(self) -> list[Source]:
+        """Return every source, by name."""
+        with self._store.reading() as connection:
+            return queries.list_sources(connection)
+
+    def disable_source(self, actor: str, name: str) -> None:
+        """Refuse what a source sends from now on."""
+        self._change(actor, name, "source.disable", enabled=False)
+
+    def rotate_source(self, actor: str, name: str) -> str:
+        """Give a source a new write key and return it; the old one stops working."""
+        write_key = secrets.token_urlsafe(32)
+        self._change(actor, name, "source.rotate", key_hash=hash_key(write_key))
+        return write_key
+
+    def _change(
+        self, actor: str, name: str, action: str, *, enabled: bool | None = None, key_hash: bytes | None = None
+    ) -> None:
+        with self._committer.batch() as batch:
+            source = queries.source_by_name(batch.connection, name)
+            if source is None:
+                raise NotFoundError("there is no source with this name")
+            queries.change_source(batch.connection, source.source_id, enabled=enabled, key_hash=key_hash)
+            batch.record(self._entry(action, actor, source.source_id, source.kind))
+        self._cached.clear()
+
+    # -- API keys -------------------------------------------------------------------------------
+
+    def create_key(
+        self,
+        creator: Principal | None,
+        name: str,
+        roles: Collection[Role],
+        *,
+        purposes: Collection[str] = (),
+        destination: str = "",
+        expires_at: Micros | None = None,
+    ) -> tuple[Principal, str]:
+        """Make an API key; returns its principal and the key, which is shown this once.
+
+        :param creator: who makes it; None only for the first operator key of ``cdp init``.
+        :raises NotPermittedError: the creator lacks a role or purpose it would grant.
+        :raises ConflictError: the name is taken.
+        """
+        if creator is not None:
+            _check_grant(creator, roles, purposes)
+        if ("destination" in roles) != bool(destination):
+            raise InvalidInputError("a key of role destination names its destination, no other does")
+        key = "cdp_" + secrets.token_urlsafe(32)
+        principal = Principal(
+            key_id=random_id(),
+            name=_checked(name),
+            roles=frozenset(roles),
+            purposes=frozenset(purposes),
+            destination=destination,
+            expires_at=expires_at,
+        )
+        actor = "system" if creator is None else creator.actor
+        with self._committer.batch() as batch:
+            if queries.name_taken(batch.connection, name):
+                raise ConflictError("an API key with this name exists already")
+            queries.add_key(batch.connection, principal, hash_key(key), self._clock.now())
+            batch.record(self._entry("key.create", actor, principal.key_id, ",".join(sorted(roles))))
+        return principal, key
+
+    def list_keys(self) -> list[Principal]:
+        """Return every live API key, by name."""
+        with self._store.reading() as connection:
+            return queries.list_keys(connection)
+
+    def revoke_key(self, actor: str, name: str) -> None:
+        """Revoke a key by name; it stops working with the commit."""
+        with self._committer.batch() as batch:
+            if not queries.revoke_key(batch.connection, name, self._clock.now()):
+                raise NotFoundError("there is no live API key with this name")
+            batch.record(Entry(action="key.revoke", actor=actor, object={"key": name}))
+
+    @staticmethod
+    def _entry(action: str, actor: str, number: int, kind: str) -> Entry:
+        return Entry(action=action, actor=actor, object={"id": number, "kind": kind})
+
+
+def _checked(name: str) -> str:
+    if not (0 < len(name) <= 100 and name.isprintable()):
+        raise InvalidInputError("a name has 1 to 100 printable characters")
+    return name
+
+
+def _check_grant(creator: Principal, roles: Collection[Role], purposes: Collection[str]) -> None:
+    if "admin" not in creator.roles:
+        raise NotPermittedError("only a key of role admin makes keys")
+    if not all(creator.may_state(purpose) for purpose in purposes):
+        raise NotPermittedError("the creating key lacks one of the purposes; nobody grants what they lack")
+    if not set(roles) <= creator.roles | {"source", "destination"}:
+        raise NotPermittedError("the creating key lacks one of the roles; nobody grants what they lack")

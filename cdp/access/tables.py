@@ -1,0 +1,32 @@
+"""Sources and API keys."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Table
+
+from cdp.store import Bytes, Flag, Instant, Json, Name, Number, metadata
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("source_id", Number, primary_key=True, autoincrement=False),
+    Column("name", Name, nullable=False, unique=True),
+    Column("kind", Name, nullable=False),
+    Column("key_hash", Bytes, nullable=False, unique=True),
+    Column("enabled", Flag, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Number, primary_key=True, autoincrement=False),
+    Column("name", Name, nullable=False, unique=True),
+    Column("key_hash", Bytes, nullable=False, unique=True),
+    Column("roles", Json, nullable=False),
+    Column("purposes", Json, nullable=False),
+    Column("destination", Name, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("created_at", Instant, nullable=False),
+)

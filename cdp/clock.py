@@ -1,0 +1,86 @@
+"""Time and random ids, injectable.
+
+Invariants: every instant inside the platform is an ``int`` of microseconds since 1970-01-01 UTC
+(``Micros``); text and time zones exist only at the edges, and ``rfc3339`` / ``parse_rfc3339`` are
+the only two doors.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+Micros = int
+"""Microseconds since 1970-01-01T00:00:00Z."""
+
+SECOND: Micros = 1_000_000
+DAY: Micros = 86_400 * SECOND
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Clock(Protocol):
+    """Where the platform learns what time it is."""
+
+    def now(self) -> Micros:
+        """Return the current instant."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> Micros:
+        """Return the current instant."""
+        return time.time_ns() // 1000
+
+
+class FixedClock:
+    """A clock that stands still until told otherwise (tests, replay)."""
+
+    def __init__(self, at: Micros) -> None:
+        self.at = at
+
+    def now(self) -> Micros:
+        """Return the instant it was set to."""
+        return self.at
+
+    def advance(self, by: Micros) -> None:
+        """Move the clock by ``by`` microseconds (negative moves it back)."""
+        self.at += by
+
+
+def micros(moment: datetime) -> Micros:
+    """Return ``moment`` as microseconds; a naive one is read as UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def rfc3339(at: Micros) -> str:
+    """Return ``at`` as RFC 3339 text in UTC, e.g. ``2026-01-02T03:04:05.000006Z``."""
+    text = (_EPOCH + timedelta(microseconds=at)).isoformat()
+    return text.replace("+00:00", "Z")
+
+
+def parse_rfc3339(text: str) -> Micros:
+    """Return the instant that RFC 3339 / ISO 8601 ``text`` names; without a zone it is UTC.
+
+    :raises ValueError: the text is not a date or time, or lies outside years 1–9999 in UTC.
+    """
+    try:
+        return micros(datetime.fromisoformat(text))
+    except OverflowError as error:
+        raise ValueError("date out of range") from error
+
+
+def random_id() -> int:
+    """Return a time-ordered positive 63-bit id: 41 bits of milliseconds, 22 random bits.
+
+    Ordered ids keep index inserts at the end of the tree.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    return (milliseconds & ((1 << 41) - 1)) << 22 | int.from_bytes(os.urandom(3)) & ((1 << 22) - 1)

@@ -1,0 +1,29 @@
+"""Keys, sealed values, blind indexes and signatures.
+
+The only package that imports ``cryptography``.
+"""
+
+from cdp.crypto.blind import BlindIndex, ProfileIds, derive
+from cdp.crypto.keys import Domain, Keyring
+from cdp.crypto.provider import FileKeyProvider, KeyProvider, open_provider
+from cdp.crypto.sealed import Dek, Place, Sealed, open_sealed, pae, seal
+from cdp.crypto.sign import Signer, verify_signature
+
+__all__ = [
+    "BlindIndex",
+    "Dek",
+    "Domain",
+    "FileKeyProvider",
+    "KeyProvider",
+    "Keyring",
+    "Place",
+    "ProfileIds",
+    "Sealed",
+    "Signer",
+    "derive",
+    "open_provider",
+    "open_sealed",
+    "pae",
+    "seal",
+    "verify_signature",
+]

@@ -1,0 +1,94 @@
+"""Where the root key lives: one narrow protocol, the file provider here.
+
+A provider wraps and unwraps a few short secrets (the KEKs and the workspace's named secrets); it
+never sees a DEK or a field.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+
+from cdp.errors import ConfigurationError, KeyAccessError
+
+_ROOT_BYTES = 32
+
+
+class KeyProvider(Protocol):
+    """Wraps short secrets under a root key that never leaves it."""
+
+    def wrap(self, secret: bytes, context: bytes) -> bytes:
+        """Return ``secret`` wrapped for ``context``."""
+        ...
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """Return the secret.
+
+        :raises KeyAccessError: the root cannot be reached, or it is not the one that wrapped it.
+        """
+        ...
+
+
+class FileKeyProvider:
+    """The root key in a file of 32 random bytes as hex, readable by its owner only.
+
+    Wrapping is AES-256-GCM-SIV (RFC 8452) with ``context`` as additional data.
+
+    :raises ConfigurationError: the file is absent or does not hold a key.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            root = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"the key file {path} is missing; restore it from its backup "
+                "(a new one cannot open what the old one sealed), or run `cdp init` in an empty data directory"
+            ) from None
+        except (OSError, ValueError):
+            raise ConfigurationError(f"the key file {path} cannot be read as a key") from None
+        if len(root) != _ROOT_BYTES:
+            raise ConfigurationError(f"the key file {path} does not hold 32 bytes of hex")
+        self._cipher = AESGCMSIV(root)
+
+    @staticmethod
+    def create(path: Path) -> FileKeyProvider:
+        """Make a new root key; an existing file is never overwritten."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(os.urandom(_ROOT_BYTES).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return FileKeyProvider(path)
+
+    def wrap(self, secret: bytes, context: bytes) -> bytes:
+        """Return ``nonce(12) | ciphertext``."""
+        nonce = os.urandom(12)
+        return nonce + self._cipher.encrypt(nonce, secret, context)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """Return the secret."""
+        try:
+            return self._cipher.decrypt(wrapped[:12], wrapped[12:], context)
+        except (InvalidTag, ValueError):
+            raise KeyAccessError(
+                f"the key file {self.path} is not the one that wrapped this workspace's keys; "
+                "put the right key file back"
+            ) from None
+
+
+def open_provider(spec: str) -> KeyProvider:
+    """Open the provider that ``CDP_KEYS`` names.
+
+    :raises ConfigurationError: the kind is unknown, or its key cannot be read.
+    """
+    kind, _, place = spec.partition(":")
+    if kind != "file" or not place:
+        raise ConfigurationError("CDP_KEYS must be file:PATH")
+    return FileKeyProvider(Path(place))

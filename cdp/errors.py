@@ -1,0 +1,123 @@
+"""The one error tree.
+
+::
+
+    CdpError
+    ├── ConfigurationError          a setting, file or part is wrong or absent; nothing was started
+    │   ├── PolicyError             a policy file is wrong: names file, line and fix
+    │   └── MissingExtraError       an optional part is not installed: names the install line
+    ├── InvalidInputError           the caller's input is wrong
+    │   ├── MalformedBodyError      a body that cannot be read at all
+    │   ├── TooLargeError           a body, event or value over its limit
+    │   └── DefinitionError         a segment definition that cannot be understood or is refused
+    ├── NotAuthenticatedError       no key, or one that is unknown, expired or revoked
+    ├── NotPermittedError           the key is known and may not do this
+    ├── NotFoundError               there is no such thing, or the caller may not know of it
+    ├── ConflictError               the state changed, or the name is taken
+    ├── UnavailableError            try again later (``retry_after`` seconds)
+    │   ├── StoreError              the database cannot be read or written
+    │   ├── KeyAccessError          a key cannot be reached or does not open what it should
+    │   └── OverloadedError         the queue is full
+    └── IntegrityError              stored data does not verify
+        ├── SealError               a sealed value does not open in its place
+        └── AuditError              the audit log does not verify: names the entry
+
+Invariants: a message says what happened, where, and what to do; it never contains clear personal
+data, so nobody formats a *value* into one, only names, types, sizes and places. Core code raises
+these and knows nothing of HTTP; ``cdp/api/errors.py`` maps them.
+"""
+
+from __future__ import annotations
+
+
+class CdpError(Exception):
+    """Something went wrong in the platform."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        super().__init__(self.message)
+
+
+class ConfigurationError(CdpError):
+    """A setting, file or part is wrong or absent."""
+
+
+class PolicyError(ConfigurationError):
+    """A policy file is wrong."""
+
+    def __init__(self, message: str, *, file: str, line: int | None = None) -> None:
+        self.file = file
+        self.line = line
+        place = file if line is None else f"{file}:{line}"
+        super().__init__(f"{place}: {message}")
+
+
+class MissingExtraError(ConfigurationError):
+    """An optional part is not installed."""
+
+    def __init__(self, extra: str, needed_for: str) -> None:
+        super().__init__(f"{needed_for} needs an optional part: pip install 'cdp[{extra}]'")
+
+
+class InvalidInputError(CdpError):
+    """The input is not valid."""
+
+
+class MalformedBodyError(InvalidInputError):
+    """The body cannot be read."""
+
+
+class TooLargeError(InvalidInputError):
+    """The body is over its limit."""
+
+
+class DefinitionError(InvalidInputError):
+    """The segment definition cannot be understood."""
+
+
+class NotAuthenticatedError(CdpError):
+    """A valid key is needed."""
+
+
+class NotPermittedError(CdpError):
+    """This key may not do this."""
+
+
+class NotFoundError(CdpError):
+    """There is no such thing."""
+
+
+class ConflictError(CdpError):
+    """The state changed in the meantime."""
+
+
+class UnavailableError(CdpError):
+    """Try again later."""
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 5) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class StoreError(UnavailableError):
+    """The database cannot be read or written."""
+
+
+class KeyAccessError(UnavailableError):
+    """A key cannot be reached."""
+
+
+class OverloadedError(UnavailableError):
+    """Too many events are waiting."""
+
+
+class IntegrityError(CdpError):
+    """Stored data does not verify."""
+
+
+class SealError(IntegrityError):
+    """A sealed value does not open in this place."""
+
+
+class AuditError(IntegrityError):
+    """The audit log does not verify."""

@@ -1,0 +1,174 @@
+"""Every difference between SQLite and PostgreSQL, and nothing else.
+
+The rest of the code writes common SQLAlchemy Core. A file outside ``cdp/store/`` that names a
+dialect fails the architecture tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.sql import Select
+
+from cdp.errors import ConfigurationError, MissingExtraError
+
+Row = Sequence[Any]
+
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA secure_delete=ON",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=30000",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA wal_autocheckpoint=4000",
+)
+_CHUNK = 400  # keys in one IN list or one multi-row insert: below every parameter limit
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for ``url`` whose errors never show parameters.
+
+    :raises ConfigurationError: the URL is not one of SQLite or PostgreSQL.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed, hide_parameters=True)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.get_backend_name() == "postgresql":
+        try:
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                hide_parameters=True,
+                pool_size=16,
+                max_overflow=16,
+                pool_pre_ping=True,
+                connect_args={"options": "-c jit=off -c timezone=UTC"},
+            )
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("postgres", "a PostgreSQL database") from error
+    raise ConfigurationError("CDP_DATABASE_URL must begin with sqlite:/// or postgresql://")
+
+
+def is_single_writer(engine: Engine) -> bool:
+    """True when only one process, and in it one transaction at a time, may write."""
+    return engine.dialect.name == "sqlite"
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
+    cursor = connection.cursor()
+    for pragma in _SQLITE_PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("cdp_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def begin_options(engine: Engine, *, writes: bool) -> dict[str, Any]:
+    """Execution options under which a transaction is opened.
+
+    A read is one snapshot on both: SQLite's deferred transaction, PostgreSQL's REPEATABLE READ.
+    A write is READ COMMITTED on PostgreSQL, so that a row lock shows what its holder committed.
+    """
+    if engine.dialect.name == "sqlite":
+        return {"cdp_writes": writes}
+    if writes:
+        return {"isolation_level": "READ COMMITTED"}
+    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def is_retryable(error: BaseException) -> bool:
+    """True for a deadlock victim or a serialisation failure: the same work may simply run again."""
+    original = getattr(error, "orig", error)
+    return getattr(original, "sqlstate", None) in {"40P01", "40001"}
+
+
+def chunks(keys: Iterable[Any], size: int = _CHUNK) -> Iterator[list[Any]]:
+    """Cut ``keys`` into lists of at most ``size``: what fits one ``IN``."""
+    chunk: list[Any] = []
+    for key in keys:
+        chunk.append(key)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def lock_rows(query: Select[Any]) -> Select[Any]:
+    """Lock the rows that ``query`` reads until the transaction ends (SQLite: its writer is alone)."""
+    return query.with_for_update()
+
+
+def insert_many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Insert ``rows`` (tuples in the order of ``columns``) the fastest way the driver has.
+
+    SQLite: ``executemany`` of a statement compiled once; PostgreSQL: COPY.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_sqlite_insert(table.name, tuple(columns)), list(rows))
+        return
+    cursor = connection.connection.cursor()
+    statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN"
+    with cursor.copy(statement) as copy:  # type: ignore[attr-defined]  # psycopg's own cursor
+        for row in rows:
+            copy.write_row(row)
+
+
+@lru_cache(maxsize=64)
+def _sqlite_insert(table: str, columns: tuple[str, ...]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # names are ours
+
+
+def insert_new(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row], returning: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    """Insert the ``rows`` that do not conflict and return ``returning`` of those that went in.
+
+    Give the rows sorted by key: two writers that meet then wait for each other in one order.
+    """
+    taken: list[tuple[Any, ...]] = []
+    for chunk in chunks(rows):
+        marks, parameters = _values(connection, len(columns), chunk)
+        statement = (
+            f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {marks} "  # noqa: S608  # names are ours
+            f"ON CONFLICT DO NOTHING RETURNING {', '.join(returning)}"
+        )
+        taken.extend(tuple(row) for row in connection.exec_driver_sql(statement, parameters))
+    return taken
+
+
+def _values(connection: Connection, width: int, rows: Sequence[Row]) -> tuple[str, tuple[Any, ...]]:
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    row_marks = f"({', '.join([mark] * width)})"
+    return ", ".join([row_marks] * len(rows)), tuple(value for row in rows for value in row)
+
+
+def upsert(
+    connection: Connection, table: Table, rows: Sequence[dict[str, Any]], keys: Sequence[str]
+) -> None:
+    """Insert ``rows``; where the ``keys`` exist already, overwrite the other columns."""
+    if not rows:
+        return
+    insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    if others:
+        statement = insert.on_conflict_do_update(index_elements=list(keys), set_=others)
+    else:
+        statement = insert.on_conflict_do_nothing(index_elements=list(keys))
+    connection.execute(statement, list(rows))

@@ -1,0 +1,73 @@
+"""One open database.
+
+``Store.reading()`` is one consistent snapshot that never blocks a writer. Writing goes through
+``cdp.store.commit`` alone. A failure of the database becomes a ``StoreError`` that names no value.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from cdp.errors import StoreError
+from cdp.store import dialect
+
+
+class Store:
+    """A database and, on SQLite, the lock that keeps its one writer alone.
+
+    :param url: SQLAlchemy URL of an SQLite file or a PostgreSQL database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine: Engine = dialect.make_engine(url)
+        self.single_writer = dialect.is_single_writer(self.engine)
+        self._write_lock = threading.Lock()
+        self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open one read-only snapshot.
+
+        :raises StoreError: the database does not answer.
+        """
+        with self._connected(writes=False) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open one writing connection; only ``cdp.store.commit`` may use it and must commit it.
+
+        :raises StoreError: the database does not answer, is full or is read-only.
+        """
+        if not self.single_writer:
+            with self._connected(writes=True) as connection:
+                yield connection
+            return
+        with self._write_lock, self._connected(writes=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _connected(self, *, writes: bool) -> Iterator[Connection]:
+        try:
+            with self.engine.connect() as raw:
+                yield raw.execution_options(**dialect.begin_options(self.engine, writes=writes))
+        except (DBAPIError, self._driver_error) as error:
+            if dialect.is_retryable(error):
+                raise
+            raise StoreError(f"the database failed: {_first_line(error)}") from None
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+
+
+def _first_line(error: Exception) -> str:
+    """Return the driver's first line, which names tables and limits; later lines may hold values."""
+    original = getattr(error, "orig", error)
+    lines = str(original).splitlines()
+    return f"{type(original).__name__}: {lines[0][:200] if lines else ''}"

@@ -1,0 +1,82 @@
+"""The schema's version: one Alembic chain for both databases.
+
+Invariants: a chain goes forward only (a way back is a backup, because a downgrade that drops a column
+drops facts). All pending revisions run in one transaction: a database is at the old version or at the
+new one. A server whose database is not at the chain's head does not start.
+
+The scripts lie in ``migrations/`` beside the package, because they import every stage's tables and
+this package may import none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+from cdp.errors import ConfigurationError
+from cdp.store.engine import Store
+
+_SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
+
+
+def is_empty(store: Store) -> bool:
+    """True when no migration was ever applied: a database that nobody initialised.
+
+    :raises StoreError: the database cannot be read.
+    """
+    with store.reading() as connection:
+        return MigrationContext.configure(connection).get_current_revision() is None
+
+
+def pending(store: Store) -> list[str]:
+    """Return the revisions that the database lacks, oldest first; empty means it is up to date.
+
+    :raises ConfigurationError: the database was made by a newer version, or the scripts are missing.
+    :raises StoreError: the database cannot be read.
+    """
+    with store.reading() as connection:
+        return _pending(connection)
+
+
+def upgrade(store: Store) -> list[str]:
+    """Bring the database to the newest schema and return the revisions that were applied.
+
+    :raises ConfigurationError: the database was made by a newer version, or the scripts are missing.
+    :raises StoreError: the database cannot be written; it stays as it was.
+    """
+    with store.writing() as connection, connection.begin():
+        missing = _pending(connection)
+        if missing:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        return missing
+
+
+def _pending(connection: Connection) -> list[str]:
+    scripts = ScriptDirectory.from_config(_config())
+    current = MigrationContext.configure(connection).get_current_revision()
+    try:
+        missing = [script.revision for script in scripts.iterate_revisions("head", current or "base")]
+    except CommandError as error:
+        raise ConfigurationError(
+            "the database was made by a newer version of the platform; run that version, or restore a backup"
+        ) from error
+    return missing[::-1]
+
+
+def _config() -> Config:
+    if not (_SCRIPTS / "env.py").is_file():
+        raise ConfigurationError(
+            "the folder migrations/ is missing; run from a checkout or the container image"
+        )
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
