@@ -1,0 +1,126 @@
+"""Consent records after ISO/IEC TS 27560, and the state derived from them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from cdp.clock import Micros
+
+RecordState = Literal["granted", "refused", "withdrawn", "objected", "opted_out", "restricted"]
+EventType = Literal["regular", "explicit", "separate"]
+SourceKind = Literal["browser", "server", "import"]
+State = Literal["granted", "refused", "withdrawn", "objected", "opted_out", "restricted", "stale", "missing"]
+RESTRAINING: frozenset[str] = frozenset({"refused", "withdrawn", "objected", "opted_out", "restricted"})
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said about one purpose, before it is known whose it is.
+
+    :param act: True for an act of the person (Preference Updated, consent API, preference page),
+        False for a stamp reported by an SDK.
+    :param event_time: when the person said it, by the client's clock.
+    """
+
+    purpose: str
+    state: RecordState
+    act: bool
+    event_time: Micros
+    event_type: EventType = "regular"
+    signal: str = ""
+    expires_at: Micros | None = None
+    notice_id: str = ""
+    notice_version: int | None = None
+    language: str = ""
+    method: str = ""
+    jurisdiction: str = ""
+    recipients: tuple[str, ...] = ()
+    evidence: bytes | None = None
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """Statements of one message with the identities it named, ready for the ledger.
+
+    :param named: every identity that the message names, highest priority first.
+    :param authenticated: the identity a grant attaches to (see privacy.md, consent rule 4); None
+        when nobody it names may be granted for (an unverified word that names no device).
+    """
+
+    statements: tuple[Statement, ...]
+    named: tuple[int, ...]
+    authenticated: int | None
+    received_at: Micros
+    source_id: int
+    source_kind: SourceKind
+    verified: bool
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the append-only ledger."""
+
+    record_id: int
+    identity_no: int
+    purpose: str
+    state: RecordState
+    act: bool
+    event_time: Micros
+    received_at: Micros
+    source_kind: SourceKind
+    source_id: int
+    verified: bool
+    event_type: EventType = "regular"
+    legal_basis: str = ""
+    signal: str = ""
+    expires_at: Micros | None = None
+    notice_id: str = ""
+    notice_version: int | None = None
+    notice_sha256: str = ""
+    language: str = ""
+    method: str = ""
+    jurisdiction: str = ""
+    recipients: tuple[str, ...] = ()
+    sealed: bytes | None = None
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One identity of a profile, as consent needs to know it (identity hands it over).
+
+    :param linked_at: other identity_no → when the chain of accepted links to it was complete
+        (received time; the latest link on the best chain). An act at A received after
+        ``A.linked_at[B]`` answers for B. Every other member of the profile is a key.
+    :param history: False for an identity first seen in the very event that linked it: its having
+        no record is then neutral (rule 5).
+    """
+
+    identity_no: int
+    device: bool
+    linked_at: dict[int, Micros]
+    history: bool
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of one purpose for one profile, with its reason.
+
+    :param state: ``granted`` or why not; only ``granted`` is granted.
+    :param reason: short code: ``granted``; the restraining state, with ``_above`` when it was said of a
+        purpose above; ``stale_expired``, ``stale_notice``; ``merge_missing`` and ``merge_recipients``
+        when members of the profile do not agree; ``not_affirmed`` when a grant came before a restraint
+        that has been lifted for a purpose above only; ``no_record``.
+    :param since: when it took effect.
+    :param granted_at: the oldest grant that the state rests on.
+    :param expires_at: the first instant at which it is stale; None when it never ages.
+    :param event_type: the weakest kind of consent that the state rests on.
+    :param recipients: named recipients; empty when none were named.
+    """
+
+    purpose: str
+    state: State
+    reason: str
+    since: Micros = 0
+    granted_at: Micros | None = None
+    expires_at: Micros | None = None
+    event_type: EventType = "regular"
+    notice_current: bool = False
+    recipients: tuple[str, ...] = ()
+    record_id: int | None = None

@@ -1,0 +1,190 @@
+"""Reads and writes of the consent ledger and of the derived states."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import msgspec
+from pyroaring import BitMap
+from sqlalchemy import Connection, Select, delete, select
+
+from cdp.clock import Micros
+from cdp.consent.model import RESTRAINING, EventType, Record, RecordState, Standing, State
+from cdp.consent.tables import consent_records, consent_states
+from cdp.store import batches, chunks, insert_many, upsert
+
+_NOBODY = "[]"
+_SCAN_ABOVE = 5_000  # from here on one pass over a purpose beats look-ups by profile
+_RECORD = [consent_records.c[name] for name in Record.__struct_fields__]
+_STANDING = [consent_states.c[name] for name in Standing.__struct_fields__]
+
+
+class Last(msgspec.Struct, frozen=True):
+    """The newest record of one identity about one purpose, as far as a change is told by it."""
+
+    state: RecordState
+    act: bool
+    event_time: Micros
+
+
+# -- the ledger -------------------------------------------------------------------------------------
+
+
+def newest(connection: Connection, identity_nos: Iterable[int]) -> dict[tuple[int, str], Last]:
+    """Return (identity_no, purpose) → its newest record."""
+    r = consent_records.c
+    columns = (r.identity_no, r.purpose, r.state, r.act, r.event_time)
+    found: dict[tuple[int, str], Last] = {}
+    for chunk in chunks(identity_nos):
+        query = select(*columns).where(r.identity_no.in_(chunk)).order_by(r.received_at, r.record_id)
+        for number, purpose, state, act, event_time in connection.execute(query):
+            found[number, purpose] = Last(state, act, event_time)
+    return found
+
+
+def add_records(connection: Connection, batch: int, records: Sequence[Record]) -> None:
+    """Append to the ledger."""
+    columns = ("batch", *Record.__struct_fields__)
+    rows = [
+        (batch, *msgspec.structs.astuple(msgspec.structs.replace(r, recipients=_names(r.recipients))))
+        for r in records
+    ]
+    insert_many(connection, consent_records, columns, rows)
+
+
+def records_of(connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
+    """Return every record of these identities, in the order in which they came in."""
+    found = []
+    for chunk in chunks(identity_nos):
+        query = select(*_RECORD).where(consent_records.c.identity_no.in_(chunk))
+        for row in connection.execute(query):
+            given = row._asdict()
+            given["recipients"] = _tuple(given["recipients"])
+            found.append(Record(**given))
+    return sorted(found, key=lambda record: (record.received_at, record.record_id))
+
+
+def any_record(connection: Connection, identity_nos: Iterable[int]) -> bool:
+    """Return whether anything was ever recorded about one of these identities."""
+    r = consent_records.c
+    queries = (select(r.record_id).where(r.identity_no.in_(chunk)).limit(1) for chunk in chunks(identity_nos))
+    return any(connection.execute(query).first() is not None for query in queries)
+
+
+# -- the derived states -----------------------------------------------------------------------------
+
+
+def states_for(connection: Connection, profile_nos: Iterable[int]) -> dict[tuple[int, str], Standing]:
+    """Return (profile_no, purpose) → state, as stored."""
+    s = consent_states.c
+    found = {}
+    for chunk in chunks(profile_nos):
+        query = select(s.profile_no, *_STANDING).where(s.profile_no.in_(chunk))
+        for profile_no, standing in _standings(connection, query):
+            found[profile_no, standing.purpose] = standing
+    return found
+
+
+def states_of_purpose(
+    connection: Connection, purpose: str, among: Collection[int] | None
+) -> dict[int, Standing]:
+    """Return profile_no → state of one purpose, as stored, of ``among`` or of everybody."""
+    s = consent_states.c
+    query = select(s.profile_no, *_STANDING).where(s.purpose == purpose)
+    if among is None:
+        return dict(_standings(connection, query))
+    if len(among) > _SCAN_ABOVE:
+        wanted = BitMap(among)
+        return {no: standing for no, standing in _standings(connection, query) if no in wanted}
+    return {
+        no: standing
+        for chunk in chunks(among)
+        for no, standing in _standings(connection, query.where(s.profile_no.in_(chunk)))
+    }
+
+
+def restrained(connection: Connection, purpose: str) -> BitMap:
+    """Return the profiles with a restraint on ``purpose``."""
+    s = consent_states.c
+    query = select(s.profile_no).where(s.purpose == purpose, s.state.in_(sorted(RESTRAINING)))
+    return BitMap(connection.execute(query).scalars())
+
+
+def changed_since(connection: Connection, commit_no: int) -> BitMap:
+    """Return the profiles of which a state was written after ``commit_no``."""
+    s = consent_states.c
+    query = (
+        select(s.profile_no)
+        .join(batches, batches.c.batch == s.batch)
+        .where(batches.c.commit_no > commit_no)
+        .distinct()
+    )
+    return BitMap(connection.execute(query).scalars())
+
+
+def save_states(connection: Connection, batch: int, states: Iterable[tuple[int, Standing]]) -> None:
+    """Insert or overwrite states."""
+    rows = [
+        msgspec.structs.asdict(standing)
+        | {"recipients": _names(standing.recipients), "profile_no": profile_no, "batch": batch}
+        for profile_no, standing in states
+    ]
+    upsert(connection, consent_states, rows, ("purpose", "profile_no"))
+
+
+def delete_states(connection: Connection, keys: Iterable[tuple[int, str]]) -> None:
+    """Delete the states of (profile_no, purpose)."""
+    s = consent_states.c
+    by_purpose: dict[str, list[int]] = {}
+    for profile_no, purpose in keys:
+        by_purpose.setdefault(purpose, []).append(profile_no)
+    for purpose, numbers in sorted(by_purpose.items()):
+        for chunk in chunks(numbers):
+            connection.execute(delete(consent_states).where(s.purpose == purpose, s.profile_no.in_(chunk)))
+
+
+def _standings(connection: Connection, query: Select[Any]) -> Iterator[tuple[int, Standing]]:
+    """Yield (profile_no, state); made for a million rows, so nothing is converted twice."""
+    columns = (
+        "purpose", "state", "reason", "since", "granted_at", "expires_at", "event_type", "notice_current",
+        "recipients", "record_id",
+    )  # fmt: skip
+    if columns != Standing.__struct_fields__:  # pragma: no cover
+        raise AssertionError
+    for (
+        no,
+        purpose,
+        state,
+        reason,
+        since,
+        granted,
+        expires,
+        kind,
+        current,
+        names,
+        record,
+    ) in connection.execute(query):
+        yield (
+            int(no),
+            Standing(
+                purpose=purpose,
+                state=cast("State", state),
+                reason=reason,
+                since=since,
+                granted_at=granted,
+                expires_at=expires,
+                event_type=cast("EventType", kind),
+                notice_current=bool(current),
+                recipients=_tuple(names),
+                record_id=record,
+            ),
+        )
+
+
+def _names(names: tuple[str, ...]) -> Any:
+    return msgspec.json.encode(names).decode() if names else _NOBODY
+
+
+def _tuple(text: str) -> tuple[str, ...]:
+    return () if text == _NOBODY else msgspec.json.decode(text, type=tuple[str, ...])

@@ -1,0 +1,1 @@
+"""Consent signals of the outside world, one pure adapter each onto ``Statement``."""

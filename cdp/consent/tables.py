@@ -1,0 +1,56 @@
+"""The consent ledger and the states derived from it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, Table
+
+from cdp.store import Bytes, Flag, Instant, Json, Name, Number, metadata
+
+consent_records = Table(
+    "consent_records",
+    metadata,
+    Column("record_id", Number, primary_key=True, autoincrement=False),
+    Column("batch", Number, nullable=False, index=True),
+    Column("identity_no", Number, nullable=False, index=True),
+    Column("purpose", Name, nullable=False),
+    Column("state", Name, nullable=False),
+    Column("act", Flag, nullable=False),
+    Column("event_time", Instant, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("source_kind", Name, nullable=False),
+    Column("source_id", Number, nullable=False),
+    Column("verified", Flag, nullable=False),
+    Column("event_type", Name, nullable=False),
+    Column("legal_basis", Name, nullable=False),
+    Column("signal", Name, nullable=False),
+    Column("expires_at", Instant),
+    Column("notice_id", Name, nullable=False),
+    Column("notice_version", Number),
+    Column("notice_sha256", Name, nullable=False),
+    Column("language", Name, nullable=False),
+    Column("method", Name, nullable=False),
+    Column("jurisdiction", Name, nullable=False),
+    Column("recipients", Json, nullable=False),
+    Column("sealed", Bytes),  # evidence, under the identity's proof key; row key = record_id, 8 bytes
+)
+"""Append-only."""
+
+consent_states = Table(
+    "consent_states",
+    metadata,
+    Column("purpose", Name, primary_key=True),
+    Column("profile_no", Number, primary_key=True, autoincrement=False),
+    Column("state", Name, nullable=False),
+    Column("reason", Name, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("granted_at", Instant),
+    Column("expires_at", Instant),
+    Column("event_type", Name, nullable=False),
+    Column("notice_current", Flag, nullable=False),
+    Column("recipients", Json, nullable=False),
+    Column("record_id", Number),
+    Column("batch", Number, nullable=False, index=True),  # that last changed this row
+    Index(None, "profile_no"),
+    sqlite_with_rowid=False,
+)
+"""Derived, rebuildable: purposes about which nothing was ever said have no row; age is checked at read."""
