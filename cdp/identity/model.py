@@ -1,0 +1,91 @@
+"""Identities, candidate links and what was decided about them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cdp.clock import Micros
+
+Pair = tuple[int, int]
+"""Two identity numbers, the smaller first."""
+
+
+class Candidate(msgspec.Struct, frozen=True, order=True):
+    """Two identifiers were seen together: evidence for a link.
+
+    The field order is the order in which candidates are considered: by the client's uncorrected time,
+    then event id, then the place in the event's priority order. Never by arrival.
+    """
+
+    occurred_at: Micros
+    event_id: bytes
+    position: int
+    low: int
+    high: int
+    received_at: Micros
+    verified: bool
+
+    @property
+    def pair(self) -> Pair:
+        """The two identities."""
+        return self.low, self.high
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a candidate pair.
+
+    :param reason: ``accepted``, ``suppressed``, ``unique:<type>``, ``limit:<type>`` or ``cap``.
+    """
+
+    candidate: Candidate
+    accepted: bool
+    reason: str
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome for one component of candidates.
+
+    :param profile_of: identity_no → profile_no, for every identity of the component.
+    """
+
+    profile_of: dict[int, int]
+    decisions: tuple[Decision, ...]
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """What the identity stage did for one batch.
+
+    :param identity_of: blind index → identity_no, for every identifier of the batch.
+    :param created: identities made in this batch, ascending.
+    :param changed: profile numbers whose membership changed, new ones included.
+    :param gone: profile numbers that no longer exist.
+    """
+
+    identity_of: dict[bytes, int]
+    created: tuple[int, ...]
+    changed: frozenset[int]
+    gone: frozenset[int]
+
+
+class Identifier(msgspec.Struct, frozen=True, kw_only=True):
+    """One identity of a profile; its value stays sealed."""
+
+    identity_no: int
+    type: str
+    device: bool
+    created_at: Micros
+    value: bytes
+    first_event_id: bytes
+
+    def __repr__(self) -> str:
+        return f"<identifier {self.identity_no} {self.type}>"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a merge or a split would do, or did: profile numbers and their identities."""
+
+    before: dict[int, tuple[int, ...]]
+    after: dict[int, tuple[int, ...]]
+    pairs: tuple[Pair, ...]
+    refused: dict[str, int]
+    done: bool

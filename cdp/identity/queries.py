@@ -1,0 +1,269 @@
+"""Reads and writes of identities, candidates, links and the identity→profile map."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from cdp.clock import Micros
+from cdp.identity.model import Candidate, Identifier, Pair
+from cdp.identity.tables import (
+    identifier_index,
+    identities,
+    link_candidates,
+    link_suppressions,
+    links,
+    profile_members,
+)
+from cdp.store import chunks, insert_many, insert_new, lock_rows
+
+IDENTITY_COLUMNS = ("identity_no", "type", "value", "created_at", "first_event_id", "batch")
+MEMBER_COLUMNS = ("identity_no", "profile_no", "cluster_no", "batch")
+CANDIDATE_COLUMNS = (
+    "low", "high", "occurred_at", "event_id", "position", "received_at", "verified", "batch",
+)  # fmt: skip
+LINK_COLUMNS = ("low", "high", "batch", "accepted", "reason", "event_id", "rules_version")
+
+
+def find(connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]:
+    """Return blind index → identity_no for those that exist."""
+    found = {}
+    for chunk in chunks(indexes):
+        query = select(identifier_index.c.blind_index, identifier_index.c.identity_no).where(
+            identifier_index.c.blind_index.in_(chunk)
+        )
+        found.update({bytes(row[0]): int(row[1]) for row in connection.execute(query)})
+    return found
+
+
+def claim_indexes(connection: Connection, rows: Sequence[tuple[bytes, int]]) -> set[bytes]:
+    """Store the (blind index, identity_no) rows that are new, given sorted; returns their indexes."""
+    columns = ("blind_index", "identity_no")
+    taken = insert_new(connection, identifier_index, columns, rows, ("blind_index",))
+    return {bytes(row[0]) for row in taken}
+
+
+def add_identities(connection: Connection, rows: Sequence[Sequence[Any]], batch: int) -> None:
+    """Insert identities (tuples in the order of ``IDENTITY_COLUMNS``), each its own profile."""
+    insert_many(connection, identities, IDENTITY_COLUMNS, rows)
+    own = [(row[0], row[0], row[0], batch) for row in rows]
+    insert_many(connection, profile_members, MEMBER_COLUMNS, own)
+
+
+def identity_types(connection: Connection, identity_nos: Iterable[int]) -> dict[int, str]:
+    """Return identity_no → identifier type."""
+    found = {}
+    for chunk in chunks(identity_nos):
+        query = select(identities.c.identity_no, identities.c.type).where(
+            identities.c.identity_no.in_(chunk)
+        )
+        found.update({int(row[0]): str(row[1]) for row in connection.execute(query)})
+    return found
+
+
+def identifiers(connection: Connection, identity_nos: Iterable[int]) -> list[Identifier]:
+    """Return identities, their values sealed; ``device`` is filled in by the service."""
+    found = []
+    for chunk in chunks(identity_nos):
+        query = select(identities).where(identities.c.identity_no.in_(chunk))
+        found += [
+            Identifier(
+                identity_no=int(row.identity_no),
+                type=row.type,
+                device=False,
+                created_at=int(row.created_at),
+                value=row.value,
+                first_event_id=row.first_event_id,
+            )
+            for row in connection.execute(query)
+        ]
+    return sorted(found, key=lambda identifier: identifier.identity_no)
+
+
+def earliest_candidates(connection: Connection, lows: Collection[int]) -> dict[Pair, tuple[Micros, bytes]]:
+    """Return the earliest (occurred_at, event id) of every known pair with one of these low ends."""
+    found: dict[Pair, tuple[Micros, bytes]] = {}
+    for chunk in chunks(lows):
+        query = select(
+            link_candidates.c.low,
+            link_candidates.c.high,
+            link_candidates.c.occurred_at,
+            link_candidates.c.event_id,
+        ).where(link_candidates.c.low.in_(chunk))
+        for row in connection.execute(query):
+            pair, key = (int(row[0]), int(row[1])), (int(row[2]), bytes(row[3]))
+            if pair not in found or key < found[pair]:
+                found[pair] = key
+    return found
+
+
+def add_candidates(connection: Connection, candidates: Sequence[Candidate], batch: int) -> None:
+    """Insert candidates; one seen already is left alone."""
+    rows = [
+        (c.low, c.high, c.occurred_at, c.event_id, c.position, c.received_at, c.verified, batch)
+        for c in sorted(candidates, key=lambda c: (c.low, c.high, c.occurred_at, c.event_id))
+    ]
+    insert_new(connection, link_candidates, CANDIDATE_COLUMNS, rows, ("low",))
+
+
+def clusters_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
+    """Return identity_no → number of its component of candidates."""
+    return _member_column(connection, identity_nos, "cluster_no")
+
+
+def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
+    """Return identity_no → profile_no."""
+    return _member_column(connection, identity_nos, "profile_no")
+
+
+def _member_column(connection: Connection, identity_nos: Iterable[int], column: str) -> dict[int, int]:
+    found = {}
+    for chunk in chunks(identity_nos):
+        query = select(profile_members.c.identity_no, profile_members.c[column]).where(
+            profile_members.c.identity_no.in_(chunk)
+        )
+        found.update({int(row[0]): int(row[1]) for row in connection.execute(query)})
+    return found
+
+
+def lock_clusters(connection: Connection, cluster_nos: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Lock the components, in one order, and return identity_no → (profile_no, cluster_no)."""
+    found = {}
+    for chunk in chunks(sorted(cluster_nos)):
+        query = (
+            select(profile_members)
+            .where(profile_members.c.cluster_no.in_(chunk))
+            .order_by(profile_members.c.identity_no)
+        )
+        for row in connection.execute(lock_rows(query)):
+            found[int(row.identity_no)] = (int(row.profile_no), int(row.cluster_no))
+    return found
+
+
+def candidates_among(connection: Connection, identity_nos: Iterable[int]) -> list[Candidate]:
+    """Return every candidate whose low end is one of these identities (a whole component)."""
+    found = []
+    for chunk in chunks(identity_nos):
+        query = select(link_candidates).where(link_candidates.c.low.in_(chunk))
+        found += [
+            Candidate(
+                occurred_at=int(row.occurred_at),
+                event_id=bytes(row.event_id),
+                position=int(row.position),
+                low=int(row.low),
+                high=int(row.high),
+                received_at=int(row.received_at),
+                verified=bool(row.verified),
+            )
+            for row in connection.execute(query)
+        ]
+    return found
+
+
+def suppressed_among(connection: Connection, identity_nos: Iterable[int]) -> set[Pair]:
+    """Return the pairs among these identities that stand revoked: the newest decision holds."""
+    state: dict[Pair, bool] = {}
+    for chunk in chunks(identity_nos):
+        query = (
+            select(link_suppressions.c.low, link_suppressions.c.high, link_suppressions.c.suppressed)
+            .where(link_suppressions.c.low.in_(chunk))
+            .order_by(link_suppressions.c.batch)
+        )
+        for row in connection.execute(query):
+            state[int(row[0]), int(row[1])] = bool(row[2])
+    return {pair for pair, suppressed in state.items() if suppressed}
+
+
+def add_suppressions(
+    connection: Connection, pairs: Iterable[Pair], batch: int, actor: str, now: Micros, *, suppressed: bool
+) -> None:
+    """Record that pairs are revoked, or admitted again."""
+    for low, high in sorted(pairs):
+        connection.execute(
+            insert(link_suppressions).values(
+                low=low, high=high, batch=batch, suppressed=suppressed, actor=actor, decided_at=now
+            )
+        )
+
+
+def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, tuple[bool, bytes]]:
+    """Return pair → (accepted, evidence event id) as last decided."""
+    state: dict[Pair, tuple[bool, bytes]] = {}
+    for chunk in chunks(identity_nos):
+        query = (
+            select(links.c.low, links.c.high, links.c.accepted, links.c.event_id)
+            .where(links.c.low.in_(chunk))
+            .order_by(links.c.batch)
+        )
+        for row in connection.execute(query):
+            state[int(row[0]), int(row[1])] = (bool(row[2]), bytes(row[3]))
+    return state
+
+
+def add_links(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Append decisions about pairs (tuples in the order of ``LINK_COLUMNS``)."""
+    insert_many(connection, links, LINK_COLUMNS, rows)
+
+
+def link_history(connection: Connection, identity_nos: Collection[int]) -> list[dict[str, Any]]:
+    """Return all decisions about pairs of these identities, oldest first."""
+    query = (
+        select(links)
+        .where(or_(links.c.low.in_(identity_nos), links.c.high.in_(identity_nos)))
+        .order_by(links.c.batch)
+    )
+    return [dict(row._mapping) for row in connection.execute(query)]  # noqa: SLF001  # SQLAlchemy's public name
+
+
+def move(connection: Connection, moved: Mapping[int, tuple[int, int]], batch: int) -> None:
+    """Write identity_no → (profile_no, cluster_no) for identities that changed either."""
+    for number, (profile_no, cluster_no) in sorted(moved.items()):
+        connection.execute(
+            update(profile_members)
+            .where(profile_members.c.identity_no == number)
+            .values(profile_no=profile_no, cluster_no=cluster_no, batch=batch)
+        )
+
+
+def members(connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[int]]:
+    """Return profile_no → its identity numbers, ascending."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for chunk in chunks(profile_nos):
+        query = (
+            select(profile_members.c.profile_no, profile_members.c.identity_no)
+            .where(profile_members.c.profile_no.in_(chunk))
+            .order_by(profile_members.c.identity_no)
+        )
+        for row in connection.execute(query):
+            found[int(row[0])].append(int(row[1]))
+    return dict(found)
+
+
+def identifiers_of_type(
+    connection: Connection, profile_nos: Iterable[int], kind: str
+) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (profile_no, identity_no, sealed value) of one identifier type, oldest identity first."""
+    for chunk in chunks(profile_nos):
+        query = (
+            select(profile_members.c.profile_no, identities.c.identity_no, identities.c.value)
+            .join_from(profile_members, identities, profile_members.c.identity_no == identities.c.identity_no)
+            .where(profile_members.c.profile_no.in_(chunk), identities.c.type == kind)
+            .order_by(identities.c.identity_no)
+        )
+        for row in connection.execute(query):
+            yield int(row[0]), int(row[1]), row[2]
+
+
+def profile_page(connection: Connection, limit: int, after: int) -> list[int]:
+    """Return up to ``limit`` profile numbers above ``after``, ascending."""
+    query = (
+        select(profile_members.c.profile_no)
+        .where(profile_members.c.profile_no > after)
+        .distinct()
+        .order_by(profile_members.c.profile_no)
+        .limit(limit)
+    )
+    return [int(row[0]) for row in connection.execute(query)]

@@ -1,0 +1,44 @@
+"""From the bytes of a source's call to classified, indexed events; and what could not become one."""
+
+from cdp.ingest.classify import Classifier, snake_case
+from cdp.ingest.model import (
+    Classified,
+    Delivery,
+    Event,
+    EventType,
+    Indexed,
+    Message,
+    Reject,
+    RejectKind,
+    Trait,
+)
+from cdp.ingest.protect import Protector
+from cdp.ingest.queries import add_events, timeline
+from cdp.ingest.quarantine import Quarantine, QuarantineItem
+from cdp.ingest.service import EventKeys
+from cdp.ingest.sources import Body, read_body
+from cdp.ingest.validate import Validator, looks_personal
+
+__all__ = [
+    "Body",
+    "Classified",
+    "Classifier",
+    "Delivery",
+    "Event",
+    "EventKeys",
+    "EventType",
+    "Indexed",
+    "Message",
+    "Protector",
+    "Quarantine",
+    "QuarantineItem",
+    "Reject",
+    "RejectKind",
+    "Trait",
+    "Validator",
+    "add_events",
+    "looks_personal",
+    "read_body",
+    "snake_case",
+    "timeline",
+]

@@ -1,0 +1,138 @@
+"""The records between the stages of the pipeline, one per boundary.
+
+``Delivery`` —decode→ ``Message`` —validate→ ``Event`` | ``Reject`` —classify→ ``Classified``
+—index→ ``Indexed``; from there identity and protection take over (``cdp/pipeline.py``).
+
+Everything here may hold clear personal data and lives in memory only: no record prints its content.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from cdp.access import Source
+from cdp.clock import Micros
+from cdp.consent import Statement
+
+EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
+RejectKind = Literal[
+    "malformed",  # not a JSON object, or a field of the wrong type
+    "size_violation",
+    "unknown_type",
+    "no_identifier",
+    "bad_identifier",
+    "bad_name",
+    "timestamp_out_of_range",
+    "unexpected",  # our own failure on this one event
+]
+
+
+class _Silent(msgspec.Struct, frozen=True):
+    """A record that never prints what it holds."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class Delivery(_Silent, frozen=True, kw_only=True):
+    """One call of a source: the raw messages and what goes for all of them.
+
+    :param messages: each message's own JSON bytes.
+    :param type: the event type that the path implies; empty for a batch.
+    :param sent_at: the batch's ``sentAt`` as the client wrote it.
+    :param context: the batch's ``context``, merged under each message's own.
+    :param statements: consent statements of the consent API, instead of those in the messages.
+    :param identifiers: (type, value) pairs of the consent API, instead of those in the messages.
+    """
+
+    source: Source
+    messages: tuple[bytes, ...]
+    received_at: Micros
+    type: str = ""
+    sent_at: Any = None
+    context: Any = None
+    statements: tuple[Statement, ...] = ()
+    identifiers: tuple[tuple[str, str], ...] = ()
+
+
+class Message(_Silent, frozen=True):
+    """One message on its own."""
+
+    delivery: Delivery
+    raw: bytes
+
+
+class Reject(_Silent, frozen=True):
+    """A message that cannot become an event; goes to quarantine with its cause.
+
+    :param cause: names fields, types and limits, never a value.
+    """
+
+    message: Message
+    kind: RejectKind
+    cause: str
+
+
+class Event(_Silent, frozen=True, kw_only=True):
+    """A valid event.
+
+    :param event_id: 16 bytes, keyed hash of source and message id.
+    :param day: day number of the raw client timestamp (−1 when it had none), for de-duplication.
+    :param identifiers: (type, normalised value), highest priority first, at least one.
+    :param occurred_at: corrected for clock skew; ``stamped_at`` is the client's own.
+    :param rest: what belongs to no other field and is sealed with the event.
+    """
+
+    message: Message
+    event_id: bytes
+    day: int
+    type: EventType
+    name: str
+    identifiers: tuple[tuple[str, str], ...]
+    occurred_at: Micros
+    stamped_at: Micros
+    properties: dict[str, Any]
+    traits: dict[str, Any]
+    context: dict[str, Any]
+    rest: dict[str, Any]
+    statements: tuple[Statement, ...]
+
+    @property
+    def source(self) -> Source:
+        """Who sent it."""
+        return self.message.delivery.source
+
+    @property
+    def received_at(self) -> Micros:
+        """When it arrived."""
+        return self.message.delivery.received_at
+
+
+class Trait(_Silent, frozen=True):
+    """One observed trait: JSON of its value, to be stored in clear or sealed."""
+
+    name: str
+    value: bytes
+    clear: bool
+
+
+class Classified(_Silent, frozen=True):
+    """An event cut into what may stay clear and what must be sealed.
+
+    :param clear: JSON of declared, clear properties, None when there are none.
+    :param sealed: JSON of all the rest, None when nothing is left.
+    """
+
+    event: Event
+    clear: bytes | None
+    sealed: bytes | None
+    traits: tuple[Trait, ...]
+
+
+class Indexed(_Silent, frozen=True):
+    """A classified event with the blind index of each identifier, in the same order."""
+
+    classified: Classified
+    indexes: tuple[bytes, ...]

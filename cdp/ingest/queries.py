@@ -1,0 +1,92 @@
+"""Reads and writes of events, de-duplication keys and the quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, or_, select, update
+
+from cdp.clock import Micros
+from cdp.ingest.tables import event_key_days, event_keys, events, quarantine
+from cdp.store import insert_many, insert_new, upsert
+
+EVENT_COLUMNS = (
+    "batch", "seq", "identity_no", "event_id", "source_id", "type", "name", "occurred_at",
+    "received_at", "stamped_at", "properties", "sealed",
+)  # fmt: skip
+QUARANTINE_COLUMNS = (
+    "quarantine_id", "batch", "source_id", "kind", "cause", "received_at", "bucket", "sealed",
+)  # fmt: skip
+
+
+def claim_keys(connection: Connection, keys: Sequence[tuple[int, bytes]], today: int) -> set[bytes]:
+    """Store the (day, event id) keys that are new and return their event ids.
+
+    :param keys: sorted, without repeats.
+    :param today: the current day number, the last insert of every day touched.
+    """
+    taken = insert_new(connection, event_keys, ("day", "event_id"), keys, ("event_id",))
+    fresh = {bytes(row[0]) for row in taken}
+    days = {day for day, event_id in keys if event_id in fresh}
+    upsert(
+        connection,
+        event_key_days,
+        [{"day": day, "last_insert_on": today} for day in sorted(days)],
+        ("day",),
+    )
+    return fresh
+
+
+def drop_key_days(connection: Connection, before: int) -> int:
+    """Forget the keys of days whose last insert lies before day ``before``; returns days dropped."""
+    query = select(event_key_days.c.day).where(event_key_days.c.last_insert_on < before)
+    days = [int(row.day) for row in connection.execute(query)]
+    for day in days:
+        connection.execute(delete(event_keys).where(event_keys.c.day == day))
+        connection.execute(delete(event_key_days).where(event_key_days.c.day == day))
+    return len(days)
+
+
+def add_events(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert event rows (tuples in the order of ``EVENT_COLUMNS``)."""
+    insert_many(connection, events, EVENT_COLUMNS, rows)
+
+
+def timeline(
+    connection: Connection, identity_nos: Collection[int], limit: int, before: tuple[Micros, bytes] | None
+) -> list[Row[Any]]:
+    """Return events of these identities, newest first, those before ``before`` (time, event id)."""
+    query = select(events).where(events.c.identity_no.in_(identity_nos))
+    if before is not None:
+        at, event_id = before
+        query = query.where(
+            or_(
+                events.c.occurred_at < at,
+                and_(events.c.occurred_at == at, events.c.event_id < event_id),
+            )
+        )
+    query = query.order_by(events.c.occurred_at.desc(), events.c.event_id.desc()).limit(limit)
+    return list(connection.execute(query))
+
+
+def add_quarantined(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert quarantine rows (tuples in the order of ``QUARANTINE_COLUMNS``)."""
+    insert_many(connection, quarantine, QUARANTINE_COLUMNS, rows)
+
+
+def quarantined(connection: Connection, limit: int, after: int, kind: str = "") -> list[Row[Any]]:
+    """Return rows not yet replayed with an id above ``after``, oldest first."""
+    query = select(quarantine).where(
+        quarantine.c.replayed_at.is_(None), quarantine.c.quarantine_id > after
+    )
+    if kind:
+        query = query.where(quarantine.c.kind == kind)
+    return list(connection.execute(query.order_by(quarantine.c.quarantine_id).limit(limit)))
+
+
+def mark_replayed(connection: Connection, quarantine_ids: Collection[int], now: Micros) -> None:
+    """Mark rows as replayed."""
+    connection.execute(
+        update(quarantine).where(quarantine.c.quarantine_id.in_(quarantine_ids)).values(replayed_at=now)
+    )

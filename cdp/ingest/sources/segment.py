@@ -1,0 +1,98 @@
+"""The Segment HTTP tracking format: from the bytes of one call to raw messages.
+
+Steps: inflate (bounded) → parse the envelope → cut the batch into each message's own bytes. The
+Content-Type is ignored, because real clients lie in it; gzip is recognised by its header and refused
+when it does not inflate.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import msgspec
+
+from cdp.errors import MalformedBodyError, TooLargeError
+
+EVENT_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A parsed call.
+
+    :param messages: each message's own JSON bytes.
+    :param write_key: as given in the body, empty when absent.
+    """
+
+    messages: tuple[bytes, ...]
+    write_key: str
+    sent_at: Any
+    context: Any
+
+    def __repr__(self) -> str:
+        return "<body>"
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    batch: list[msgspec.Raw]
+    writeKey: Any = None  # noqa: N815  # the wire's spelling
+    sentAt: Any = None  # noqa: N815
+    context: Any = None
+
+
+class _Single(msgspec.Struct, frozen=True):
+    writeKey: Any = None  # noqa: N815
+    sentAt: Any = None  # noqa: N815
+
+
+_batch_decoder = msgspec.json.Decoder(_Batch)
+_single_decoder = msgspec.json.Decoder(_Single)
+
+
+def read_body(
+    raw: bytes, *, encoding: str, single: bool, max_bytes: int, max_event_bytes: int, max_events: int
+) -> Body:
+    """Parse the body of one ingest call.
+
+    :param raw: the bytes as received.
+    :param encoding: the ``Content-Encoding`` header, empty when absent.
+    :param single: True for the one-event routes, False for batches.
+    :param max_bytes: limit of the inflated body, in bytes.
+    :param max_event_bytes: limit of a single-event body, in bytes.
+    :param max_events: most messages in a batch.
+    :raises TooLargeError: over one of the limits.
+    :raises MalformedBodyError: not gzip though it says so, or not the JSON object expected.
+    """
+    data = _inflate(raw, max_bytes) if "gzip" in encoding.lower() else raw
+    limit = max_event_bytes if single else max_bytes
+    if len(data) > limit:
+        raise TooLargeError(f"the body is over the limit of {limit} bytes")
+    try:
+        if single:
+            one = _single_decoder.decode(data)
+            return Body((data,), _text(one.writeKey), None, None)
+        many = _batch_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        expected = "a JSON object" if single else "a JSON object with a list named 'batch'"
+        raise MalformedBodyError(f"the body is not {expected}") from None
+    if len(many.batch) > max_events:
+        raise TooLargeError(f"the batch is over the limit of {max_events} events")
+    return Body(tuple(map(bytes, many.batch)), _text(many.writeKey), many.sentAt, many.context)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _inflate(raw: bytes, limit: int) -> bytes:
+    """Inflate at most ``limit`` bytes: a bomb is cut off, not unpacked."""
+    engine = zlib.decompressobj(wbits=31)
+    try:
+        data = engine.decompress(raw, limit + 1)
+    except zlib.error:
+        raise MalformedBodyError("the body says gzip and is not") from None
+    if len(data) > limit:
+        raise TooLargeError(f"the inflated body is over the limit of {limit} bytes")
+    if not engine.eof:
+        raise MalformedBodyError("the gzip body is truncated")
+    return data

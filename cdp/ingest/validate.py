@@ -1,0 +1,265 @@
+"""validate: a message → an event, or a reject with its cause.
+
+Order of checks: size → JSON object → type → identifiers → name → times → fields. The first that
+fails names the cause; a cause names fields and limits, never a value.
+
+Times follow the clock-skew correction of the Segment tracking API: ``occurred = received − (sent −
+stamped)``. The correction is left out when ``sentAt`` is missing, or when it lies more than seven
+days from the receipt or before the stamp by more than that: such a clock is not worth correcting by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import msgspec
+
+from cdp.clock import DAY, Micros, parse_rfc3339
+from cdp.consent import segment_statements
+from cdp.ingest.model import Delivery, Event, EventType, Message, Reject
+from cdp.ingest.sources.segment import EVENT_TYPES
+from cdp.policy import Bundle
+
+MAX_ID = 1000
+MAX_NAME = 200
+MAX_FIELDS = 500
+UNDATED = -1
+_SKEW = 7 * DAY
+_AHEAD = DAY
+_EARLIEST = parse_rfc3339("1900-01-01T00:00:00Z")
+_PERSONAL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+\d[\d\s().-]{6,}\d")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_decoder = msgspec.json.Decoder()
+_ordered = msgspec.json.Encoder(order="sorted")
+
+# Fields with a home of their own; what is left of a message is sealed with the event.
+_KNOWN = frozenset(
+    {
+        "type", "messageId", "anonymousId", "userId", "previousId", "context", "properties", "traits",
+        "timestamp", "originalTimestamp", "sentAt", "receivedAt", "event", "name", "writeKey", "channel",
+        "version", "_metadata",
+    }
+)  # fmt: skip
+
+
+class _InvalidError(Exception):
+    """Ends the checks of one message; becomes its ``Reject``."""
+
+
+class Validator:
+    """Validates messages of Segment-compatible sources.
+
+    :param bundle: identifier priorities and consent mappings.
+    :param normalise: identifier (type, value) → normalised value or None.
+    :param event_key: 32-byte key of the event-id hash.
+    :param max_event_bytes: limit of one message, in bytes of JSON.
+    """
+
+    def __init__(self, bundle: Bundle, normalise: Any, event_key: bytes, max_event_bytes: int) -> None:
+        self._identity = bundle.identity
+        self._mapping = bundle.signals.segment
+        self._normalise = normalise
+        self._event_key = event_key
+        self._max_event_bytes = max_event_bytes
+
+    def __call__(self, message: Message) -> Event | Reject:
+        """Return the event, or the reject that says why there is none."""
+        try:
+            return self._event(message)
+        except _InvalidError as invalid:
+            kind, cause = invalid.args
+            return Reject(message, kind, cause)
+
+    def _event(self, message: Message) -> Event:
+        delivery = message.delivery
+        if len(message.raw) > self._max_event_bytes:
+            _fail("size_violation", f"the event is over the limit of {self._max_event_bytes} bytes")
+        body = _object(message.raw)
+        kind = _type(body, delivery)
+        context = _context(body, delivery)
+        properties = _mapping(body, "properties")
+        traits = self._traits(body, kind, context)
+        given = delivery.identifiers or _given_identifiers(body, kind, traits, context)
+        identifiers = self._identifiers(given)
+        name = _name(body, kind)
+        stamped, occurred, dated = _times(body, delivery)
+        statements = delivery.statements or segment_statements(
+            kind, name, context, stamped if dated else delivery.received_at, self._mapping
+        )
+        rest = {key: value for key, value in body.items() if key not in _KNOWN and value}
+        if kind == "group" and (group := _mapping(body, "traits")):
+            rest["traits"] = group
+        return Event(
+            message=message,
+            event_id=self._event_id(body, delivery),
+            day=stamped // DAY if dated else UNDATED,
+            type=kind,
+            name=name,
+            identifiers=identifiers,
+            occurred_at=occurred,
+            stamped_at=stamped,
+            properties=properties,
+            traits=traits,
+            context=context,
+            rest=rest,
+            statements=tuple(statements),
+        )
+
+    def _event_id(self, body: dict[str, Any], delivery: Delivery) -> bytes:
+        """Return the keyed hash of source and message id; without one, of the event without sentAt."""
+        given = body.get("messageId")
+        if isinstance(given, str) and 0 < len(given) <= MAX_ID:
+            named = given.encode()
+        else:
+            named = _ordered.encode({key: value for key, value in body.items() if key != "sentAt"})
+        hashed = hashlib.blake2b(delivery.source.source_id.to_bytes(8), key=self._event_key, digest_size=16)
+        hashed.update(named)
+        return hashed.digest()
+
+    def _traits(self, body: dict[str, Any], kind: EventType, context: dict[str, Any]) -> dict[str, Any]:
+        """Return the person's traits: those of an identify, top level winning over context."""
+        if kind != "identify":
+            return {}
+        nested = context.pop("traits", None)
+        given = _mapping(body, "traits")
+        return {**nested, **given} if isinstance(nested, dict) else given
+
+    def _identifiers(self, given: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """Return the usable identifiers, normalised, highest priority first."""
+        found: dict[tuple[str, str], int] = {}
+        for type_, value in given:
+            if value and (normal := self._normalise(type_, value)) is not None:
+                rule = self._identity.of(type_)
+                found[type_, normal] = rule.priority if rule else 0
+        if not found:
+            _fail("no_identifier", "every identifier is blocked by policies/identity.yaml or malformed")
+        if len(found) == 1:
+            return tuple(found)
+        return tuple(sorted(found, key=lambda pair: (found[pair], pair)))
+
+
+def _given_identifiers(
+    body: dict[str, Any], kind: EventType, traits: dict[str, Any], context: dict[str, Any]
+) -> list[tuple[str, str]]:
+    """Return every (type, value) that a message names; empty values are absent ones."""
+    given = [("user_id", _id(body, "userId")), ("anonymous_id", _id(body, "anonymousId"))]
+    if kind == "alias":
+        given.append(("anonymous_id", _id(body, "previousId")))
+    if not any(value for _, value in given):
+        _fail("no_identifier", "userId and anonymousId are both absent or empty")
+    given += [(name, _text(traits.get(name))) for name in ("email", "phone")]
+    device = context.get("device")
+    if isinstance(device, dict):
+        given.append(("device_id", _text(device.get("id"))))
+    return given + _external(context.pop("externalIds", None))
+
+
+def _fail(kind: str, cause: str) -> NoReturn:
+    raise _InvalidError(kind, cause)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        _fail("malformed", "the message is not a JSON object")
+    return body
+
+
+def _type(body: dict[str, Any], delivery: Delivery) -> EventType:
+    kind = delivery.type or body.get("type")
+    if kind not in EVENT_TYPES:
+        _fail("unknown_type", "type is none of identify, track, page, screen, group, alias")
+    return kind  # type: ignore[return-value]  # checked against EVENT_TYPES
+
+
+def _mapping(body: dict[str, Any], field: str) -> dict[str, Any]:
+    value = body.get(field)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        _fail("malformed", f"{field} is not an object")
+    if len(value) > MAX_FIELDS:
+        _fail("size_violation", f"{field} has more than {MAX_FIELDS} fields")
+    return value
+
+
+def _context(body: dict[str, Any], delivery: Delivery) -> dict[str, Any]:
+    """Return the message's context over the batch's."""
+    own = _mapping(body, "context")
+    return {**delivery.context, **own} if isinstance(delivery.context, dict) else dict(own)
+
+
+def _id(body: dict[str, Any], field: str) -> str:
+    """Return an id as text; null and empty are absent, numbers are accepted."""
+    value = body.get(field)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        _fail("bad_identifier", f"{field} is neither text nor a number")
+    text = str(value)
+    if len(text) > MAX_ID:
+        _fail("bad_identifier", f"{field} has more than {MAX_ID} characters")
+    if _CONTROL.search(text):
+        _fail("bad_identifier", f"{field} has control characters")
+    return text
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _external(given: object) -> list[tuple[str, str]]:
+    """Read ``context.externalIds``: [{id, type, …}]."""
+    if not isinstance(given, list):
+        return []
+    pairs = [(_text(item.get("type")), _text(item.get("id"))) for item in given if isinstance(item, dict)]
+    return [(f"external:{kind}", value) for kind, value in pairs if kind and value]
+
+
+def _name(body: dict[str, Any], kind: EventType) -> str:
+    """Return the event's name: what was tracked, the page, the screen; else the type."""
+    name = body.get("event" if kind == "track" else "name")
+    if kind == "track" and not (isinstance(name, str) and name):
+        _fail("bad_name", "a track call without an event name")
+    if kind in ("identify", "group", "alias") or not isinstance(name, str) or not name:
+        return kind
+    if len(name) > MAX_NAME:
+        _fail("bad_name", f"the event name has more than {MAX_NAME} characters")
+    if _CONTROL.search(name) or _PERSONAL.search(name):
+        _fail("bad_name", "the event name holds control characters, an e-mail address or a phone number")
+    return name
+
+
+def looks_personal(text: str) -> bool:
+    """True for text that holds an e-mail address or an international phone number."""
+    return ("@" in text or "+" in text) and _PERSONAL.search(text) is not None
+
+
+def _times(body: dict[str, Any], delivery: Delivery) -> tuple[Micros, Micros, bool]:
+    """Return (stamped, occurred, whether the client gave a readable stamp)."""
+    received = delivery.received_at
+    stamp = _instant(body.get("timestamp")) or _instant(body.get("originalTimestamp"))
+    if stamp is None:
+        return received, received, False
+    sent = _instant(body.get("sentAt")) or _instant(delivery.sent_at)
+    occurred = stamp
+    if sent is not None and abs(received - sent) <= _SKEW and stamp - sent <= _SKEW:
+        occurred = received - (sent - stamp)
+    if not _EARLIEST <= occurred <= received + _AHEAD:
+        _fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
+    return stamp, occurred, True
+
+
+def _instant(value: object) -> Micros | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_rfc3339(value)
+    except ValueError:
+        return None

@@ -1,0 +1,47 @@
+"""Trait observations and events as a profile shows them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cdp.clock import Micros
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One observed trait value.
+
+    :param value: JSON of a declared, clear value; None when the value is sealed.
+    :param sealed: the envelope otherwise; its row key is ``event_id``.
+    """
+
+    identity_no: int
+    name: str
+    value: bytes | None
+    sealed: bytes | None
+    source_id: int
+    observed_at: Micros
+    event_id: bytes
+
+    def __repr__(self) -> str:
+        return f"<observation of {self.name}>"
+
+
+class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a profile: its clear part.
+
+    :param properties: JSON of the declared, clear properties; None when there are none.
+    :param sealed: True when the event holds more, sealed.
+    """
+
+    event_id: bytes
+    identity_no: int
+    source_id: int
+    type: str
+    name: str
+    occurred_at: Micros
+    received_at: Micros
+    properties: bytes | None
+    sealed: bool
+
+    def __repr__(self) -> str:
+        return f"<event {self.type}>"

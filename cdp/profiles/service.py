@@ -1,0 +1,83 @@
+"""What is known of a profile: folded traits, timeline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import Connection
+
+from cdp.access import AccessService
+from cdp.clock import Micros
+from cdp.identity import IdentityService
+from cdp.ingest import timeline
+from cdp.policy import Bundle
+from cdp.profiles import queries
+from cdp.profiles.fold import fold
+from cdp.profiles.model import Observation, TimelineEvent
+
+
+class ProfileService:
+    """Reads profiles; values that are sealed stay sealed."""
+
+    def __init__(self, identity: IdentityService, access: AccessService, bundle: Bundle) -> None:
+        self._identity = identity
+        self._access = access
+        self._bundle = bundle
+
+    def observations(
+        self, connection: Connection, profile_nos: Iterable[int], names: Collection[str] | None = None
+    ) -> dict[int, dict[str, Observation]]:
+        """Return profile_no → trait name → the surviving observation.
+
+        :param names: only these traits; all when None.
+        """
+        grouped: dict[int, list[Observation]] = defaultdict(list)
+        for profile_no, observation in queries.observations(connection, profile_nos, names):
+            grouped[profile_no].append(observation)
+        trust = self.trust()
+        return {
+            profile_no: fold(found, self._bundle.fields, lambda source_id: trust.get(source_id, 0))
+            for profile_no, found in grouped.items()
+        }
+
+    def identifiers(
+        self, connection: Connection, profile_nos: Iterable[int], kind: str
+    ) -> dict[int, tuple[int, bytes]]:
+        """Return profile_no → (identity_no, sealed value) of its newest identifier of type ``kind``."""
+        return self._identity.values(connection, profile_nos, kind)
+
+    def trust(self) -> dict[int, int]:
+        """Return source_id → trust, by the source's name, else by its kind (``identity.yaml``)."""
+        ranks = self._bundle.identity.source_trust
+        return {
+            source.source_id: ranks.get(source.name, ranks.get(source.kind, 0))
+            for source in self._access.list_sources()
+        }
+
+    def traits(self, connection: Connection, profile_no: int) -> dict[str, Observation]:
+        """Return the folded traits of one profile by name."""
+        return self.observations(connection, [profile_no]).get(profile_no, {})
+
+    def timeline(
+        self, connection: Connection, profile_no: int, limit: int, before: tuple[Micros, bytes] | None = None
+    ) -> list[TimelineEvent]:
+        """Return events of a profile, newest first.
+
+        :param before: (occurred_at, event id) of the last event of the page before.
+        """
+        rows = timeline(connection, self._identity.members(connection, profile_no), limit, before)
+        return [
+            TimelineEvent(
+                event_id=row.event_id,
+                identity_no=row.identity_no,
+                source_id=row.source_id,
+                type=row.type,
+                name=row.name,
+                occurred_at=row.occurred_at,
+                received_at=row.received_at,
+                properties=None if row.properties is None else row.properties.encode(),
+                sealed=row.sealed is not None,
+            )
+            for row in rows
+        ]

@@ -1,0 +1,213 @@
+"""The threads behind the API: the batching writer, the mirror and the clockwork.
+
+``Writer`` gathers whatever deliveries wait into one micro-batch, runs the pipeline, and resolves each
+caller's future after the commit: one slow disk flush serves many calls. When a batch fails for a reason
+that is not the store's, it is cut in halves until the event that caused it stands alone and goes to
+quarantine. ``Worker`` tails ``commit_no`` for the mirror, signs checkpoints and forgets old
+de-duplication keys; everything it does can be repeated without harm.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+import msgspec
+import structlog
+
+from cdp.access import Source
+from cdp.clock import Micros, rfc3339
+from cdp.consent import Statement
+from cdp.errors import CdpError, OverloadedError, UnavailableError
+from cdp.ingest import Delivery, Reject
+from cdp.pipeline import Outcome, Pipeline, Prepared
+
+log = structlog.get_logger()
+
+CONSENT_EVENT = "Consent Recorded"
+_Waiting = tuple[Delivery, "Future[Outcome]"]
+
+
+class Writer:
+    """Turns concurrent deliveries into micro-batches.
+
+    :param batch_events: most events in one micro-batch.
+    :param queue_events: most events that may wait; beyond it calls are refused with 429.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, batch_events: int, queue_events: int) -> None:
+        self._pipeline = pipeline
+        self._batch_events = batch_events
+        self._queue_events = queue_events
+        self._waiting: deque[_Waiting] = deque()
+        self._events = 0
+        self._open = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the writing thread."""
+        self._open = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse new deliveries, write those that wait, and end."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(self, delivery: Delivery) -> Future[Outcome]:
+        """Hand over a delivery; the future has the outcome of its micro-batch once committed.
+
+        :raises OverloadedError: too many events wait.
+        :raises UnavailableError: the writer is stopping.
+        """
+        future: Future[Outcome] = Future()
+        with self._changed:
+            if not self._open:
+                raise UnavailableError("the server is shutting down")
+            if self._events >= self._queue_events:
+                raise OverloadedError("too many events are waiting to be written", retry_after=1)
+            self._events += len(delivery.messages)
+            self._waiting.append((delivery, future))
+            self._changed.notify()
+        return future
+
+    def record_consents(
+        self,
+        source: Source,
+        identifiers: Sequence[tuple[str, str]],
+        statements: Sequence[Statement],
+        received_at: Micros,
+        message_id: str,
+    ) -> Future[Outcome]:
+        """Hand over statements made through the consent API; they take the way of an event.
+
+        :param identifiers: (type, value) of the person, as given.
+        :param message_id: a repeat with the same one counts once.
+        """
+        message = {
+            "type": "track",
+            "event": CONSENT_EVENT,
+            "messageId": message_id,
+            "timestamp": rfc3339(received_at),
+        }
+        delivery = Delivery(
+            source=source,
+            messages=(msgspec.json.encode(message),),
+            received_at=received_at,
+            statements=tuple(statements),
+            identifiers=tuple(identifiers),
+        )
+        return self.submit(delivery)
+
+    def _run(self) -> None:
+        while batch := self._next():
+            try:
+                outcome = self.write([delivery for delivery, _ in batch])
+            except BaseException as error:  # noqa: BLE001  # it belongs to the callers that wait
+                for _, future in batch:
+                    future.set_exception(error)
+            else:
+                for _, future in batch:
+                    future.set_result(outcome)
+
+    def _next(self) -> list[_Waiting]:
+        """Wait for deliveries and take as many as one micro-batch holds; empty at the end."""
+        with self._changed:
+            while not self._waiting and self._open:
+                self._changed.wait()
+            batch: list[_Waiting] = []
+            events = 0
+            while self._waiting and (not batch or events < self._batch_events):
+                batch.append(self._waiting.popleft())
+                events += len(batch[-1][0].messages)
+            self._events -= events
+        return batch
+
+    def write(self, deliveries: list[Delivery]) -> Outcome:
+        """Run the pipeline over deliveries in the calling thread."""
+        return self._store(self._pipeline.prepare(deliveries))
+
+    def _store(self, prepared: Prepared) -> Outcome:
+        try:
+            return self._pipeline.store(prepared)
+        except CdpError:
+            raise
+        except Exception as error:
+            if len(prepared.events) <= 1 and not prepared.events:
+                raise
+            log.error("a batch failed and is cut", error=type(error).__name__, events=len(prepared.events))
+            return self._isolate(prepared, type(error).__name__)
+
+    def _isolate(self, prepared: Prepared, error: str) -> Outcome:
+        events, rejects = prepared.events, prepared.rejects
+        if len(events) == 1:
+            event = events[0].classified.event
+            cause = Reject(event.message, "unexpected", f"the store failed on it: {error}")
+            return self._pipeline.store(Prepared([], [*rejects, cause]))
+        middle = len(events) // 2
+        first = self._store(Prepared(events[:middle], rejects))
+        return first.plus(self._store(Prepared(events[middle:], [])))
+
+
+class Periodic:
+    """A thread that calls ``work`` every ``seconds``, and at once when woken.
+
+    A failure is logged and the next turn tries again: the work must be repeatable.
+    """
+
+    def __init__(self, name: str, seconds: float, work: Callable[[], object]) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._work = work
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have the work done soon."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the turn in hand."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                self._work()
+            except Exception as error:  # noqa: BLE001  # the next turn tries again
+                log.error("periodic work failed", work=self._name, error=type(error).__name__)
+                time.sleep(min(1.0, self._seconds))
+            self._wake.wait(self._seconds)
+
+
+class Worker:
+    """The clockwork: mirror, checkpoints, housekeeping."""
+
+    def __init__(self, tasks: list[Periodic]) -> None:
+        self._tasks = tasks
+
+    def start(self) -> None:
+        """Start every task."""
+        for task in self._tasks:
+            task.start()
+
+    def stop(self) -> None:
+        """Stop every task, in reverse order."""
+        for task in reversed(self._tasks):
+            task.stop()

@@ -1,0 +1,71 @@
+"""Fixtures that every test shares; above all: each database test runs on SQLite *and* PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+# A busy machine is no reason for a test to fail: examples are bounded in number, not in time.
+hypothesis_settings.register_profile("cdp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("cdp")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--no-skips``, with which CI says that nothing is missing on its machine."""
+    parser.addoption(
+        "--no-skips", action="store_true", help="fail when a test was skipped or expected to fail"
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run under ``--no-skips`` that skipped anything (``-rs`` names what and why)."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter is not None:
+        left_out = [*reporter.stats.get("skipped", []), *reporter.stats.get("xfailed", [])]
+        if left_out:
+            reporter.ensure_newline()
+            reporter.write_line(f"--no-skips: {len(left_out)} tests did not run in full", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test data and vectors."""
+    folder = Path(os.environ.get("CDP_SHARED", "../shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared test data at {folder}; set CDP_SHARED to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> str:
+    """URL of a PostgreSQL server on which test databases may be made."""
+    url = os.environ.get("CDP_TEST_POSTGRES_URL", "")
+    if not url:
+        pytest.skip("set CDP_TEST_POSTGRES_URL to a PostgreSQL >= 15 server (.ci/run starts one)")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'cdp.sqlite'}"
+        return
+    server = make_url(request.getfixturevalue("postgres_server")).set(drivername="postgresql+psycopg")
+    name = f"cdp_test_{secrets.token_hex(6)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()

@@ -1,0 +1,74 @@
+"""The envelope: what is refused as a whole, and what is cut into messages."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import msgspec
+import pytest
+
+from cdp.errors import MalformedBodyError, TooLargeError
+from cdp.ingest import Body, read_body
+
+
+def read(raw: bytes, *, encoding: str = "", single: bool = False) -> Body:
+    return read_body(
+        raw, encoding=encoding, single=single, max_bytes=10_000, max_event_bytes=2_000, max_events=3
+    )
+
+
+def test_a_batch_is_cut_into_each_messages_own_bytes() -> None:
+    body = read(b'{"batch":[{"a": 1},{"b":"x"}],"sentAt":"2026-01-01T00:00:00Z","writeKey":"k"}')
+    assert body.messages == (b'{"a": 1}', b'{"b":"x"}')
+    assert body.write_key == "k"
+
+
+def test_gzip_is_inflated_and_its_content_type_does_not_matter() -> None:
+    raw = b'{"batch":[{}]}'
+    assert read(gzip.compress(raw), encoding="gzip").messages == (b"{}",)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"[", b"[]", b"null", b'"x"', b'{"batch":{}}', b'{"batch":1}', b"{}", b'{"batch":[{}', b"\xff\xfe"],
+)
+def test_an_unreadable_body_is_malformed(raw: bytes) -> None:
+    with pytest.raises(MalformedBodyError):
+        read(raw)
+
+
+def test_deep_nesting_is_malformed_and_not_a_crash() -> None:
+    deep = b'{"batch":[' + b"[" * 4_000 + b"]" * 4_000 + b"]}"
+    try:
+        messages = read(deep).messages
+    except MalformedBodyError:
+        return
+    assert len(messages) == 1
+
+
+@pytest.mark.parametrize("cut", [1, 10, 15])
+def test_truncated_gzip_is_malformed(cut: int) -> None:
+    with pytest.raises(MalformedBodyError):
+        read(gzip.compress(b'{"batch":[{}]}')[:-cut], encoding="gzip")
+
+
+def test_plain_bytes_that_say_gzip_are_malformed() -> None:
+    with pytest.raises(MalformedBodyError):
+        read(b'{"batch":[]}', encoding="gzip")
+
+
+def test_a_gzip_bomb_is_cut_off() -> None:
+    engine = zlib.compressobj(9, wbits=31)
+    bomb = engine.compress(b"0" * 50_000_000) + engine.flush()
+    with pytest.raises(TooLargeError):
+        read(bomb, encoding="gzip")
+
+
+def test_limits_of_body_batch_and_single_event() -> None:
+    with pytest.raises(TooLargeError):
+        read(b'{"batch":["' + b"x" * 10_000 + b'"]}')
+    with pytest.raises(TooLargeError):
+        read(b'{"batch":[{},{},{},{}]}')
+    with pytest.raises(TooLargeError):
+        read(msgspec.json.encode({"event": "x" * 3_000}), single=True)
