@@ -40,6 +40,7 @@ from cdp.profiles import add_observations
 from cdp.store import Batch, Committer, retrying
 
 log = structlog.get_logger()
+_REBUILD_PAGE = 1000
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,9 +166,9 @@ class Pipeline:
         if not affected and not resolved.gone:
             return
         members = self._identity.consent_members(batch.connection, affected)
-        if drafts:
-            self._ledger.append(batch, drafts, members, touched)
-        self._ledger.refresh(batch, members, resolved.gone)
+        spoken = self._ledger.append(batch, drafts, members, touched) if drafts else frozenset()
+        again = {profile_no: members[profile_no] for profile_no in relinked | spoken}
+        self._ledger.refresh(batch, again, resolved.gone)
 
     def _draft(self, item: Indexed, resolved: Resolved) -> Draft:
         event = item.classified.event
@@ -202,6 +203,24 @@ class Pipeline:
             counts=counts,
             people={"identities": len(resolved.created)},
         )
+
+    # -- what is derived ------------------------------------------------------------------------
+
+    def rebuild_consent(self, actor: str) -> int:
+        """Derive the consent states of every profile anew, as after a change of policies.
+
+        :returns: the number of profiles.
+        """
+        count = after = 0
+        while True:
+            with self._committer.batch() as batch:
+                page = self._identity.profile_page(batch.connection, _REBUILD_PAGE, after)
+                members = self._identity.consent_members(batch.connection, page)
+                self._ledger.refresh(batch, members, ())
+                if not page:
+                    batch.record(Entry(action="consent.rebuild", actor=actor, counts={"profiles": count}))
+                    return count
+            count, after = count + len(page), page[-1]
 
     # -- quarantine -----------------------------------------------------------------------------
 

@@ -28,13 +28,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keys: str = ""
     keys_database_url: str = ""
     warehouse: str = "duckdb"
+    intake: str = "direct"
     public_url: str = "http://127.0.0.1:8000"
     workspace: str = "default"
     audit_origin: str = "cdp.local/audit"
     checkpoint_file: Path | None = None
     log_level: str = "info"
     batch_events: int = 2000
-    batch_wait_ms: int = 5
     queue_events: int = 20_000
     max_event_bytes: int = 32 * 1024
     max_body_bytes: int = 500 * 1024

@@ -13,6 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+pytest_plugins = ["platform_fixtures"]
+
 # A busy machine is no reason for a test to fail: examples are bounded in number, not in time.
 hypothesis_settings.register_profile("cdp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("cdp")

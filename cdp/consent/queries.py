@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from pyroaring import BitMap
@@ -12,12 +12,31 @@ from sqlalchemy import Connection, Select, delete, select
 from cdp.clock import Micros
 from cdp.consent.model import RESTRAINING, EventType, Record, RecordState, Standing, State
 from cdp.consent.tables import consent_records, consent_states
-from cdp.store import batches, chunks, insert_many, upsert
+from cdp.store import batches, chunks, insert_many
 
+T = TypeVar("T", Record, Standing)
 _NOBODY = "[]"
 _SCAN_ABOVE = 5_000  # from here on one pass over a purpose beats look-ups by profile
-_RECORD = [consent_records.c[name] for name in Record.__struct_fields__]
-_STANDING = [consent_states.c[name] for name in Standing.__struct_fields__]
+_WHOLE = Record.__struct_fields__
+_DECISIVE = tuple(
+    name
+    for name in _WHOLE
+    if name not in {"legal_basis", "signal", "notice_sha256", "language", "method", "sealed"}
+)
+_S = consent_states.c
+_STANDING = (
+    _S.profile_no,
+    _S.purpose,
+    _S.state,
+    _S.reason,
+    _S.since,
+    _S.granted_at,
+    _S.expires_at,
+    _S.event_type,
+    _S.notice_current,
+    _S.recipients,
+    _S.record_id,
+)
 
 
 class Last(msgspec.Struct, frozen=True):
@@ -46,20 +65,24 @@ def newest(connection: Connection, identity_nos: Iterable[int]) -> dict[tuple[in
 def add_records(connection: Connection, batch: int, records: Sequence[Record]) -> None:
     """Append to the ledger."""
     columns = ("batch", *Record.__struct_fields__)
-    rows = [
-        (batch, *msgspec.structs.astuple(msgspec.structs.replace(r, recipients=_names(r.recipients))))
-        for r in records
-    ]
+    rows = [(batch, *msgspec.structs.astuple(_storable(record))) for record in records]
     insert_many(connection, consent_records, columns, rows)
 
 
-def records_of(connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
-    """Return every record of these identities, in the order in which they came in."""
+def records_of(
+    connection: Connection, identity_nos: Iterable[int], *, decisive: bool = False
+) -> list[Record]:
+    """Return every record of these identities, in the order in which they came in.
+
+    :param decisive: read only what precedence looks at, and leave the rest empty.
+    """
+    names = _DECISIVE if decisive else _WHOLE
+    columns = [consent_records.c[name] for name in names]
     found = []
     for chunk in chunks(identity_nos):
-        query = select(*_RECORD).where(consent_records.c.identity_no.in_(chunk))
+        query = select(*columns).where(consent_records.c.identity_no.in_(chunk))
         for row in connection.execute(query):
-            given = row._asdict()
+            given: dict[str, Any] = dict(zip(names, row, strict=True))
             given["recipients"] = _tuple(given["recipients"])
             found.append(Record(**given))
     return sorted(found, key=lambda record: (record.received_at, record.record_id))
@@ -77,10 +100,9 @@ def any_record(connection: Connection, identity_nos: Iterable[int]) -> bool:
 
 def states_for(connection: Connection, profile_nos: Iterable[int]) -> dict[tuple[int, str], Standing]:
     """Return (profile_no, purpose) → state, as stored."""
-    s = consent_states.c
     found = {}
     for chunk in chunks(profile_nos):
-        query = select(s.profile_no, *_STANDING).where(s.profile_no.in_(chunk))
+        query = select(*_STANDING).where(_S.profile_no.in_(chunk))
         for profile_no, standing in _standings(connection, query):
             found[profile_no, standing.purpose] = standing
     return found
@@ -90,8 +112,7 @@ def states_of_purpose(
     connection: Connection, purpose: str, among: Collection[int] | None
 ) -> dict[int, Standing]:
     """Return profile_no → state of one purpose, as stored, of ``among`` or of everybody."""
-    s = consent_states.c
-    query = select(s.profile_no, *_STANDING).where(s.purpose == purpose)
+    query = select(*_STANDING).where(_S.purpose == purpose)
     if among is None:
         return dict(_standings(connection, query))
     if len(among) > _SCAN_ABOVE:
@@ -100,71 +121,50 @@ def states_of_purpose(
     return {
         no: standing
         for chunk in chunks(among)
-        for no, standing in _standings(connection, query.where(s.profile_no.in_(chunk)))
+        for no, standing in _standings(connection, query.where(_S.profile_no.in_(chunk)))
     }
 
 
 def restrained(connection: Connection, purpose: str) -> BitMap:
     """Return the profiles with a restraint on ``purpose``."""
-    s = consent_states.c
-    query = select(s.profile_no).where(s.purpose == purpose, s.state.in_(sorted(RESTRAINING)))
+    query = select(_S.profile_no).where(_S.purpose == purpose, _S.state.in_(sorted(RESTRAINING)))
     return BitMap(connection.execute(query).scalars())
 
 
 def changed_since(connection: Connection, commit_no: int) -> BitMap:
     """Return the profiles of which a state was written after ``commit_no``."""
-    s = consent_states.c
     query = (
-        select(s.profile_no)
-        .join(batches, batches.c.batch == s.batch)
+        select(_S.profile_no)
+        .join(batches, batches.c.batch == _S.batch)
         .where(batches.c.commit_no > commit_no)
         .distinct()
     )
     return BitMap(connection.execute(query).scalars())
 
 
-def save_states(connection: Connection, batch: int, states: Iterable[tuple[int, Standing]]) -> None:
-    """Insert or overwrite states."""
+def add_states(connection: Connection, batch: int, states: Iterable[tuple[int, Standing]]) -> None:
+    """Insert states of (profile_no, purpose) that have none yet."""
+    columns = ("batch", "profile_no", *Standing.__struct_fields__)
     rows = [
-        msgspec.structs.asdict(standing)
-        | {"recipients": _names(standing.recipients), "profile_no": profile_no, "batch": batch}
-        for profile_no, standing in states
+        (batch, profile_no, *msgspec.structs.astuple(_storable(standing))) for profile_no, standing in states
     ]
-    upsert(connection, consent_states, rows, ("purpose", "profile_no"))
+    insert_many(connection, consent_states, columns, rows)
 
 
 def delete_states(connection: Connection, keys: Iterable[tuple[int, str]]) -> None:
     """Delete the states of (profile_no, purpose)."""
-    s = consent_states.c
     by_purpose: dict[str, list[int]] = {}
     for profile_no, purpose in keys:
         by_purpose.setdefault(purpose, []).append(profile_no)
     for purpose, numbers in sorted(by_purpose.items()):
         for chunk in chunks(numbers):
-            connection.execute(delete(consent_states).where(s.purpose == purpose, s.profile_no.in_(chunk)))
+            connection.execute(delete(consent_states).where(_S.purpose == purpose, _S.profile_no.in_(chunk)))
 
 
 def _standings(connection: Connection, query: Select[Any]) -> Iterator[tuple[int, Standing]]:
     """Yield (profile_no, state); made for a million rows, so nothing is converted twice."""
-    columns = (
-        "purpose", "state", "reason", "since", "granted_at", "expires_at", "event_type", "notice_current",
-        "recipients", "record_id",
-    )  # fmt: skip
-    if columns != Standing.__struct_fields__:  # pragma: no cover
-        raise AssertionError
-    for (
-        no,
-        purpose,
-        state,
-        reason,
-        since,
-        granted,
-        expires,
-        kind,
-        current,
-        names,
-        record,
-    ) in connection.execute(query):
+    for row in connection.execute(query):
+        no, purpose, state, reason, since, granted, expires, kind, current, names, record = row
         yield (
             int(no),
             Standing(
@@ -182,8 +182,11 @@ def _standings(connection: Connection, query: Select[Any]) -> Iterator[tuple[int
         )
 
 
-def _names(names: tuple[str, ...]) -> Any:
-    return msgspec.json.encode(names).decode() if names else _NOBODY
+def _storable(row: T) -> T:
+    """Return a record or state whose recipients are JSON text."""
+    names = row.recipients
+    text = msgspec.json.encode(names).decode() if names else _NOBODY
+    return msgspec.structs.replace(row, recipients=text)
 
 
 def _tuple(text: str) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from pyroaring import BitMap
-from sqlalchemy import Connection
 
 from cdp.clock import Clock, Micros, random_id
 from cdp.consent import queries
@@ -27,8 +26,8 @@ from cdp.consent.model import RESTRAINING, Draft, Member, Record, RecordState, S
 from cdp.consent.precedence import SEVERITY, standing
 from cdp.consent.queries import Last
 from cdp.crypto import Keyring, Place, seal
-from cdp.policy import Bundle, Notice, covers
-from cdp.store import Batch
+from cdp.policy import Bundle, Notice, covers, lineage
+from cdp.store import Batch, Connection
 
 _LEGAL_BASIS: dict[RecordState, str] = {
     "granted": "consent",
@@ -62,8 +61,8 @@ class ConsentLedger:
         drafts: Sequence[Draft],
         members: Mapping[int, Sequence[Member]],
         profile_of: Mapping[int, int],
-    ) -> int:
-        """Append what is new in ``drafts``; returns the number of records written.
+    ) -> frozenset[int]:
+        """Append what is new in ``drafts``; returns the profiles that have a new record.
 
         :param members: profile_no → its members, for every profile that the drafts touch.
         :param profile_of: identity_no → profile_no, for every identity that the drafts name.
@@ -77,21 +76,28 @@ class ConsentLedger:
         for draft, numbers in zip(drafts, everyone, strict=True):
             grantee = _grantee(draft, devices)
             for statement in draft.statements:
-                restrains = statement.state in RESTRAINING
-                for number in numbers if restrains else grantee:
-                    key = number, statement.purpose
-                    if _is_change(last.get(key), statement):
-                        last[key] = Last(statement.state, statement.act, statement.event_time)
-                        records.append(self._record(first_id + len(records), number, draft, statement))
-                        evidence.append(statement.evidence)
+                concerned = numbers if statement.state in RESTRAINING else grantee
+                fresh = [no for no in concerned if _is_change(last.get((no, statement.purpose)), statement)]
+                if not fresh:
+                    continue
+                said = self._record(draft, statement)
+                for number in fresh:
+                    last[number, statement.purpose] = Last(
+                        statement.state, statement.act, statement.event_time
+                    )
+                    record_id = first_id + len(records)
+                    records.append(msgspec.structs.replace(said, record_id=record_id, identity_no=number))
+                    evidence.append(statement.evidence)
         queries.add_records(batch.connection, batch.id, self._sealed(records, evidence))
-        return len(records)
+        home = {m.identity_no: profile_no for profile_no, profile in members.items() for m in profile}
+        return frozenset(home[record.identity_no] for record in records)
 
-    def _record(self, record_id: int, number: int, draft: Draft, statement: Statement) -> Record:
+    def _record(self, draft: Draft, statement: Statement) -> Record:
+        """Return what is recorded of a statement, before it is known of whom."""
         notice_id, version, sha256 = self._notice(statement, min(statement.event_time, draft.received_at))
         return Record(
-            record_id=record_id,
-            identity_no=number,
+            record_id=0,
+            identity_no=0,
             purpose=statement.purpose,
             state=statement.state,
             act=statement.act,
@@ -149,9 +155,9 @@ class ConsentLedger:
         :param members: profile_no → its members, for every profile whose links or records changed.
         """
         connection, now = batch.connection, self._clock.now()
-        of_identity: dict[int, list[Record]] = defaultdict(list)
         numbers = [member.identity_no for profile in members.values() for member in profile]
-        for record in queries.records_of(connection, numbers):
+        of_identity: dict[int, list[Record]] = defaultdict(list)
+        for record in queries.records_of(connection, numbers, decisive=True):
             of_identity[record.identity_no].append(record)
         held = queries.states_for(connection, {*members, *gone})
         wanted: dict[tuple[int, str], Standing] = {}
@@ -159,20 +165,25 @@ class ConsentLedger:
             records = [record for member in profile for record in of_identity.get(member.identity_no, ())]
             for state in self._standings(profile, records, now):
                 wanted[profile_no, state.purpose] = state
-        changed = [(key[0], state) for key, state in wanted.items() if held.get(key) != state]
-        queries.save_states(connection, batch.id, changed)
-        queries.delete_states(connection, held.keys() - wanted.keys())
+        changed = {key: state for key, state in wanted.items() if held.get(key) != state}
+        queries.delete_states(connection, [key for key in held if key not in wanted or key in changed])
+        queries.add_states(connection, batch.id, [(key[0], state) for key, state in changed.items()])
 
-    def _standings(
-        self, profile: Sequence[Member], records: Sequence[Record], now: Micros
-    ) -> Iterable[Standing]:
+    def _standings(self, profile: Sequence[Member], records: Sequence[Record], now: Micros) -> list[Standing]:
         """Return the state of every purpose that ``records`` say something about."""
-        touched = {
-            purpose.key: purpose
-            for above in {record.purpose for record in records}
-            for purpose in self._below.get(above, ())
-        }
-        return [standing(purpose, profile, records, now) for purpose in touched.values()]
+        by_purpose: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            by_purpose[record.purpose].append(record)
+        touched = {purpose.key: purpose for key in by_purpose for purpose in self._below.get(key, ())}
+        return [
+            standing(
+                purpose,
+                profile,
+                [record for above in lineage(purpose.key) for record in by_purpose.get(above, ())],
+                now,
+            )
+            for purpose in touched.values()
+        ]
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -253,4 +264,4 @@ def _version(notice: Notice) -> int:
 
 def _plain(text: str) -> str:
     """Return ``text`` as every database can hold it: no NUL, no lone surrogate, of bounded length."""
-    return text.encode(errors="replace").decode().replace("\0", "")[:_MAX_TEXT]
+    return text and text.encode(errors="replace").decode().replace("\0", "")[:_MAX_TEXT]

@@ -73,6 +73,8 @@ class ProfileIds:
         if len(block) == 16 and profile_id.startswith("p_"):
             decryptor = self._cipher.decryptor()
             plain = decryptor.update(block) + decryptor.finalize()
-            if plain[:8] == bytes(8):
-                return int.from_bytes(plain[8:])
+            number = int.from_bytes(plain[8:])
+            # The last character has bits to spare: only the one spelling that we make is an id.
+            if plain[:8] == bytes(8) and self.encode(number) == profile_id:
+                return number
         raise NotFoundError("there is no profile with this id")

@@ -104,6 +104,7 @@ class Keyring:
         made = sorted((no, domain) for no in identity_nos for domain in domains)
         if not made:
             return
+        epoch = self._epoch
         rows = []
         fresh: dict[tuple[int, Domain], Dek] = {}
         for no, domain in made:
@@ -115,27 +116,32 @@ class Keyring:
         columns = ("identity_no", "domain", "dek_id", "kek_version", "wrapped", "commitment")
         with self._store.writing() as connection, connection.begin():
             taken = insert_new(connection, deks, columns, rows, ("identity_no", "domain"))
-        with self._lock:
-            self._expire()
-            for no, domain in taken:
-                self._cache[int(no), domain] = fresh[int(no), domain]
+        self._keep({(int(no), domain): fresh[int(no), domain] for no, domain in taken}, epoch)
 
     def deks(self, identity_nos: Iterable[int], domain: Domain = "person") -> dict[int, Dek]:
         """Return the DEKs that exist; a destroyed or never made key is absent from the answer."""
         wanted = list(dict.fromkeys(identity_nos))
         with self._lock:
             self._expire()
+            epoch = self._epoch
             found = {no: dek for no in wanted if (dek := self._cache.get((no, domain)))}
         missing = [no for no in wanted if no not in found]
         if missing:
             with self._store.reading() as connection:
                 loaded = self._read(connection, missing, domain)
             found |= loaded
-            with self._lock:
-                if len(self._cache) + len(loaded) > _CACHE_KEYS:
-                    self._cache.clear()
-                self._cache.update({(no, domain): dek for no, dek in loaded.items()})
+            self._keep({(no, domain): dek for no, dek in loaded.items()}, epoch)
         return found
+
+    def _keep(self, keys: dict[tuple[int, Domain], Dek], epoch: int) -> None:
+        """Hold keys in memory, unless somebody was erased since they were read: theirs may be dead."""
+        with self._lock:
+            self._expire()
+            if epoch != self._epoch:
+                return
+            if len(self._cache) + len(keys) > _CACHE_KEYS:
+                self._cache.clear()
+            self._cache.update(keys)
 
     def _read(self, connection: Connection, numbers: Sequence[int], domain: Domain) -> dict[int, Dek]:
         found = {}

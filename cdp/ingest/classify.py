@@ -1,8 +1,9 @@
 """classify: an event → what ``policies/fields.yaml`` declares clear, and the rest, to be sealed.
 
 Invariants: only a declared field whose value has its declared type, and does not itself hold an e-mail
-address or a phone number, stays clear; everything else is sealed, names included where a name could be
-personal. Query strings and fragments are cut off URLs before anything else looks at them.
+address or a phone number, stays clear; text does so on a page, a screen or a declared event only, because
+"name" is a product's on Product Viewed and a person's elsewhere. Everything else is sealed, names included
+where a name could be personal. A list is cut item by item. Query strings and fragments are cut off URLs before anything else looks at them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _encode = msgspec.json.encode
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TRAIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.[a-z][a-z0-9_]{0,63}){0,3}")
 _URL_FIELDS = frozenset({"url", "referrer", "page.url", "page.referrer"})
+_NO_TEXT = frozenset({"number", "boolean", "time"})
 _CONTEXT = "context."
 
 
@@ -28,6 +30,7 @@ class Classifier:
     """Cuts events by the field catalogue."""
 
     def __init__(self, fields: FieldCatalogue) -> None:
+        self._events = fields.events
         self._properties = {name: rule for name, rule in fields.properties.items() if rule.clear}
         self._traits = {name: rule for name, rule in fields.traits.items() if rule.clear}
         self._context: dict[str, dict[str, FieldRule]] = {}
@@ -41,7 +44,8 @@ class Classifier:
         clear: dict[str, Any] = {}
         sealed: dict[str, Any] = {}
         if event.properties:
-            self._cut_properties(event.properties, clear, sealed)
+            telling = event.type in ("page", "screen") or event.name in self._events
+            self._cut_properties(event.properties, clear, sealed, text=telling)
         if event.context:
             self._cut_context(event.context, clear, sealed)
         traits, unnamed = self._cut_traits(event.traits) if event.traits else ((), {})
@@ -53,12 +57,21 @@ class Classifier:
             event, _encode(clear) if clear else None, _encode(sealed) if sealed else None, traits
         )
 
-    def _cut_properties(self, given: dict[str, Any], clear: dict[str, Any], sealed: dict[str, Any]) -> None:
+    def _cut_properties(
+        self, given: dict[str, Any], clear: dict[str, Any], sealed: dict[str, Any], *, text: bool
+    ) -> None:
         kept: dict[str, Any] = {}
         for name, raw in given.items():
             value = _without_query(raw) if name in _URL_FIELDS else raw
             rule = self._properties.get(name)
-            if rule is not None and has_type(rule, value):
+            if rule is None or not (text or rule.type in _NO_TEXT):
+                if value is not None:
+                    kept[name] = value
+            elif rule.type == "list" and isinstance(value, list):
+                clear[name], rest = _cut_items(rule, value)
+                if any(rest):
+                    kept[name] = rest
+            elif has_type(rule, value):
                 clear[name] = value
             elif value is not None:
                 kept[name] = value
@@ -121,15 +134,27 @@ def has_type(rule: FieldRule, value: object) -> bool:
         return isinstance(value, bool)
     if kind == "time":
         return isinstance(value, str) and _is_time(value)
-    return isinstance(value, list) and all(_is_item(rule, item) for item in value)
+    return False  # a list is cut item by item
 
 
-def _is_item(rule: FieldRule, item: object) -> bool:
-    return isinstance(item, dict) and all(
-        key in rule.items
-        and (value is None or isinstance(value, int | float) or (isinstance(value, str) and not looks_personal(value)))
-        for key, value in item.items()
-    )
+def _cut_items(rule: FieldRule, items: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return the declared, scalar parts of each item, and what is left of each, in the same order."""
+    clear, rest = [], []
+    for item in items:
+        whole = item if isinstance(item, dict) else {}
+        fit = {key: value for key, value in whole.items() if key in rule.items and _is_plain(value)}
+        clear.append(fit)
+        rest.append(
+            {key: value for key, value in whole.items() if key not in fit} if item is whole else item
+        )
+    return clear, rest
+
+
+def _is_plain(value: object) -> bool:
+    """True for numbers, truth values, and text that is neither a URL nor an address."""
+    if isinstance(value, str):
+        return "://" not in value and not looks_personal(value)
+    return isinstance(value, int | float)
 
 
 def _is_time(value: str) -> bool:

@@ -29,14 +29,14 @@ RejectKind = Literal[
 ]
 
 
-class _Silent(msgspec.Struct, frozen=True):
-    """A record that never prints what it holds."""
+class _Silent(msgspec.Struct, frozen=True, gc=False):
+    """A record that never prints what it holds; none is part of a cycle, so none is tracked."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
 
-class Delivery(_Silent, frozen=True, kw_only=True):
+class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     """One call of a source: the raw messages and what goes for all of them.
 
     :param messages: each message's own JSON bytes.
@@ -57,14 +57,14 @@ class Delivery(_Silent, frozen=True, kw_only=True):
     identifiers: tuple[tuple[str, str], ...] = ()
 
 
-class Message(_Silent, frozen=True):
+class Message(_Silent, frozen=True, gc=False):
     """One message on its own."""
 
     delivery: Delivery
     raw: bytes
 
 
-class Reject(_Silent, frozen=True):
+class Reject(_Silent, frozen=True, gc=False):
     """A message that cannot become an event; goes to quarantine with its cause.
 
     :param cause: names fields, types and limits, never a value.
@@ -75,7 +75,7 @@ class Reject(_Silent, frozen=True):
     cause: str
 
 
-class Event(_Silent, frozen=True, kw_only=True):
+class Event(_Silent, frozen=True, kw_only=True, gc=False):
     """A valid event.
 
     :param event_id: 16 bytes, keyed hash of source and message id.
@@ -110,7 +110,7 @@ class Event(_Silent, frozen=True, kw_only=True):
         return self.message.delivery.received_at
 
 
-class Trait(_Silent, frozen=True):
+class Trait(_Silent, frozen=True, gc=False):
     """One observed trait: JSON of its value, to be stored in clear or sealed."""
 
     name: str
@@ -118,7 +118,7 @@ class Trait(_Silent, frozen=True):
     clear: bool
 
 
-class Classified(_Silent, frozen=True):
+class Classified(_Silent, frozen=True, gc=False):
     """An event cut into what may stay clear and what must be sealed.
 
     :param clear: JSON of declared, clear properties, None when there are none.
@@ -131,7 +131,7 @@ class Classified(_Silent, frozen=True):
     traits: tuple[Trait, ...]
 
 
-class Indexed(_Silent, frozen=True):
+class Indexed(_Silent, frozen=True, gc=False):
     """A classified event with the blind index of each identifier, in the same order."""
 
     classified: Classified

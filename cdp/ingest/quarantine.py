@@ -59,7 +59,7 @@ class Quarantine:
             rows.append((number, batch.id, source_id, reject.kind, reject.cause, at, bucket, sealed))
         queries.add_quarantined(batch.connection, rows)
 
-    def list(self, limit: int = 100, after: int = 0, kind: str = "") -> list[QuarantineItem]:
+    def items(self, limit: int = 100, after: int = 0, kind: str = "") -> list[QuarantineItem]:
         """Return quarantined messages not yet replayed, oldest first, without their content."""
         with self._store.reading() as connection:
             rows = queries.quarantined(connection, limit, after, kind)

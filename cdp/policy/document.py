@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 from msgspec import inspect
+from yaml.composer import ComposerError
 
 from cdp.errors import PolicyError
 
@@ -29,6 +30,17 @@ Path = tuple[str | int, ...]
 _MAX_BYTES = 1_000_000
 _INTEGER = re.compile(r"-?\d{1,15}")
 _FLAGS = {"true": True, "false": False}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Composes nodes, and refuses anchors, aliases and tags on the way."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
+        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
+            message = "anchors, aliases and tags are not allowed; write the value out"
+            raise ComposerError(None, None, message, event.start_mark)
+        return super().compose_node(parent, index)
 
 
 class Document:
@@ -47,12 +59,7 @@ class Document:
 
     def _compose(self, content: bytes) -> yaml.Node:
         try:
-            text = content.decode()
-            for event in yaml.parse(text, Loader=yaml.SafeLoader):
-                if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
-                    message = "anchors, aliases and tags are not allowed; write the value out"
-                    raise PolicyError(message, file=self.file, line=_line(event.start_mark))
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(content.decode(), Loader=_PlainLoader)
         except UnicodeDecodeError:
             raise PolicyError("the file is not UTF-8 text", file=self.file) from None
         except yaml.MarkedYAMLError as error:

@@ -147,7 +147,14 @@ def _fields(document: Document, categories: dict[str, Category]) -> FieldCatalog
             ("identifiers", file.identifiers),
         )
     }
-    return FieldCatalogue(**parts)
+    events: dict[str, str] = {}
+    for category, names in file.events.items():
+        document.check(category, categories, "the category", "events", category)
+        for name in names:
+            if name in events:
+                raise document.error(f"the event {name!r} stands under two categories", "events", category)
+            events[name] = category
+    return FieldCatalogue(events=events, **parts)
 
 
 def _field(

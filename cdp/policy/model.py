@@ -14,6 +14,8 @@ import msgspec
 
 from cdp.clock import Micros
 
+UNDECLARED_EVENT = "user.behavior"
+"""The category of an event that ``fields.yaml`` does not declare."""
 Protection = Literal["clear", "sealed", "sealed+index"]
 ValueType = Literal["string", "number", "boolean", "time", "list"]
 TransformKind = Literal["clear", "mask", "hash", "pseudonymise", "generalise", "drop"]
@@ -52,12 +54,20 @@ class FieldRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FieldCatalogue(msgspec.Struct, frozen=True, kw_only=True):
-    """``fields.yaml``: what is declared; everything else is sealed and not mirrored."""
+    """``fields.yaml``: what is declared; everything else is sealed and not mirrored.
 
+    :param events: event name → the category that having done it tells.
+    """
+
+    events: dict[str, str] = {}
     traits: dict[str, FieldRule]
     properties: dict[str, FieldRule]
     context: dict[str, FieldRule]
     identifiers: dict[str, FieldRule]
+
+    def event_category(self, name: str) -> str:
+        """Return the category that having done ``name`` tells."""
+        return self.events.get(name, UNDECLARED_EVENT)
 
     def output(self, name: str) -> FieldRule | None:
         """Return the rule of a field that an export may name: a trait, else an identifier type."""

@@ -48,8 +48,12 @@ class FieldShape(_Shape, frozen=True):
 
 
 class FieldsFile(_Shape, frozen=True):
-    """``fields.yaml``: name → field, by where it stands in an event."""
+    """``fields.yaml``: name → field, by where it stands in an event.
 
+    ``events`` maps a category to the names of the events that tell it.
+    """
+
+    events: dict[str, tuple[str, ...]]
     traits: dict[str, FieldShape]
     properties: dict[str, FieldShape]
     context: dict[str, FieldShape]

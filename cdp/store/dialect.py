@@ -142,21 +142,25 @@ def insert_new(
 
     Give the rows sorted by key: two writers that meet then wait for each other in one order.
     """
+    if not rows:
+        return []
+    names, wanted = ", ".join(columns), ", ".join(returning)
+    end = f"ON CONFLICT DO NOTHING RETURNING {wanted}"
+    if connection.dialect.name == "postgresql":
+        # One array a column: the statement stays the same however many rows it brings.
+        kinds = [table.c[name].type.compile(connection.dialect) for name in columns]
+        arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
+        statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) {end}"  # noqa: S608  # names are ours
+        given = tuple(list(column) for column in zip(*rows, strict=True))
+        return [tuple(row) for row in connection.exec_driver_sql(statement, given)]
     taken: list[tuple[Any, ...]] = []
+    row_marks = f"({', '.join('?' * len(columns))})"
     for chunk in chunks(rows):
-        marks, parameters = _values(connection, len(columns), chunk)
-        statement = (
-            f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {marks} "  # noqa: S608  # names are ours
-            f"ON CONFLICT DO NOTHING RETURNING {', '.join(returning)}"
-        )
-        taken.extend(tuple(row) for row in connection.exec_driver_sql(statement, parameters))
+        marks = ", ".join([row_marks] * len(chunk))
+        statement = f"INSERT INTO {table.name} ({names}) VALUES {marks} {end}"  # noqa: S608  # names are ours
+        flat = tuple(value for row in chunk for value in row)
+        taken.extend(tuple(row) for row in connection.exec_driver_sql(statement, flat))
     return taken
-
-
-def _values(connection: Connection, width: int, rows: Sequence[Row]) -> tuple[str, tuple[Any, ...]]:
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    row_marks = f"({', '.join([mark] * width)})"
-    return ", ".join([row_marks] * len(rows)), tuple(value for row in rows for value in row)
 
 
 def upsert(

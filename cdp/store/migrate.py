@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
+from alembic.script.revision import ResolutionError
 from sqlalchemy import Connection
 
 from cdp.errors import ConfigurationError
@@ -64,7 +64,7 @@ def _pending(connection: Connection) -> list[str]:
     current = MigrationContext.configure(connection).get_current_revision()
     try:
         missing = [script.revision for script in scripts.iterate_revisions("head", current or "base")]
-    except CommandError as error:
+    except ResolutionError as error:
         raise ConfigurationError(
             "the database was made by a newer version of the platform; run that version, or restore a backup"
         ) from error

@@ -101,11 +101,12 @@ def test_a_split_is_planned_first_and_then_done_for_good(caller: Caller) -> None
     link = identify("m1", userId="u1", anonymousId="a1")
     caller.send(link, track("m2", anonymousId="a1"))
     profile = caller.lookup("anonymous_id", "a1")
-    body = {"identifier": {"type": "anonymous_id", "value": "a1"}}
-    planned = caller.api("POST", f"/profiles/{profile['id']}/split", body, purpose=PURPOSE)
-    assert planned["dry_run"] is True
+    identifiers = caller.api("GET", f"/profiles/{profile['id']}/identifiers", purpose=PURPOSE)["items"]
+    browser = next(item["id"] for item in identifiers if item["type"] == "anonymous_id")
+    planned = caller.api("POST", f"/profiles/{browser}/split", purpose=PURPOSE)
+    assert planned["done"] is False
     assert caller.lookup("user_id", "u1")["id"] == caller.lookup("anonymous_id", "a1")["id"]
-    caller.api("POST", f"/profiles/{profile['id']}/split", {**body, "dry_run": False}, purpose=PURPOSE)
+    caller.api("POST", f"/profiles/{browser}/split", {"dry_run": False}, purpose=PURPOSE)
     assert caller.lookup("user_id", "u1")["id"] != caller.lookup("anonymous_id", "a1")["id"]
     caller.send({**link, "messageId": "m3"})
     assert caller.lookup("user_id", "u1")["id"] != caller.lookup("anonymous_id", "a1")["id"]

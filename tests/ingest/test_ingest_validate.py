@@ -148,10 +148,22 @@ def test_query_strings_are_cut_off_urls() -> None:
     assert b"email" not in (found.clear or b"") + (found.sealed or b"")
 
 
-def test_products_with_only_declared_keys_stay_clear() -> None:
-    clear = cut(track(properties={"products": [{"product_id": "p1", "price": 3}]})).clear
-    assert clear is not None
-    assert cut(track(properties={"products": [{"product_id": "p1", "engraving": "Ann"}]})).clear is None
+def test_products_are_cut_item_by_item() -> None:
+    given = [{"product_id": "p1", "price": 3}, {"product_id": "p2", "engraving": "Ann"}, "Ann"]
+    found = cut(track(properties={"products": given}))
+    assert msgspec.json.decode(found.clear or b"")["products"] == [
+        {"product_id": "p1", "price": 3},
+        {"product_id": "p2"},
+        {},
+    ]
+    assert msgspec.json.decode(found.sealed or b"")["properties"]["products"] == [{}, {"engraving": "Ann"}, "Ann"]
+
+
+def test_text_stays_clear_on_declared_events_only() -> None:
+    properties = {"name": "Ann Other", "revenue": 3}
+    found = cut(track(event="Form Submitted", properties=properties))
+    assert msgspec.json.decode(found.clear or b"") == {"revenue": 3}
+    assert b"Ann Other" in (found.sealed or b"")
 
 
 def test_trait_names_fold_and_personal_ones_are_sealed() -> None:

@@ -1,4 +1,4 @@
-"""A whole platform per test, on both stores, spoken to as its callers do: over HTTP."""
+"""Fixtures of a whole platform per test, on both stores, spoken to as its callers do: over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cdp import app
 from cdp.clock import FixedClock, parse_rfc3339
 from cdp.settings import Settings
 
-POLICIES = Path(__file__).parents[2] / "policies"
+POLICIES = Path(__file__).parents[1] / "policies"
 NOW = parse_rfc3339("2026-03-01T12:00:00Z")
 
 

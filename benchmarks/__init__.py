@@ -1,0 +1,1 @@
+"""Repeatable measurements; ``README.md`` has the figures and the machine they were taken on."""

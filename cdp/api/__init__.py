@@ -1,0 +1,7 @@
+"""The faces: REST and GraphQL over one set of verbs, under one guard."""
+
+from cdp.api.application import create_app
+from cdp.api.auth import OPEN, WRITE_KEY, Access, Caller, allow
+from cdp.api.services import Services
+
+__all__ = ["OPEN", "WRITE_KEY", "Access", "Caller", "Services", "allow", "create_app"]

@@ -1,0 +1,279 @@
+"""Who may call what: one declaration on every route and field, one guard that reads it.
+
+Invariants:
+
+1. Default deny. A route says ``opt=allow(...)``, a GraphQL field says it through ``graphql.roles``;
+   the guard refuses a handler that says nothing, also to an admin.
+2. ``OPEN`` (health, schema) and ``WRITE_KEY`` (ingest, whose write key may stand in the body, so
+   that the handler itself authenticates) are said explicitly.
+3. A route that reads single people says ``purpose=True``: the caller states a purpose in the header
+   ``CDP-Purpose``, else its key's only purpose counts, else the answer is 400; the key must carry it.
+4. Refusals are audited. An attempt with an unknown key counts against that key and its address.
+
+Steps of the guard: (1) declaration, (2) credential, (3) role, (4) purpose.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Container
+from typing import Any
+
+import msgspec
+from litestar.connection import ASGIConnection, Request
+from litestar.handlers import BaseRouteHandler
+
+from cdp.access import AccessService, Principal, Role, Source, hash_key
+from cdp.api.limits import Buckets
+from cdp.audit import Entry
+from cdp.errors import (
+    CdpError,
+    InvalidInputError,
+    NotAuthenticatedError,
+    NotPermittedError,
+    OverloadedError,
+)
+from cdp.store import Committer
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+PURPOSE_HEADER = "cdp-purpose"
+_SECOND = 1.0
+_FAILURES_PER_KEY = 10
+_FAILURES_PER_ADDRESS = 100
+_DENIALS_PER_MINUTE = 30
+_OPTION = "access"
+_STATE = "caller"
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What a route or field declares.
+
+    :param roles: any one of them suffices.
+    :param purpose: a purpose must be stated.
+    :param open: nobody is asked.
+    :param write_key: the handler authenticates a source itself.
+    """
+
+    roles: frozenset[Role] = frozenset()
+    purpose: bool = False
+    open: bool = False
+    write_key: bool = False
+
+
+OPEN = Access(open=True)
+WRITE_KEY = Access(roles=frozenset({"source"}), write_key=True)
+
+
+def roles(*names: Role, purpose: bool = False) -> Access:
+    """Return the declaration that any of these roles may call."""
+    return Access(roles=frozenset(names), purpose=purpose)
+
+
+def allow(*names: Role | Access, purpose: bool = False) -> dict[str, Any]:
+    """Return the ``opt=`` of a route: ``allow("officer", purpose=True)`` or ``allow(OPEN)``."""
+    if len(names) == 1 and isinstance(names[0], Access):
+        return {_OPTION: names[0]}
+    return {_OPTION: roles(*(name for name in names if not isinstance(name, Access)), purpose=purpose)}
+
+
+def declared(handler: BaseRouteHandler) -> Access | None:
+    """Return what a route declares; None means nobody may call it."""
+    found = handler.opt.get(_OPTION)
+    return found if isinstance(found, Access) else None
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is calling, and for what.
+
+    :param key: an API key, or None for a source's write key.
+    :param source: the source, or None for an API key.
+    :param purpose: the purpose that is in force; empty when none is stated.
+    """
+
+    key: Principal | None = None
+    source: Source | None = None
+    purpose: str = ""
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The roles it has."""
+        return self.key.roles if self.key is not None else frozenset({"source"})
+
+    @property
+    def actor(self) -> str:
+        """How it appears in the audit log."""
+        if self.key is not None:
+            return self.key.actor
+        return f"source:{self.source.source_id}" if self.source is not None else "anonymous"
+
+    def has(self, *names: Role) -> bool:
+        """True when it has one of these roles."""
+        return not self.roles.isdisjoint(names)
+
+    @property
+    def principal(self) -> Principal:
+        """The API key.
+
+        :raises NotPermittedError: the caller is a source.
+        """
+        if self.key is None:
+            raise NotPermittedError("this needs an API key, not a write key")
+        return self.key
+
+    def state(self, purpose: str) -> str:
+        """Return ``purpose`` when this key carries it (for verbs that name it in their body).
+
+        :raises InvalidInputError: none is named.
+        :raises NotPermittedError: the key does not carry it.
+        """
+        if not purpose:
+            raise InvalidInputError("state a purpose in the header CDP-Purpose: this key has not just one")
+        if not self.principal.may_state(purpose):
+            raise NotPermittedError("this key does not carry the stated purpose")
+        return purpose
+
+
+class Denials:
+    """Records refusals in the audit log, a bounded number a minute for each actor.
+
+    What goes over the bound is counted, and the next entry of that actor carries the count.
+    """
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+        self._buckets = Buckets(_DENIALS_PER_MINUTE, _DENIALS_PER_MINUTE / 60)
+        self._unsaid: dict[str, int] = {}
+
+    def record(self, actor: str, action: str, where: str, *, purpose: str = "") -> None:
+        """Record that ``actor`` was refused at ``where`` (a route's template or a field's name)."""
+        if not self._buckets.take(actor):
+            if len(self._unsaid) < 10_000:  # actors, as memory is not the caller's to fill
+                self._unsaid[actor] = self._unsaid.get(actor, 0) + 1
+            return
+        unsaid = self._unsaid.pop(actor, 0)
+        counts = {"unsaid": unsaid} if unsaid else {}
+        with self._committer.batch() as batch:
+            batch.record(
+                Entry(
+                    action=action,
+                    actor=actor,
+                    outcome="denied",
+                    purpose=purpose,
+                    object={"at": where},
+                    counts=counts,
+                )
+            )
+
+
+class Guard:
+    """The app's one guard; Litestar calls it in a worker thread before the handler.
+
+    :param purposes: returns the purposes that the policies declare; no other can be stated.
+    """
+
+    def __init__(
+        self, access: AccessService, denials: Denials, purposes: Callable[[], Container[str]]
+    ) -> None:
+        self._access = access
+        self._denials = denials
+        self._purposes = purposes
+        self._by_key = Buckets(_FAILURES_PER_KEY, _FAILURES_PER_KEY / 60)
+        self._by_address = Buckets(_FAILURES_PER_ADDRESS, _FAILURES_PER_ADDRESS / 60)
+
+    def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        """Let the call pass or raise."""
+        if connection.scope.get("method") == "OPTIONS":
+            return  # names methods only; no handler of ours runs
+        where = f"{connection.scope.get('method', '')} {connection.scope.get('path_template', '')}"
+        # (1) declaration
+        access = declared(handler)
+        if access is None:
+            raise NotPermittedError("this route declares no role, so nobody may call it")
+        if access.open or access.write_key:
+            return
+        # (2) credential
+        try:
+            caller = self._authenticate(connection, sources="source" in access.roles)
+        except NotAuthenticatedError:
+            self._denials.record("anonymous", "access.unknown_key", where)
+            raise
+        # (3) role, (4) purpose
+        try:
+            require(caller, access)
+        except NotPermittedError:
+            self._denials.record(caller.actor, "access.denied", where)
+            raise
+        connection.scope["state"][_STATE] = caller
+
+    def _authenticate(self, connection: Connection, *, sources: bool) -> Caller:
+        credential = credential_of(connection.headers.get("authorization", ""))
+        if not credential:
+            raise NotAuthenticatedError("send an API key as `Authorization: Bearer KEY`")
+        key_hash = hash_key(credential)
+        address = connection.client.host if connection.client else ""
+        if wait := self._by_key.wait(key_hash):
+            raise OverloadedError("too many failed attempts with this key", retry_after=wait)
+        try:
+            return self._caller(credential, connection.headers.get(PURPOSE_HEADER), sources=sources)
+        except NotAuthenticatedError:
+            # A valid key is never held back by its neighbours behind one address, so the address
+            # is charged after the look-up: 256 random bits are not found by trying.
+            self._by_key.take(key_hash)
+            if not self._by_address.take(address):
+                wait = self._by_address.wait(address)
+                raise OverloadedError("too many failed attempts from here", retry_after=wait) from None
+            raise
+
+    def _caller(self, credential: str, purpose: str | None, *, sources: bool) -> Caller:
+        try:
+            key = self._access.principal(credential)
+        except NotAuthenticatedError:
+            if not sources:
+                raise
+            return Caller(source=self._access.source(credential))
+        return Caller(key=key, purpose=self._purpose(key, purpose))
+
+    def _purpose(self, key: Principal, stated: str | None) -> str:
+        """Return the purpose in force, not yet checked against the key."""
+        if stated and stated not in self._purposes():
+            raise InvalidInputError("the stated purpose is not declared in policies/purposes.yaml")
+        only = key.purposes - {"*"}
+        return stated or (next(iter(only)) if len(only) == 1 == len(key.purposes) else "")
+
+
+def require(caller: Caller, access: Access) -> None:
+    """Check steps 3 and 4 of a declaration.
+
+    :raises NotPermittedError: the role is lacking, or the key does not carry the purpose.
+    :raises InvalidInputError: no purpose is stated and the key has not just one.
+    """
+    if caller.roles.isdisjoint(access.roles):
+        wanted = " or ".join(sorted(access.roles))
+        raise NotPermittedError(f"this needs the role {wanted}")
+    if access.purpose:
+        caller.state(caller.purpose)
+
+
+def credential_of(header: str) -> str:
+    """Return the key in an ``Authorization`` header: ``Bearer KEY``, or ``Basic`` with it as user."""
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(rest.strip(), validate=True).decode().partition(":")[0]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
+
+
+def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    """Give a handler its caller (the guard has put it there).
+
+    :raises CdpError: the route is open and has none, which is a mistake in the code.
+    """
+    caller = request.scope["state"].get(_STATE)
+    if not isinstance(caller, Caller):
+        raise CdpError("an open route asked for its caller")
+    return caller

@@ -1,0 +1,1 @@
+"""GraphQL over the same verbs, roles and audit as REST."""

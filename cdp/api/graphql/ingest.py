@@ -1,0 +1,115 @@
+"""Events and consents pushed by GraphQL: the same pipeline, the same rules as the REST routes."""
+
+from __future__ import annotations
+
+import msgspec
+import strawberry
+from strawberry.scalars import JSON
+
+from cdp.api.auth import roles
+from cdp.api.graphql.guard import Context, declared, guarded
+from cdp.api.graphql.profiles import Consent, IdentifierInput, consent_of
+from cdp.api.rest.consents import ConsentBody, record_consent
+from cdp.errors import InvalidInputError, NotPermittedError, TooLargeError
+from cdp.ingest import Delivery
+
+Info = strawberry.Info[Context, None]
+_SOURCE = roles("source")
+_CONSENT = roles("source", "officer")
+_WAIT_SECONDS = 60.0
+
+
+@strawberry.input
+class EventInput:
+    """One event, with the fields of the Segment specification."""
+
+    type: str
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    previous_id: str | None = None
+    group_id: str | None = None
+    event: str | None = None
+    name: str | None = None
+    message_id: str | None = None
+    timestamp: str | None = None
+    properties: JSON | None = None
+    traits: JSON | None = None
+    context: JSON | None = None
+
+
+@declared(_SOURCE)
+@strawberry.type
+class IngestResult:
+    """What became of the batch that the events were written in."""
+
+    success: bool
+    received: int
+
+
+@strawberry.input
+class ConsentInput:
+    """What somebody said about one purpose."""
+
+    identifiers: list[IdentifierInput]
+    purpose: str
+    state: str
+    event_time: str | None = None
+    event_type: str | None = None
+    expires_at: str | None = None
+    notice_id: str | None = None
+    notice_version: int | None = None
+    language: str | None = None
+    method: str | None = None
+    jurisdiction: str | None = None
+    recipients: list[str] | None = None
+
+
+@strawberry.type
+class IngestMutation:
+    """Mutations that push."""
+
+    @guarded(_SOURCE)
+    def ingest(self, info: Info, events: list[EventInput]) -> IngestResult:
+        """Store events; it answers after they are committed. An invalid one goes to quarantine."""
+        services, source = info.context.services, info.context.caller.source
+        if source is None:
+            raise NotPermittedError("ingest needs a source's write key")
+        if not 0 < len(events) <= services.settings.max_batch_events:
+            raise TooLargeError(f"a batch has 1 to {services.settings.max_batch_events} events")
+        delivery = Delivery(
+            source=source,
+            messages=tuple(_message(event) for event in events),
+            received_at=services.clock.now(),
+        )
+        services.writer.submit(delivery).result(_WAIT_SECONDS)
+        return IngestResult(success=True, received=len(events))
+
+    @guarded(_CONSENT)
+    def record_consent(self, info: Info, input: ConsentInput) -> Consent:  # noqa: A002  # the contract's name
+        """Record what a person said about a purpose; it is an act."""
+        given = {name: value for name, value in vars(input).items() if value is not None}
+        given["identifiers"] = [vars(item) for item in input.identifiers]
+        try:
+            body = msgspec.convert(given, ConsentBody)
+        except msgspec.ValidationError:
+            raise InvalidInputError("a field of this consent has a value that it cannot have") from None
+        done = record_consent(info.context.services, info.context.caller, body)
+        return Consent(purpose=done.purpose) if done.standing is None else consent_of(done.standing)
+
+
+def _message(event: EventInput) -> bytes:
+    fields = {
+        "type": event.type,
+        "userId": event.user_id,
+        "anonymousId": event.anonymous_id,
+        "previousId": event.previous_id,
+        "groupId": event.group_id,
+        "event": event.event,
+        "name": event.name,
+        "messageId": event.message_id,
+        "timestamp": event.timestamp,
+        "properties": event.properties,
+        "traits": event.traits,
+        "context": event.context,
+    }
+    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})

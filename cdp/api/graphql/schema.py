@@ -1,0 +1,124 @@
+"""The schema, its limits, and ``POST /graphql``.
+
+Invariants: a query runs in a worker thread, as REST handlers do; errors carry a stable ``code`` and never
+a value that was sent; one that nobody foresaw is an incident id and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import strawberry
+from graphql import GraphQLError
+from litestar import Response, get, post
+from litestar.params import JSONBody
+from strawberry.extensions import MaxTokensLimiter
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.execution import ExecutionContext
+
+from cdp.access import Role
+from cdp.api.auth import OPEN, allow
+from cdp.api.errors import classify, log_incident
+from cdp.api.graphql.audit import AuditQuery
+from cdp.api.graphql.exports import ExportMutation, ExportQuery
+from cdp.api.graphql.guard import Context, Guarded
+from cdp.api.graphql.ingest import IngestMutation
+from cdp.api.graphql.profiles import ProfileMutation, ProfileQuery
+from cdp.api.graphql.segments import SegmentMutation, SegmentQuery
+from cdp.api.injected import InjectedCaller, InjectedDenials, InjectedServices
+from cdp.errors import CdpError
+
+MAX_TOKENS = 2_000
+_ROLES: tuple[Role, ...] = ("source", "marketer", "destination", "steward", "officer", "admin")
+_SAYABLE = (
+    "Cannot query field",
+    "Unknown argument",
+    "Unknown type",
+    "Unknown fragment",
+    "Must provide operation",
+)
+
+
+@strawberry.type
+class Query(ProfileQuery, SegmentQuery, ExportQuery, AuditQuery):
+    """What can be asked."""
+
+
+@strawberry.type
+class Mutation(IngestMutation, SegmentMutation, ExportMutation, ProfileMutation):
+    """What can be done."""
+
+
+class _Schema(strawberry.Schema):
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Log nothing here: the library would log the query, and with it values."""
+
+
+SCHEMA = _Schema(
+    query=Query,
+    mutation=Mutation,
+    extensions=[Guarded, lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS)],
+    config=StrawberryConfig(auto_camel_case=True),
+)
+
+
+class GraphQLBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A GraphQL request (GraphQL over HTTP)."""
+
+    query: str
+    variables: dict[str, Any] | None = None
+    operation_name: str | None = None
+    extensions: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return "<graphql request>"
+
+
+@post("/graphql", opt=allow(*_ROLES), sync_to_thread=True, status_code=200)
+def graphql(
+    services: InjectedServices, caller: InjectedCaller, denials: InjectedDenials, data: JSONBody[GraphQLBody]
+) -> dict[str, Any]:
+    """Answer a GraphQL query; every field has roles of its own."""
+    result = SCHEMA.execute_sync(
+        data.query,
+        variable_values=data.variables,
+        operation_name=data.operation_name,
+        context_value=Context(services, caller, denials),
+    )
+    answer: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        answer["errors"] = [_error(error) for error in result.errors]
+    return answer
+
+
+@get("/graphql", opt=allow(OPEN), sync_to_thread=False)
+def schema_document() -> Response[str]:
+    """Show the schema in the GraphQL schema language."""
+    return Response(SCHEMA.as_str(), media_type="text/plain")
+
+
+def _error(error: GraphQLError) -> dict[str, Any]:
+    """Return an error as answered: its place, a stable code, and words without values."""
+    shown: dict[str, Any] = {}
+    if error.locations:
+        shown["locations"] = [{"line": place.line, "column": place.column} for place in error.locations]
+    if error.path:
+        shown["path"] = error.path
+    original = error.original_error
+    if original is None:
+        code = (error.extensions or {}).get("code")
+        sayable = code is not None or error.message.startswith(_SAYABLE)
+        message = error.message if sayable else "the query does not fit the schema here"
+        return {"message": message, **shown, "extensions": {"code": code or "invalid-query"}}
+    status, code = classify(original)
+    if isinstance(original, CdpError) and code != "internal":
+        return {"message": original.message, **shown, "extensions": {"code": code, "status": status}}
+    incident = log_incident(original)
+    message = f"an unforeseen error; the server's log has it as incident {incident}"
+    return {"message": message, **shown, "extensions": {"code": "internal", "incident": incident}}
+
+
+HANDLERS = [graphql, schema_document]

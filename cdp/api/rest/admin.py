@@ -1,0 +1,156 @@
+"""The admin's routes: sources, API keys, rebuilding what is derived.
+
+A write key or API key is shown once, when it is made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import delete, get, post
+from litestar.params import FromPath, JSONBody
+
+from cdp.access import Principal, Role, Source, SourceKind
+from cdp.api.auth import allow
+from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
+from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
+from cdp.clock import parse_rfc3339, rfc3339
+from cdp.errors import InvalidInputError
+
+
+class SourceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A source to make."""
+
+    name: str
+    kind: SourceKind = "server"
+
+
+class KeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An API key to make.
+
+    :param expires_at: RFC 3339; without it the key lives until it is revoked.
+    """
+
+    name: str
+    roles: tuple[Role, ...]
+    purposes: tuple[str, ...] = ()
+    destination: str = ""
+    expires_at: str | None = None
+
+
+@get("/sources", opt=allow("admin"), sync_to_thread=True)
+def list_sources(
+    services: InjectedServices, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[dict[str, Any]]:
+    """List the sources by name."""
+    items = [_source(source) for source in services.access.list_sources()]
+    return page_by_key(items, limit, cursor, "sources", lambda item: str(item["name"]))
+
+
+@post("/sources", opt=allow("admin"), sync_to_thread=True)
+def create_source(
+    services: InjectedServices, caller: InjectedCaller, data: JSONBody[SourceBody]
+) -> dict[str, Any]:
+    """Make a source; the answer holds its write key, this once."""
+    source, write_key = services.access.create_source(caller.actor, data.name, data.kind)
+    return {**_source(source), "write_key": write_key}
+
+
+@post("/sources/{name:str}/disable", opt=allow("admin"), sync_to_thread=True, status_code=204)
+def disable_source(services: InjectedServices, caller: InjectedCaller, name: FromPath[str]) -> None:
+    """Refuse what the source sends from now on."""
+    services.access.disable_source(caller.actor, name)
+
+
+@post("/sources/{name:str}/rotate", opt=allow("admin"), sync_to_thread=True, status_code=200)
+def rotate_source(services: InjectedServices, caller: InjectedCaller, name: FromPath[str]) -> dict[str, Any]:
+    """Give the source a new write key, shown this once; the old one stops working."""
+    return {"name": name, "write_key": services.access.rotate_source(caller.actor, name)}
+
+
+@get("/keys", opt=allow("admin"), sync_to_thread=True)
+def list_keys(
+    services: InjectedServices, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[dict[str, Any]]:
+    """List the live API keys by name; never the keys themselves."""
+    items = [_key(key) for key in services.access.list_keys()]
+    return page_by_key(items, limit, cursor, "keys", lambda item: str(item["name"]))
+
+
+@post("/keys", opt=allow("admin"), sync_to_thread=True)
+def create_key(services: InjectedServices, caller: InjectedCaller, data: JSONBody[KeyBody]) -> dict[str, Any]:
+    """Make an API key, shown this once; nobody can grant what they lack."""
+    if not data.roles:
+        raise InvalidInputError("an API key has at least one role")
+    try:
+        expires_at = None if data.expires_at is None else parse_rfc3339(data.expires_at)
+    except ValueError:
+        raise InvalidInputError("expires_at is not an RFC 3339 time") from None
+    key, text = services.access.create_key(
+        caller.principal,
+        data.name,
+        data.roles,
+        purposes=data.purposes,
+        destination=data.destination,
+        expires_at=expires_at,
+    )
+    return {**_key(key), "key": text}
+
+
+@delete("/keys/{name:str}", opt=allow("admin"), sync_to_thread=True)
+def revoke_key(services: InjectedServices, caller: InjectedCaller, name: FromPath[str]) -> None:
+    """Revoke an API key; it stops working with the commit."""
+    services.access.revoke_key(caller.actor, name)
+
+
+@get("/keyring", opt=allow("admin", "officer"), sync_to_thread=True)
+def keyring_status(services: InjectedServices) -> dict[str, Any]:
+    """Return the versions of the workspace's key-encryption key."""
+    return dict(services.keyring.status())
+
+
+@post("/rebuild", opt=allow("admin"), sync_to_thread=True, status_code=200)
+def rebuild(services: InjectedServices, caller: InjectedCaller) -> dict[str, int]:
+    """Make everything derived anew from the store: consent states, warehouse, every segment's members."""
+    started = services.clock.now()
+    profiles = services.pipeline.rebuild_consent(caller.actor)
+    reached = services.mirror.rebuild()
+    held = [segment for segment in services.segments.list() if segment.definition is not None]
+    for segment in held:
+        services.segments.evaluate(segment.name, actor=caller.actor)
+    took = (services.clock.now() - started) // 1000
+    return {"profiles": profiles, "commit_no": reached, "segments": len(held), "took_ms": took}
+
+
+def _source(source: Source) -> dict[str, Any]:
+    return {
+        "id": str(source.source_id),
+        "name": source.name,
+        "kind": source.kind,
+        "enabled": source.enabled,
+    }
+
+
+def _key(key: Principal) -> dict[str, Any]:
+    return {
+        "id": str(key.key_id),
+        "name": key.name,
+        "roles": sorted(key.roles),
+        "purposes": sorted(key.purposes),
+        "destination": key.destination or None,
+        "expires_at": None if key.expires_at is None else rfc3339(key.expires_at),
+    }
+
+
+HANDLERS = [
+    list_sources,
+    create_source,
+    disable_source,
+    rotate_source,
+    list_keys,
+    create_key,
+    revoke_key,
+    keyring_status,
+    rebuild,
+]

@@ -1,0 +1,174 @@
+"""Consent by API: record what somebody said, and read the state that follows from it.
+
+A recorded consent is an *act* (privacy.md, consent rule 2) and goes through the pipeline like any
+other event, so that the same rules decide whose it is. A source learns only that it was recorded;
+an officer is told the resulting state.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+import msgspec
+from litestar import get, post
+from litestar.params import FromQuery, JSONBody
+
+from cdp.access import Source
+from cdp.api.auth import Caller, allow
+from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
+from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
+from cdp.api.rest.identifiers import IdentifierBody
+from cdp.api.rest.profiles import standing
+from cdp.api.services import Services
+from cdp.audit import Entry
+from cdp.clock import Micros, parse_rfc3339
+from cdp.consent import EventType, RecordState, Standing, Statement
+from cdp.errors import InvalidInputError
+from cdp.ingest import Delivery
+from cdp.store import retrying
+
+API_SOURCE = Source(source_id=0, name="api", kind="server", enabled=True)
+"""The source of what officers record by API key."""
+_EVENT = "Consent Recorded"
+_WAIT_SECONDS = 60.0
+
+
+Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*$", max_length=60)]
+"""A short name: what is kept in clear beside a consent has no room for a person's data."""
+
+
+class ConsentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What somebody said about one purpose.
+
+    :param identifiers: whose it is; a grant attaches to the authenticated one (rule 4).
+    :param event_time: when it was said, RFC 3339; now unless given.
+    """
+
+    identifiers: tuple[IdentifierBody, ...]
+    purpose: str
+    state: RecordState
+    event_time: str | None = None
+    event_type: EventType = "regular"
+    expires_at: str | None = None
+    notice_id: Code | None = None
+    notice_version: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)] | None = None
+    language: Code | None = None
+    method: Code = "api"
+    jurisdiction: Code | None = None
+    recipients: tuple[Code, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<consent for {self.purpose}>"
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A recorded consent.
+
+    :param standing: the state that followed; None for a source, which may not read.
+    """
+
+    purpose: str
+    profile_id: str | None = None
+    standing: Standing | None = None
+
+
+@post("/consents", opt=allow("source", "officer"), sync_to_thread=True)
+def record(services: InjectedServices, caller: InjectedCaller, data: JSONBody[ConsentBody]) -> dict[str, Any]:
+    """Record what a person said about a purpose; it is an act, so it may lift an earlier restraint."""
+    done = record_consent(services, caller, data)
+    if done.standing is None:
+        return {"purpose": done.purpose, "recorded": True}
+    return {"recorded": True, "profile": done.profile_id, **standing(done.standing)}
+
+
+@get("/consents", opt=allow("officer", purpose=True), sync_to_thread=True)
+def states(
+    services: InjectedServices,
+    caller: InjectedCaller,
+    profile: FromQuery[str],
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[dict[str, Any]]:
+    """List a profile's state of consent, by purpose, with its reason."""
+    items = [standing(state) for state in services.portrait.consents(caller.actor, caller.purpose, profile)]
+    return page_by_key(items, limit, cursor, "consents", lambda item: str(item["purpose"]))
+
+
+def record_consent(services: Services, caller: Caller, data: ConsentBody) -> Recorded:
+    """Record a consent through the pipeline and, for an officer, return the state that followed.
+
+    :raises InvalidInputError: the purpose is unknown, a time is unreadable, or no identifier is usable.
+    """
+    if data.purpose not in services.bundle.purposes:
+        raise InvalidInputError("this purpose is not declared in policies/purposes.yaml")
+    if not set(data.recipients) <= services.bundle.destinations.keys():
+        raise InvalidInputError("a recipient is no destination of policies/destinations")
+    now = services.clock.now()
+    statement = Statement(
+        purpose=data.purpose,
+        state=data.state,
+        act=True,
+        event_time=_instant("event_time", data.event_time) or now,
+        event_type=data.event_type,
+        expires_at=_instant("expires_at", data.expires_at),
+        notice_id=data.notice_id or "",
+        notice_version=data.notice_version,
+        language=data.language or "",
+        method=data.method,
+        jurisdiction=data.jurisdiction or "",
+        recipients=data.recipients,
+    )
+    identifiers = tuple((item.type, item.value) for item in data.identifiers)
+    message = {"type": "track", "event": _EVENT, "messageId": f"consent-{uuid.uuid4()}"}
+    delivery = Delivery(
+        source=caller.source or API_SOURCE,
+        messages=(msgspec.json.encode(message),),
+        received_at=now,
+        identifiers=identifiers,
+        statements=(statement,),
+    )
+    for kind, value in identifiers:
+        if services.identity.normalise(kind, value) is None:
+            raise InvalidInputError(
+                "an identifier is blocked or malformed, or its type is not declared in policies/identity.yaml"
+            )
+    if not identifiers:
+        raise InvalidInputError("a consent names at least one identifier of the person")
+    services.writer.submit(delivery).result(_WAIT_SECONDS)
+    if caller.source is not None:
+        return Recorded(data.purpose)
+    return retrying(lambda: _answer(services, caller, data.purpose, identifiers[0]))
+
+
+def _answer(services: Services, caller: Caller, purpose: str, identifier: tuple[str, str]) -> Recorded:
+    """Return the state that followed, and record who recorded the consent and was told the state."""
+    with services.committer.batch() as batch:
+        connection = batch.connection
+        found = services.identity.find(connection, *identifier)
+        if found is None:
+            return Recorded(purpose)
+        profile_no = services.identity.profile_of(connection, found)
+        members = services.identity.consent_members(connection, [profile_no])[profile_no]
+        state = services.ledger.states_of(connection, members).get(purpose)
+        subjects = tuple(member.identity_no for member in members)
+        batch.record(
+            Entry(
+                action="consent.record",
+                actor=caller.actor,
+                purpose=purpose,
+                object={"state": "" if state is None else state.state},
+                subjects=subjects,
+            )
+        )
+    return Recorded(purpose, services.profile_ids.encode(profile_no), state)
+
+
+def _instant(name: str, text: str | None) -> Micros | None:
+    try:
+        return None if text is None else parse_rfc3339(text)
+    except ValueError:
+        raise InvalidInputError(f"{name} is not an RFC 3339 time") from None
+
+
+HANDLERS = [record, states]

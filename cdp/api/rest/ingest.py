@@ -1,0 +1,110 @@
+"""The Segment-compatible ingest routes.
+
+Steps of a call: read at most the allowed bytes → parse the envelope → authenticate the write key
+(header, then body) → hand the delivery to the writer → answer after the commit. The handlers are async
+and only wait; one writer thread does the work. Errors answer ``{"code", "message"}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar import Request, Response, post
+
+from cdp.access import Source
+from cdp.api.auth import WRITE_KEY, allow, credential_of
+from cdp.api.injected import InjectedServices
+from cdp.api.services import Services
+from cdp.errors import NotAuthenticatedError, TooLargeError, UnavailableError
+from cdp.ingest import Body, Delivery, read_body
+
+_MIRROR_SECONDS = 30.0
+_OK = b'{"success": true}'
+
+
+@post(
+    [
+        "/v1/identify",
+        "/v1/track",
+        "/v1/page",
+        "/v1/screen",
+        "/v1/group",
+        "/v1/alias",
+    ],
+    opt=allow(WRITE_KEY),
+    status_code=200,
+)
+async def single(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
+    """Take one event; its type is the path's."""
+    return await _ingest(request, services, request.url.path.rpartition("/")[2])
+
+
+@post(["/v1/batch", "/v1/import"], opt=allow(WRITE_KEY), status_code=200)
+async def batch(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
+    """Take a batch of events."""
+    return await _ingest(request, services, "")
+
+
+async def _ingest(request: Request[Any, Any, Any], services: Services, type_: str) -> Response[bytes]:
+    settings = services.settings
+    received_at = services.clock.now()
+    raw = await _read(request, settings.max_body_bytes)
+    body = read_body(
+        raw,
+        encoding=request.headers.get("content-encoding", ""),
+        single=bool(type_),
+        max_bytes=settings.max_body_bytes,
+        max_event_bytes=settings.max_event_bytes,
+        max_events=settings.max_batch_events,
+    )
+    source = await _authenticate(request, body, services)
+    if body.messages:
+        delivery = Delivery(
+            source=source,
+            messages=body.messages,
+            received_at=received_at,
+            type=type_,
+            sent_at=body.sent_at,
+            context=body.context,
+        )
+        outcome = await asyncio.wrap_future(services.writer.submit(delivery))
+        if request.query_params.get("wait") == "warehouse":
+            visible = await asyncio.to_thread(services.mirror.wait_for, outcome.commit_no, _MIRROR_SECONDS)
+            if not visible:
+                raise UnavailableError("stored, but the warehouse is late; the events are not lost")
+    return Response(_OK, media_type="application/json")
+
+
+async def _read(request: Request[Any, Any, Any], limit: int) -> bytes:
+    """Read the body, never more than ``limit`` bytes of it."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLargeError(f"the body is over the limit of {limit} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _authenticate(request: Request[Any, Any, Any], body: Body, services: Services) -> Source:
+    """Return the source of the write key in the header, else in the body.
+
+    :raises NotAuthenticatedError: there is none, it is unknown, or the two disagree.
+    """
+    header = credential_of(request.headers.get("authorization", ""))
+    if header and body.write_key and header != body.write_key and _is_basic(request):
+        raise NotAuthenticatedError("the write key of the header and the one of the body disagree")
+    write_key = body.write_key or header
+    if not write_key:
+        raise NotAuthenticatedError("send the source's write key as Basic user or as writeKey in the body")
+    held = services.access.cached_source(write_key)
+    return held if held is not None else await asyncio.to_thread(services.access.source, write_key)
+
+
+def _is_basic(request: Request[Any, Any, Any]) -> bool:
+    return request.headers.get("authorization", "")[:6].lower() == "basic "
+
+
+HANDLERS = [single, batch]

@@ -1,0 +1,48 @@
+"""The audit log: every use and refusal as a leaf of a Merkle tree that anybody can check.
+
+``AuditLog`` is the log; ``merkle``, ``sparse``, ``checkpoint`` and ``verify`` are its pure parts.
+"""
+
+from cdp.audit.checkpoint import NoteKey, open_checkpoint, parse_verifier
+from cdp.audit.entry import reference, subjects_root
+from cdp.audit.merkle import (
+    EMPTY_ROOT,
+    leaf_hash,
+    node_hash,
+    root,
+    verify_consistency,
+    verify_inclusion,
+)
+from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Entry, Outcome
+from cdp.audit.service import AuditLog
+from cdp.audit.sparse import SparseProof, sparse_prove, sparse_root, verify_absence, verify_presence
+from cdp.audit.tables import initialise
+from cdp.audit.verify import Problem, Report
+
+__all__ = [
+    "EMPTY_ROOT",
+    "AuditEntry",
+    "AuditFilter",
+    "AuditLog",
+    "Checkpoint",
+    "Entry",
+    "NoteKey",
+    "Outcome",
+    "Problem",
+    "Report",
+    "SparseProof",
+    "initialise",
+    "leaf_hash",
+    "node_hash",
+    "open_checkpoint",
+    "parse_verifier",
+    "reference",
+    "root",
+    "sparse_prove",
+    "sparse_root",
+    "subjects_root",
+    "verify_absence",
+    "verify_consistency",
+    "verify_inclusion",
+    "verify_presence",
+]

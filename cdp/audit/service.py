@@ -1,0 +1,271 @@
+"""The audit log: append, search, prove, sign, verify.
+
+Invariants:
+
+1. ``append`` is the leaf appender of ``cdp.store.commit``: it runs under the log-head lock, in the
+   transaction of what it records, so indexes have no gaps and no entry exists without its deed.
+2. A checkpoint is stored and committed before anybody sees it, one for each size, and only after the
+   log was found to extend the newest one signed before, here and outside. A log that was put back
+   from a backup, or altered, signs nothing.
+3. A checkpoint outside is replaced in one step and never by a smaller one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from operator import attrgetter
+from pathlib import Path
+
+from cdp.audit import merkle, queries
+from cdp.audit.checkpoint import NoteKey, Statement, checkpoint_text, open_checkpoint, sign_note
+from cdp.audit.entry import encode
+from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Entry
+from cdp.audit.verify import Head, LogKey, Report, StoredCheckpoint, StoredEntry, verify
+from cdp.clock import Clock, Micros
+from cdp.crypto import Keyring, Signer, verify_signature
+from cdp.errors import AuditError, InvalidInputError, UnavailableError
+from cdp.store import Committer, Connection
+
+_NONCE_BYTES = 16
+_MAX_NOTE_BYTES = 1_000_000
+
+
+class AuditLog:
+    """One log under one origin.
+
+    :param keyring: gives the signing key and the subjects' proof secrets.
+    :param origin: the log's name: a URL without scheme, spaces and plus.
+    :param checkpoint_file: where the newest checkpoint is also written; None for nowhere.
+    """
+
+    def __init__(
+        self, keyring: Keyring, origin: str, clock: Clock, checkpoint_file: Path | None = None
+    ) -> None:
+        self._keyring = keyring
+        self._clock = clock
+        self._file = checkpoint_file
+        self._signer = Signer(keyring.secret("audit-signing"))
+        self.key = NoteKey(origin, self._signer.public_key)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def append(
+        self, connection: Connection, commit_no: int, now: Micros, entries: Sequence[Entry]
+    ) -> list[int]:
+        """Append ``entries`` to the log; the caller holds the log-head lock.
+
+        :returns: the index of each.
+        :raises InvalidInputError: an entry cannot be logged; nothing is appended.
+        """
+        subjects = {number for entry in entries for number in entry.subjects}
+        secrets = self._keyring.proof_secrets(subjects) if subjects else {}
+        head = queries.read_head(connection)
+        tree = merkle.Frontier(head.size, head.frontier)
+        hashes: list[bytes] = []
+        rows: list[StoredEntry] = []
+        concerned: list[tuple[int, int]] = []
+        for entry in entries:
+            nonce = os.urandom(_NONCE_BYTES)
+            logged = encode(entry, commit_no=commit_no, now=now, nonce=nonce, proof_secrets=secrets)
+            rows.append(
+                StoredEntry(
+                    tree.size,
+                    logged.data,
+                    commit_no,
+                    now,
+                    entry.actor,
+                    entry.action,
+                    entry.outcome,
+                    entry.purpose,
+                    entry.destination,
+                    b"".join(logged.references) or None,
+                )
+            )
+            concerned.extend((number, tree.size) for number in logged.subjects)
+            hashes.extend(tree.append(merkle.leaf_hash(logged.data)))
+        nodes = list(enumerate(hashes, start=merkle.position_count(head.size)))
+        queries.append(connection, Head(tree.size, tree.packed()), rows, nodes, concerned)
+        return list(range(head.size, tree.size))
+
+    def sign_checkpoint(self, committer: Committer) -> Checkpoint:
+        """Sign the log as it stands; where it has not grown, return the checkpoint it has.
+
+        :raises AuditError: the log does not extend a checkpoint signed before; nothing is signed.
+        :raises UnavailableError: the outside file cannot be read or written.
+        """
+        with committer.store.reading() as connection:
+            checkpoint = queries.latest_checkpoint(connection)
+            if checkpoint is not None and checkpoint.size != queries.read_head(connection).size:
+                checkpoint = None
+        if checkpoint is None:
+            with committer.batch(head_first=True) as batch:
+                checkpoint = self._sign(batch.connection)
+        self._publish(checkpoint)
+        return checkpoint
+
+    def _sign(self, connection: Connection) -> Checkpoint:
+        latest = queries.latest_checkpoint(connection)
+        head = queries.read_head(connection)
+        outside = self._outside()
+        pinned = [(item.size, item.root) for item in (latest, outside) if item is not None]
+        for size, root in pinned:
+            if size > head.size or self.root(connection, size) != root:
+                raise AuditError(
+                    f"the audit log does not extend its checkpoint at size {size}, so it signs no other; "
+                    "run `cdp audit verify`, and after a restore open the log under a new origin"
+                )
+        if latest is not None and latest.size == head.size:
+            return latest
+        root = merkle.Frontier(head.size, head.frontier).root()
+        if root != self.root(connection, head.size):
+            raise AuditError("the audit log's head is not that of its nodes; run `cdp audit verify`")
+        text = checkpoint_text(Statement(self.key.name, head.size, root))
+        note = sign_note(text, self.key, self._signer.sign)
+        checkpoint = Checkpoint(size=head.size, root=root, note=note, signed_at=self._clock.now())
+        queries.add_checkpoint(connection, checkpoint)
+        return checkpoint
+
+    def forget(self, connection: Connection, identity_nos: Iterable[int]) -> None:
+        """Erase identities from the index of subjects; no entry changes."""
+        queries.forget(connection, identity_nos)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def search(
+        self,
+        connection: Connection,
+        wanted: AuditFilter,
+        limit: int = 100,
+        after_index: int | None = None,
+    ) -> list[AuditEntry]:
+        """Return entries that match, newest first.
+
+        :param after_index: continue behind this entry: the last one of the page before. Entries
+            appended meanwhile are newer than the first page, so no page repeats or misses any.
+        """
+        return queries.search(connection, wanted, limit, after_index)
+
+    def count(self, connection: Connection, wanted: AuditFilter) -> int:
+        """Return how many entries match."""
+        return queries.count(connection, wanted)
+
+    def size(self, connection: Connection) -> int:
+        """Return how many entries the log has."""
+        return queries.read_head(connection).size
+
+    def latest_checkpoint(self, connection: Connection) -> Checkpoint | None:
+        """Return the newest published checkpoint."""
+        return queries.latest_checkpoint(connection)
+
+    def root(self, connection: Connection, size: int) -> bytes:
+        """Return the root over the first ``size`` entries.
+
+        :raises InvalidInputError: the log is not that long.
+        """
+        return self._span_hashes(connection, size, [(0, size)])[0]
+
+    def inclusion(self, connection: Connection, index: int, size: int) -> list[bytes]:
+        """Return the proof that entry ``index`` is in the log of ``size`` entries (RFC 9162, 2.1.3).
+
+        :raises InvalidInputError: not 0 ≤ index < size ≤ the log's size.
+        """
+        if not 0 <= index < size:
+            raise InvalidInputError("an inclusion proof needs an index from 0 and a size above it")
+        return self._span_hashes(connection, size, merkle.inclusion_spans(index, size))
+
+    def consistency(self, connection: Connection, old: int, new: int) -> list[bytes]:
+        """Return the proof that the log of ``new`` entries begins with that of ``old`` (2.1.4).
+
+        :raises InvalidInputError: not 0 ≤ old ≤ new ≤ the log's size.
+        """
+        if not 0 <= old <= new:
+            raise InvalidInputError("a consistency proof needs two sizes, the smaller one first")
+        return self._span_hashes(connection, new, merkle.consistency_spans(old, new))
+
+    def _span_hashes(self, connection: Connection, size: int, spans: Sequence[merkle.Span]) -> list[bytes]:
+        """Return the hash of each span, from O(log n) stored nodes read in one statement."""
+        if not 0 <= size <= self.size(connection):
+            raise InvalidInputError("the audit log does not have this size yet")
+        places = {merkle.position(*subtree) for span in spans for subtree in merkle.subtrees(span)}
+        stored = queries.nodes_at(connection, sorted(places))
+        if len(stored) != len(places):
+            raise AuditError("the audit log has lost stored nodes; run `cdp audit verify`")
+        return [
+            merkle.span_hash(span, lambda level, index: stored[merkle.position(level, index)])
+            for span in spans
+        ]
+
+    def verify(self, connection: Connection) -> Report:
+        """Recompute the whole log and compare it with everything stored about it.
+
+        :param connection: a fresh snapshot: the outside checkpoint is read before it, so that one
+            published meanwhile does not seem to be ahead of the log.
+        """
+        outside = self._read_file()
+        held = queries.stream_checkpoints(connection)
+        return verify(
+            queries.read_head(connection),
+            queries.stream_entries(connection),
+            queries.stream_nodes(connection),
+            merge(held, self._as_stored(outside), key=attrgetter("size")),
+            LogKey(self.key.name, self.key.public_key, verify_signature),
+        )
+
+    # -- the checkpoint outside -----------------------------------------------------------------
+
+    def _publish(self, checkpoint: Checkpoint) -> None:
+        if self._file is None:
+            return
+        outside = self._outside()
+        if outside is not None and outside.size >= checkpoint.size:
+            return
+        beside = self._file.with_name(f"{self._file.name}.{os.getpid()}.new")
+        try:
+            with beside.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(checkpoint.note)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._file)
+        except OSError as error:
+            raise UnavailableError(
+                f"the checkpoint file {self._file} cannot be written: {error.strerror}"
+            ) from None
+
+    def _outside(self) -> Statement | None:
+        """Return what the outside checkpoint says.
+
+        :raises AuditError: it is not one of this log.
+        """
+        note = self._read_file()
+        if note is None:
+            return None
+        try:
+            return open_checkpoint(note, self.key, verify_signature)
+        except AuditError as error:
+            raise AuditError(f"the checkpoint file {self._file}: {error}; move it away") from None
+
+    def _read_file(self) -> str | None:
+        if self._file is None:
+            return None
+        try:
+            with self._file.open("rb") as file:
+                return file.read(_MAX_NOTE_BYTES).decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UnavailableError(
+                f"the checkpoint file {self._file} cannot be read: {error.strerror}"
+            ) from None
+
+    def _as_stored(self, note: str | None) -> Iterator[StoredCheckpoint]:
+        """Yield the outside checkpoint as the verifier takes it; a broken one fails at size 0."""
+        if note is None:
+            return
+        try:
+            said = open_checkpoint(note, self.key, verify_signature)
+        except AuditError:
+            yield StoredCheckpoint(0, b"", note, f"checkpoint file {self._file}")
+        else:
+            yield StoredCheckpoint(said.size, said.root, note, f"checkpoint file {self._file}")

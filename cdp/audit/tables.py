@@ -1,0 +1,68 @@
+"""The audit log's tables.
+
+Only ``audit_subjects`` is ever deleted from (``forget``); everything else only grows, and
+``audit_head`` moves forward under the log-head lock of the commit order.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Connection, Index, Table, insert
+
+from cdp.store import Bytes, Instant, Name, Number, metadata
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=False),  # always 1
+    Column("size", Number, nullable=False),
+    Column("frontier", Bytes, nullable=False),  # packed, see merkle.Frontier
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("leaf_index", Number, primary_key=True, autoincrement=False),
+    Column("entry", Bytes, nullable=False),  # the logged bytes: all that follows is only for search
+    Column("commit_no", Number, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("action", Name, nullable=False),
+    Column("outcome", Name, nullable=False),
+    Column("purpose", Name, nullable=False),
+    Column("destination", Name, nullable=False),
+    Column("subject_refs", Bytes),  # sorted references, packed; the entry holds their Merkle root
+    Index(None, "at"),
+    Index(None, "actor", "leaf_index"),
+    Index(None, "action", "leaf_index"),
+    Index(None, "purpose", "leaf_index"),
+    Index(None, "destination", "leaf_index"),
+)
+
+audit_nodes = Table(
+    "audit_nodes",
+    metadata,
+    Column("position", Number, primary_key=True, autoincrement=False),  # merkle.position(level, index)
+    Column("hash", Bytes, nullable=False),
+)
+
+audit_subjects = Table(
+    "audit_subjects",
+    metadata,
+    Column("identity_no", Number, primary_key=True, autoincrement=False),
+    Column("leaf_index", Number, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("size", Number, primary_key=True, autoincrement=False),  # so: one root for each size
+    Column("root", Bytes, nullable=False),
+    Column("note", Name, nullable=False),  # the signed note as published
+    Column("signed_at", Instant, nullable=False),
+)
+
+
+def initialise(connection: Connection) -> None:
+    """Insert the single head row into an empty schema (used by the migration)."""
+    connection.execute(insert(audit_head).values(id=1, size=0, frontier=b""))

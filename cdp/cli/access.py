@@ -1,0 +1,89 @@
+"""``cdp source …`` and ``cdp key …``: who may push, who may call. Keys are printed once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from cdp.cli.client import connected
+from cdp.cli.options import AsJson
+from cdp.cli.output import say, show_list, show_record
+
+sources = typer.Typer(help="Sources: systems that push events.", no_args_is_help=True)
+keys = typer.Typer(help="API keys: who may call the platform.", no_args_is_help=True)
+_SOURCE_COLUMNS = ("name", "kind", "enabled", "id")
+_KEY_COLUMNS = ("name", "roles", "purposes", "destination", "expires_at")
+
+
+@sources.command("create")
+def create_source(
+    name: str,
+    kind: Annotated[
+        str, typer.Option(help="browser, server or import: what its word counts for.")
+    ] = "server",
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Make a source and print its write key, this once."""
+    with connected() as api:
+        made = api.post("/sources", {"name": name, "kind": kind})
+    show_record(made, as_json=as_json)
+
+
+@sources.command("list")
+def list_sources(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """List the sources."""
+    with connected() as api:
+        show_list(api.items("/sources"), _SOURCE_COLUMNS, as_json=as_json)
+
+
+@sources.command("disable")
+def disable_source(name: str) -> None:
+    """Refuse what a source sends from now on."""
+    with connected() as api:
+        api.post(f"/sources/{quote(name, safe='')}/disable")
+    say(f"source {name} is disabled")
+
+
+@sources.command("rotate")
+def rotate_source(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Give a source a new write key, printed once; the old one stops working."""
+    with connected() as api:
+        show_record(api.post(f"/sources/{quote(name, safe='')}/rotate"), as_json=as_json)
+
+
+@keys.command("create")
+def create_key(
+    role: Annotated[list[str], typer.Option(help="admin, marketer, destination, steward or officer.")],
+    name: Annotated[str, typer.Option(help="How it appears in lists.")],
+    destination: Annotated[str, typer.Option(help="For the role destination: whose releases it pulls.")] = "",
+    purpose: Annotated[list[str] | None, typer.Option(help="A purpose it may state; repeatable.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="RFC 3339 time at which it ends.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Make an API key and print it, this once. Nobody can grant what they lack."""
+    body = {
+        "name": name,
+        "roles": role,
+        "purposes": purpose or [],
+        "destination": destination,
+        "expires_at": expires_at,
+    }
+    with connected() as api:
+        show_record(api.post("/keys", body), as_json=as_json)
+
+
+@keys.command("list")
+def list_keys(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """List the API keys."""
+    with connected() as api:
+        show_list(api.items("/keys"), _KEY_COLUMNS, as_json=as_json)
+
+
+@keys.command("revoke")
+def revoke_key(name: str) -> None:
+    """Revoke an API key at once."""
+    with connected() as api:
+        api.call("DELETE", f"/keys/{quote(name, safe='')}")
+    say(f"key {name} is revoked")

@@ -1,0 +1,62 @@
+"""``cdp audit …``: who did what, and whether the log is still what it was."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from cdp.cli.client import connected
+from cdp.cli.options import AsJson
+from cdp.cli.output import say, show_json, show_list
+from cdp.errors import AuditError
+
+audit = typer.Typer(help="The audit log.", no_args_is_help=True)
+_COLUMNS = ("index", "at", "actor", "action", "outcome", "purpose", "destination", "counts", "people")
+
+
+@audit.command("search")
+def search(
+    actor: str | None = None,
+    action: str | None = None,
+    purpose: str | None = None,
+    destination: str | None = None,
+    outcome: str | None = None,
+    profile: str | None = None,
+    from_: Annotated[str | None, typer.Option("--from", help="RFC 3339; not before.")] = None,
+    to: Annotated[str | None, typer.Option(help="RFC 3339; before.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most entries shown.")] = 50,
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """List entries that match, newest first."""
+    wanted = {
+        "actor": actor,
+        "action": action,
+        "purpose": purpose,
+        "destination": destination,
+        "outcome": outcome,
+        "profile": profile,
+        "from": from_,
+        "to": to,
+    }
+    with connected() as api:
+        show_list(islice(api.items("/audit", **wanted), limit), _COLUMNS, as_json=as_json)
+
+
+@audit.command("verify")
+def verify(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Recompute the whole log; on any difference say where, and exit with 1."""
+    with connected() as api:
+        report = api.get("/audit/verify")
+    if as_json:
+        show_json(report)
+    if not report["verified"]:
+        problems = report["problems"]
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise AuditError(f"the audit log does not verify: {problems[0]}{more}")
+    if not as_json:
+        say(
+            f"the audit log verifies: {report['entries']} entries, {report['checkpoints']} checkpoints, "
+            f"signed up to {report['signed']}"
+        )

@@ -1,0 +1,281 @@
+"""The one way from a command to the platform: its REST API.
+
+``connected()`` answers with a client that reaches, in this order:
+
+1. the server that holds the data directory's lock (``serve`` runs here), over HTTP;
+2. the application itself in this process, without a network, while this process holds the lock.
+
+Either way the same routes, roles and audit entries apply, and the command acts as the key in
+``CDP_API_KEY``, else as the operator key that ``cdp init`` left in the data directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from cdp.cli.lock import data_lock, running_server
+from cdp.errors import (
+    CdpError,
+    ConfigurationError,
+    ConflictError,
+    InvalidInputError,
+    NotAuthenticatedError,
+    NotFoundError,
+    NotPermittedError,
+    UnavailableError,
+)
+from cdp.settings import Settings, load
+
+T = TypeVar("T")
+Json = Any
+AsgiApp = Callable[..., Awaitable[None]]
+OPERATOR_KEY_FILE = "operator.key"
+_PATIENCE_SECONDS = 15.0
+_UNAVAILABLE_SECONDS = 5.0
+_TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+_ERRORS: dict[int, type[CdpError]] = {
+    400: InvalidInputError,
+    401: NotAuthenticatedError,
+    403: NotPermittedError,
+    404: NotFoundError,
+    409: ConflictError,
+}
+
+
+class Api:
+    """A client of the REST API that raises the platform's own errors.
+
+    :param send: sends one request and returns the answer.
+    """
+
+    def __init__(self, send: Callable[[httpx.Request], httpx.Response], key: str) -> None:
+        self._send = send
+        self._key = key
+
+    def as_key(self, key: str) -> Api:
+        """Return the same client acting as another key."""
+        return Api(self._send, key)
+
+    def get(self, path: str, **params: str | float | None) -> Json:
+        """Return what ``GET /api/v1{path}`` answers."""
+        return self.call("GET", path, params=params)
+
+    def post(self, path: str, body: Json = None, **params: str | float | None) -> Json:
+        """Return what ``POST /api/v1{path}`` answers."""
+        return self.call("POST", path, body=body, params=params)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json = None,
+        params: Mapping[str, str | float | None] | None = None,
+        purpose: str = "",
+    ) -> Json:
+        """Send one request and return the decoded answer (None when it has no body).
+
+        :raises CdpError: the error that the answer names.
+        """
+        answer = self._request(method, path, body, params, purpose)
+        return msgspec.json.decode(answer.content) if answer.content else None
+
+    def items(self, path: str, **params: str | float | None) -> Iterator[Json]:
+        """Yield every item of a list, page after page."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, **params, limit=500, cursor=cursor)
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def data(self, path: str) -> bytes:
+        """Return the raw bytes that ``GET /api/v1{path}`` answers."""
+        return self._request("GET", path, None, None, "").content
+
+    def ingest(self, write_key: str, messages: Sequence[Json], *, wait: bool = False) -> None:
+        """Send Segment messages as a source does.
+
+        :param wait: return only when segments can see them.
+        """
+        url = "http://cdp.invalid/v1/batch" + ("?wait=warehouse" if wait else "")
+        headers = {"Content-Type": "application/json"}
+        content = msgspec.json.encode({"batch": messages, "writeKey": write_key})
+        answer = self._send(httpx.Request("POST", url, headers=headers, content=content))
+        if answer.status_code != 200:
+            raise _error_of(answer)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Json,
+        params: Mapping[str, str | float | None] | None,
+        purpose: str,
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self._key}"}
+        if purpose:
+            headers["CDP-Purpose"] = purpose
+        content = None
+        if body is not None:
+            content, headers["Content-Type"] = msgspec.json.encode(body), "application/json"
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        url = f"http://cdp.invalid/api/v1{path}"
+        deadline = time.monotonic() + _UNAVAILABLE_SECONDS
+        while True:
+            answer = self._send(httpx.Request(method, url, params=given, headers=headers, content=content))
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)  # nothing was done; the warehouse, say, is filling since the start
+        if answer.status_code >= 400:
+            raise _error_of(answer)
+        return answer
+
+
+def _error_of(answer: httpx.Response) -> CdpError:
+    """Return the error that an answer carries, with every place it names, on one line."""
+    try:
+        problem = msgspec.json.decode(answer.content, type=dict[str, Any])
+    except msgspec.DecodeError:
+        problem = {}
+    message = str(
+        problem.get("detail") or problem.get("message") or f"the server answered {answer.status_code}"
+    )
+    places = [f"{found['place']}: {found['problem']}" for found in problem.get("problems", [])]
+    line = "; ".join([message, *places])
+    if answer.status_code in {429, 503}:
+        return UnavailableError(line, retry_after=int(answer.headers.get("retry-after", "5")))
+    return _ERRORS.get(answer.status_code, CdpError)(line)
+
+
+@contextmanager
+def connected(settings: Settings | None = None) -> Iterator[Api]:
+    """Open the way to the platform for one command.
+
+    :raises ConfigurationError: there is no key to act as, or nothing was initialised here.
+    :raises UnavailableError: another command keeps the data directory, or the server does not answer.
+    """
+    chosen = settings or load()
+    key = _key(chosen.data_dir)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        with ExitStack() as stack:
+            if stack.enter_context(data_lock(chosen.data_dir)):
+                app = _application(chosen)
+                yield Api(stack.enter_context(_in_process(app)), key)
+                return
+            server = running_server(chosen.data_dir)
+            if server is not None:
+                yield Api(stack.enter_context(_over_http(server.url, deadline)), key)
+                return
+        if time.monotonic() > deadline:
+            raise UnavailableError("another cdp command is at work in this data directory; try again later")
+        time.sleep(0.1)
+
+
+def _key(data_dir: Path) -> str:
+    if key := os.environ.get("CDP_API_KEY"):
+        return key
+    path = data_dir / OPERATOR_KEY_FILE
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"no key to act as: set CDP_API_KEY, or run `cdp init` (it leaves one in {path})"
+        ) from None
+    except (OSError, ValueError):
+        raise ConfigurationError(f"the operator key file {path} cannot be read") from None
+
+
+def _application(settings: Settings) -> AsgiApp:
+    from cdp.app import create  # noqa: PLC0415  # all of the platform; not needed to ask a running server
+
+    return create(settings)
+
+
+@contextmanager
+def _over_http(url: str, deadline: float) -> Iterator[Callable[[httpx.Request], httpx.Response]]:
+    base = httpx.URL(url)
+    with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
+
+        def send(request: httpx.Request) -> httpx.Response:
+            request.url = request.url.copy_with(scheme=base.scheme, host=base.host, port=base.port)
+            request.headers["Host"] = base.netloc.decode()
+            while True:
+                try:
+                    return client.send(request)
+                except httpx.ConnectError:
+                    if time.monotonic() > deadline:
+                        raise UnavailableError(f"the server at {url} does not answer") from None
+                    time.sleep(0.1)  # it has the lock already and is starting
+                except httpx.HTTPError as error:
+                    name = type(error).__name__
+                    raise UnavailableError(f"the server at {url} broke off: {name}") from None
+
+        yield send
+
+
+@contextmanager
+def _in_process(app: AsgiApp) -> Iterator[Callable[[httpx.Request], httpx.Response]]:
+    """Run the application in this process; its loop runs while a request does."""
+    with asyncio.Runner() as runner:
+        lifespan = runner.run(_Lifespan.start(app))
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 0))
+
+        async def exchange(request: httpx.Request) -> httpx.Response:
+            async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT) as client:
+                return await client.send(request)
+
+        try:
+            yield lambda request: runner.run(exchange(request))
+        finally:
+            runner.run(lifespan.stop())
+
+
+class _Lifespan:
+    """The ASGI lifespan protocol (ASGI 3.0, lifespan 2.0), as a server speaks it."""
+
+    def __init__(self) -> None:
+        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._from_app: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, app: AsgiApp) -> _Lifespan:
+        """Start ``app``; its own error comes through as it is."""
+        self = cls()
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+
+        async def run() -> None:
+            await app(scope, self._to_app.get, self._from_app.put)
+
+        self._task = asyncio.create_task(run())
+        await self._ask("startup")
+        return self
+
+    async def stop(self) -> None:
+        """Shut the application down."""
+        await self._ask("shutdown")
+        if self._task is not None:
+            await self._task
+
+    async def _ask(self, phase: str) -> None:
+        assert self._task is not None  # noqa: S101  # start() has made it
+        await self._to_app.put({"type": f"lifespan.{phase}"})
+        answer = asyncio.ensure_future(self._from_app.get())
+        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done() and str(answer.result()["type"]).endswith("complete"):
+            return
+        answer.cancel()
+        await self._task  # raises what went wrong
+        raise CdpError(f"the application did not finish its {phase}")

@@ -1,0 +1,28 @@
+"""All command groups, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from cdp.cli import access, audit, demo, exports, identity, operations, policy, segments, setup
+
+app = typer.Typer(
+    name="cdp",
+    help="A privacy-aware customer data platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+setup.register(app)
+demo.register(app)
+operations.register(app)
+exports.register(app)
+app.add_typer(access.sources, name="source")
+app.add_typer(access.keys, name="key")
+app.add_typer(segments.segments, name="segment")
+app.add_typer(segments.lists, name="list")
+app.add_typer(identity.identity, name="identity")
+app.add_typer(policy.policies, name="policy")
+app.add_typer(policy.keyring, name="keys")
+app.add_typer(audit.audit, name="audit")
+app.add_typer(operations.quarantine, name="quarantine")

@@ -1,0 +1,100 @@
+"""``cdp export``: ask the gate for a release, say what it decided, and fetch it if asked to.
+
+The data itself is the destination's: no operator may pull it. ``--out`` therefore makes a key of role
+``destination`` for this one destination and purpose, fetches with it and revokes it again; making,
+fetching and revoking all stand in the audit log. It needs a key that may make keys (role admin).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from cdp.cli.client import Api, connected
+from cdp.cli.options import AsJson
+from cdp.cli.output import say, show_json, show_list
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("export")(export)
+
+
+def export(
+    segment: str,
+    destination: Annotated[str, typer.Option(help="Who receives it.")],
+    purpose: Annotated[str, typer.Option(help="What it is for.")],
+    format_: Annotated[str, typer.Option("--format", help="jsonl, csv or parquet.")] = "jsonl",
+    field: Annotated[list[str] | None, typer.Option(help="A field to ask for; repeatable.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, release nothing.")] = False,  # noqa: FBT002  # a flag
+    out: Annotated[Path | None, typer.Option(help="Fetch the release into this new file.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Release a segment to a destination for a purpose, and say who was withheld and why."""
+    body = {
+        "segment": segment,
+        "destination": destination,
+        "purpose": purpose,
+        "format": format_,
+        "mode": "full",
+        "dry_run": dry_run,
+    }
+    if field:
+        body["fields"] = field
+    with ExitStack() as stack:
+        # The file comes first: a name that is taken must not cost a fetch, which counts as delivery.
+        file = None if out is None or dry_run else stack.enter_context(_new_file(out))
+        api = stack.enter_context(connected())
+        decided = api.post("/exports", body)
+        if file is not None:
+            with destination_key(api, destination, purpose) as key:
+                file.write(api.as_key(key).data(f"/exports/{decided['id']}/data"))
+    if as_json:
+        show_json(decided)
+        return
+    _show(decided)
+    if file is not None:
+        say(f"written to {out}")
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that does not exist yet, for its owner only; it is removed when the block fails."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def destination_key(api: Api, destination: str, purpose: str) -> Iterator[str]:
+    """Make a key of a destination that lives as long as the block."""
+    name = f"export-{secrets.token_hex(4)}"
+    body = {"name": name, "roles": ["destination"], "destination": destination, "purposes": [purpose]}
+    made = api.post("/keys", body)
+    try:
+        yield str(made["key"])
+    finally:
+        api.call("DELETE", f"/keys/{name}")
+
+
+def _show(decided: dict[str, object]) -> None:
+    say(f"export {decided['id']}: {decided['status']}, {decided['released']} released")
+    withheld = decided["withheld"]
+    if isinstance(withheld, dict) and withheld:
+        rows = [{"reason": reason, "withheld": number} for reason, number in withheld.items()]
+        show_list(rows, ("reason", "withheld"), as_json=False)
+    fields = decided["fields"]
+    if isinstance(fields, dict) and fields:
+        rows = [{"field": name, "transform": kind} for name, kind in fields.items()]
+        show_list(rows, ("field", "transform"), as_json=False)
+    say(f"policy bundle {decided['bundle']}, audit entry {decided['audit_index']}")

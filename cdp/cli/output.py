@@ -1,0 +1,65 @@
+"""What commands print: a table for people, JSON for programs, and nothing personal in clear."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_PIPED_WIDTH = 240
+
+
+def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print a listing: JSON array of whole items, or a table of the named ``columns``."""
+    if as_json:
+        show_json(list(items))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for item in items:
+        table.add_row(*(escape(_cell(item.get(column))) for column in columns))
+    _console().print(table)
+
+
+def show_record(record: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one thing: JSON, or a line for each of its fields."""
+    if as_json:
+        show_json(record)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in record.items():
+        table.add_row(escape(name.replace("_", " ")), escape(_cell(value)))
+    _console().print(table)
+
+
+def show_json(value: object) -> None:
+    """Print ``value`` as indented JSON."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def say(text: str) -> None:
+    """Print one line for people."""
+    _console().print(escape(text), soft_wrap=True)
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH  # a program that reads us wants whole lines
+    return Console(file=sys.stdout, highlight=False, width=width)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(held)}" for key, held in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_cell(held) for held in value) or "–"
+    return str(value)

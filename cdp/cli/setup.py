@@ -1,0 +1,162 @@
+"""``cdp init | migrate | serve | doctor``: the commands that stand before the API is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdp import policy
+from cdp.cli.client import OPERATOR_KEY_FILE, connected
+from cdp.cli.lock import announced, data_lock, running_server
+from cdp.cli.options import AsJson
+from cdp.cli.output import say, show_json, show_list
+from cdp.crypto import open_provider
+from cdp.errors import CdpError, ConfigurationError, ConflictError
+from cdp.settings import Settings, load
+from cdp.store import Store, migrate
+
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # what a client on this machine calls instead
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for command in (init, migrate_, serve, doctor):
+        app.command(command.__name__.rstrip("_"))(command)
+
+
+def init() -> None:
+    """Prepare the data directory: schema, keys, and the operator's API key. Safe to repeat."""
+    from cdp.app import initialise  # noqa: PLC0415  # all of the platform, which other commands need not load
+
+    settings = load()
+    with _alone(settings):
+        made = initialise(settings)
+    key = settings.data_dir / OPERATOR_KEY_FILE
+    if made:
+        say(f"{settings.data_dir} is ready; the operator key lies in {key} (commands find it there)")
+        say(f"back up {settings.key_provider}: without it nothing sealed can ever be opened")
+    else:
+        say(f"{settings.data_dir} was ready already; nothing changed")
+
+
+def migrate_() -> None:
+    """Bring the database to the newest schema."""
+    settings = load()
+    with _alone(settings):
+        store = Store(settings.database)
+        try:
+            done = migrate.upgrade(store)
+        finally:
+            store.close()
+    say(f"applied {', '.join(done)}" if done else "the schema is current; nothing to do")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve the API until interrupted; other commands then go through this server."""
+    from granian import Granian  # noqa: PLC0415  # as above
+    from granian.constants import Interfaces  # noqa: PLC0415  # as above
+
+    from cdp.app import build  # noqa: PLC0415  # as above
+
+    settings = load()
+    url = f"http://{_LOCAL.get(host, host)}:{port}"
+    with _alone(settings), announced(settings.data_dir, url):
+        build(settings).close()  # what is wrong with the configuration is said here, in one line
+        say(f"API on {url}, REST docs at {url}/schema, GraphQL at {url}/graphql; Ctrl-C ends it")
+        Granian(
+            "cdp.cli.setup:application",
+            factory=True,
+            interface=Interfaces.ASGI,
+            address=host,
+            port=port,
+            workers=1,  # SQLite has one writing process; PostgreSQL scales by more servers
+            websockets=False,
+            log_access=False,
+        ).serve()
+
+
+def application() -> object:
+    """Return the ASGI application; the server's worker process calls this."""
+    from cdp.app import create  # noqa: PLC0415  # as above
+
+    return create(load())
+
+
+def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Check what the platform needs, one thing at a time; exit with 1 when something is wrong."""
+    settings = load()
+    checks: dict[str, Callable[[], str]] = {
+        "data directory": lambda: _directory(settings.data_dir),
+        "policies": lambda: f"bundle {policy.load(settings.policies_dir).sha256[:12]}",
+        "root key": lambda: type(open_provider(settings.key_provider)).__name__,
+        "database": lambda: _database(settings),
+        "operator key": lambda: _operator_key(settings),
+        "platform": _ready,
+    }
+    found = [_checked(name, check) for name, check in checks.items()]
+    if as_json:
+        show_json(found)
+    else:
+        show_list(found, ("check", "ok", "detail"), as_json=False)
+    wrong = [str(item["check"]) for item in found if not item["ok"]]
+    if wrong:
+        raise ConfigurationError(f"not in order: {', '.join(wrong)}")
+
+
+def _checked(name: str, check: Callable[[], str]) -> dict[str, object]:
+    try:
+        return {"check": name, "ok": True, "detail": check()}
+    except CdpError as error:
+        return {"check": name, "ok": False, "detail": error.message}
+
+
+def _directory(path: Path) -> str:
+    if not os.access(path, os.W_OK):
+        raise ConfigurationError(f"{path} does not exist or cannot be written; run `cdp init`")
+    return str(path)
+
+
+def _database(settings: Settings) -> str:
+    store = Store(settings.database)
+    try:
+        pending = migrate.pending(store)
+    finally:
+        store.close()
+    if pending:
+        raise ConfigurationError("the schema is not current; run `cdp init` or `cdp migrate`")
+    return "schema is current"
+
+
+def _operator_key(settings: Settings) -> str:
+    if os.environ.get("CDP_API_KEY"):
+        return "from CDP_API_KEY"
+    path = settings.data_dir / OPERATOR_KEY_FILE
+    if not path.is_file():
+        raise ConfigurationError(f"no {path}; run `cdp init`, or set CDP_API_KEY")
+    if path.stat().st_mode & 0o077:
+        raise ConfigurationError(f"{path} can be read by others; run chmod 600 on it")
+    return str(path)
+
+
+def _ready() -> str:
+    with connected() as api:
+        return str(api.get("/health/ready")["status"])
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Hold the data directory's lock or refuse."""
+    with data_lock(settings.data_dir) as held:
+        if not held:
+            server = running_server(settings.data_dir)
+            who = f"a server at {server.url}" if server else "another cdp command"
+            raise ConflictError(f"{who} is at work in {settings.data_dir}; end it first")
+        yield

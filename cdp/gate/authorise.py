@@ -1,0 +1,262 @@
+"""Authorise: an export is a decision, not a file.
+
+1. Take the request; refuse what no fact about a person could change (purpose, key, destination).
+2. Bind the bundle to it (``bind.py``).
+3. Read one snapshot at ledger position L: members − restrained − lists − ``identity_changed``,
+   decided over sets (``compile.py``), every absence counted by its reason; the manifest M over the
+   identities that remain. This is the slow part, and no lock is held.
+4. A new transaction that takes the log-head lock first: D = identities restrained or relinked since L;
+   the destination's minimum audience is checked on M∖D; the export, its sets and roots and the
+   audit entry are stored. A refusal is stored just so, as an entry with outcome ``denied``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from pyroaring import BitMap
+
+from cdp.audit import AuditLog, Entry
+from cdp.clock import Clock
+from cdp.crypto import Keyring
+from cdp.gate import counts, manifest, queries
+from cdp.gate.admit import Refusal, too_few, unread_inputs
+from cdp.gate.judge import Judge, Question, denied, touching
+from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Terms
+from cdp.segments import Members, SegmentService
+from cdp.store import Batch, Committer, EpochMovedError, Store, read_head
+
+
+class Candidates(msgspec.Struct, frozen=True, kw_only=True):
+    """M: who may leave as of ledger position L.
+
+    :param members: profile_no → identity numbers.
+    :param classes: disjoint sets of profiles, with their plans.
+    :param manifest: position → value of the leaf of each identity.
+    :param secrets: proof secret of each identity.
+    """
+
+    export_id: str
+    position: int
+    epoch: int
+    members: Mapping[int, Sequence[int]]
+    chosen: BitMap
+    classes: Sequence[tuple[BitMap, FieldPlan]]
+    withheld: dict[str, BitMap]
+    manifest: Mapping[bytes, bytes]
+    root: bytes
+    secrets: Mapping[int, bytes]
+
+    def people(self) -> BitMap:
+        """Return the profiles."""
+        return BitMap.union(BitMap(), *(people for people, _ in self.classes))
+
+    def identities(self, people: BitMap) -> BitMap:
+        """Return the identities of some of the profiles."""
+        return BitMap(number for person in people for number in self.members[person])
+
+
+class Authoriser:
+    """Takes the steps 1 to 4."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        keyring: Keyring,
+        audit: AuditLog,
+        segments: SegmentService,
+        judge: Judge,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._keyring = keyring
+        self._audit = audit
+        self._segments = segments
+        self._judge = judge
+        self._clock = clock
+
+    def __call__(self, request: Request, *, dry_run: bool) -> Authorisation:
+        """Decide an export and store the decision; see ``Gate.authorise``."""
+        asked = Entry(
+            action="export.dry_run" if dry_run else "export.authorise", actor=request.principal.actor
+        )
+        admitted = self._judge.admit(asked, request.principal, request.destination, request.purpose)  # 1
+        asked = msgspec.structs.replace(asked, purpose=request.purpose, destination=request.destination)
+        members = self._segments.evaluate(request.segment, actor=request.principal.actor)
+        question = self._judge.bind(admitted, members.categories, request.fields)  # 2
+        candidates = self._candidates(question, members)  # 3
+        given = self._given(request, question, members, candidates)
+        unlisted = _unlisted(question.terms)
+        refusal = unread_inputs(unlisted) if unlisted else None
+        if dry_run:
+            return self._rehearse(asked, question, given, refusal)
+        with self._committer.batch(head_first=True) as batch:  # 4
+            if batch.epoch != candidates.epoch:
+                raise EpochMovedError
+            given, refusal = self._settle(batch, asked, question, candidates, given, refusal)
+        if refusal is not None:
+            raise refusal.error
+        return given
+
+    def _candidates(self, question: Question, chosen: Members) -> Candidates:
+        with self._store.reading() as connection:
+            position, epoch = read_head(connection)
+            self._keyring.observe_epoch(epoch)
+            members = queries.members_of(connection, chosen.bitmap)
+            changed = touching(members, queries.relinked_since(connection, chosen.as_of))
+            partition = self._judge.decide(connection, question, members, changed)
+        allowed = partition.permitted()
+        held = self._keyring.proof_secrets(number for no in allowed for number in members[no])
+        keyless = BitMap(no for no in allowed if any(number not in held for number in members[no]))
+        gone = chosen.bitmap - BitMap(members)  # profiles that became part of others
+        withheld = dict(partition.withheld)
+        withheld["identity_changed"] = withheld.get("identity_changed", BitMap()) | gone
+        withheld["key_unavailable"] = keyless
+        classes = [(people - keyless, plan) for people, plan in partition.classes if people - keyless]
+        export_id = "e_" + secrets.token_hex(16)
+        values = [
+            ((n for no in people for n in members[no]), manifest.plan_value(question.terms.fields, plan))
+            for people, plan in classes
+        ]
+        tree = manifest.leaves(export_id, held, values)
+        return Candidates(
+            export_id=export_id,
+            position=position,
+            epoch=epoch,
+            members=members,
+            chosen=chosen.bitmap,
+            classes=classes,
+            withheld=withheld,
+            manifest=tree,
+            root=manifest.root(tree),
+            secrets=held,
+        )
+
+    def _given(
+        self, request: Request, question: Question, members: Members, candidates: Candidates
+    ) -> Authorisation:
+        exact, noised = self._counts(candidates, BitMap())
+        plans = [plan for _, plan in candidates.classes]
+        return Authorisation(
+            export_id="",
+            segment=request.segment,
+            segment_version=members.version,
+            destination=question.destination.name,
+            purpose=question.purpose.key,
+            format=request.format,
+            requested_by=request.principal.key_id,
+            segment_as_of=members.as_of,
+            ledger_position=candidates.position,
+            created_at=self._clock.now(),
+            bundle=question.bundle.sha256,
+            counts=exact,
+            noised=noised,
+            fields=question.terms.fields,
+            plan={
+                name: "|".join(sorted({plan[place].kind for plan in plans})) or DROP.kind
+                for place, name in enumerate(question.terms.fields)
+            },
+        )
+
+    def _counts(self, candidates: Candidates, lost: BitMap) -> tuple[Counts, Counts]:
+        """Return the exact counts and the noised ones, when ``lost`` changed meanwhile."""
+        sets = (
+            candidates.chosen,
+            candidates.people() - lost,
+            {**candidates.withheld, "changed_meanwhile": lost},
+        )
+        return counts.exact(*sets), counts.noisy(*sets, self._keyring.secret("counts"))
+
+    def _rehearse(
+        self, asked: Entry, question: Question, given: Authorisation, refusal: Refusal | None
+    ) -> Authorisation:
+        """Record a dry run, which is a use of the data too."""
+        if refusal is None and given.counts.released < question.destination.minimum_audience:
+            refusal = too_few(question.destination)
+        with self._committer.batch() as batch:
+            batch.record(_about(asked, given))
+        return msgspec.structs.replace(
+            given,
+            audit_index=batch.audit_indexes[0],
+            refusal="" if refusal is None else refusal.reason,
+        )
+
+    def _settle(
+        self,
+        batch: Batch,
+        asked: Entry,
+        question: Question,
+        candidates: Candidates,
+        given: Authorisation,
+        refusal: Refusal | None,
+    ) -> tuple[Authorisation, Refusal | None]:
+        """Under the head lock: take out D, check the minimum, store the export or its refusal."""
+        people = candidates.people()
+        changes = self._judge.facts.changed_since(batch.connection, candidates.position, people)
+        held = {no: candidates.members[no] for no in people}
+        lost = changes.profiles | touching(held, changes.relinked)
+        if lost:
+            exact, noised = self._counts(candidates, lost)
+            given = msgspec.structs.replace(given, counts=exact, noised=noised)
+        if refusal is None and given.counts.released < question.destination.minimum_audience:
+            refusal = too_few(question.destination)
+        if refusal is not None:
+            batch.record(denied(_about(asked, given), refusal))
+            return given, refusal
+        changed = candidates.identities(lost)
+        changed_tree = manifest.leaves(candidates.export_id, candidates.secrets, [(changed, bytes(32))])
+        given = msgspec.structs.replace(
+            given,
+            export_id=candidates.export_id,
+            manifest_root=candidates.root,
+            changed_root=manifest.root(changed_tree),
+            audit_index=self._audit.size(batch.connection),  # exact: nobody appends while we hold the head
+        )
+        stored = queries.Stored(
+            authorisation=given,
+            inputs=question.terms.inputs,
+            classes=tuple(
+                Class(identities=candidates.identities(people).serialize(), plan=plan)
+                for people, plan in candidates.classes
+            ),
+            manifest=manifest.pack(candidates.manifest),
+            changed=changed.serialize(),
+        )
+        queries.add_export(batch.connection, batch.id, stored)
+        entry = _about(asked, given)
+        batch.record(msgspec.structs.replace(entry, subjects=tuple(candidates.identities(people - lost))))
+        return given, None
+
+
+def _unlisted(terms: Terms) -> frozenset[str]:
+    """Return the categories read that no permit lists, whoever the person is."""
+    return terms.inputs - frozenset[str]().union(*(permit.inputs for permit in terms.permits))
+
+
+def _about(asked: Entry, given: Authorisation) -> Entry:
+    """Return the entry of a decision: what it was, and how many people, by reason."""
+    said: dict[str, str | int] = {
+        "segment": given.segment,
+        "segment_version": given.segment_version,
+        "as_of": given.segment_as_of,
+        "ledger_position": given.ledger_position,
+        "bundle": given.bundle,
+        "format": given.format,
+        "fields": ",".join(f"{name}={kind}" for name, kind in given.plan.items()),
+    }
+    if given.export_id:
+        said |= {
+            "export": given.export_id,
+            "manifest_root": given.manifest_root.hex(),
+            "changed_root": given.changed_root.hex(),
+        }
+    people = {f"withheld.{reason}": count for reason, count in given.counts.withheld.items()}
+    return msgspec.structs.replace(
+        asked,
+        object={**asked.object, **said},
+        people={"members": given.counts.members, "released": given.counts.released, **people},
+    )

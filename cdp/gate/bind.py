@@ -1,0 +1,173 @@
+"""Binding a bundle to one question: all that can be settled before a person is looked at.
+
+Pure. Matching, and why it errs on the side of the person:
+
+- A permit counts for exactly its purpose; a forbid or limit also for every purpose below its own.
+- A permit must cover all channels of the purpose; a forbid or limit needs to touch one.
+- A forbid or limit with ``inputs`` bears only on requests that read or name one of them: a list of
+  people chosen by an illness tells the illness.
+- A permit counts in a jurisdiction only on the legal basis that the purpose has there. Consent may
+  stand in for an opt-out basis, as it asks for more; nothing stands in for consent.
+- ``*`` under ``fields`` is a rule's word on every field it does not name; it never covers inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdp.errors import InvalidInputError
+from cdp.gate.model import CLEAR, DROP, Clause, Condition, FieldPlan, Terms
+from cdp.policy import (
+    Basis,
+    Bundle,
+    Destination,
+    Purpose,
+    Require,
+    Rule,
+    Transform,
+    covers,
+    lineage,
+)
+
+_BASIS_CONDITIONS: dict[str, tuple[Condition, ...]] = {
+    "consent": (Condition("consent"),),
+    "opt_out": (Condition("place_known"), Condition("notice_given")),
+}
+
+
+def bind(
+    bundle: Bundle,
+    destination: Destination,
+    purpose: Purpose,
+    inputs: frozenset[str],
+    fields: Sequence[str] | None,
+) -> Terms:
+    """Return the terms under which data may go to ``destination`` for ``purpose``.
+
+    :param inputs: every category that the segment's definition reads.
+    :param fields: names of traits or identifier types; None for those that the permits name.
+    :raises InvalidInputError: a requested field is not declared.
+    """
+    rules = [rule for rule in bundle.rules if _bears_on(rule, destination, purpose)]
+    permits = [rule for rule in rules if rule.effect == "permit"]
+    names = _named_fields(bundle, permits) if fields is None else tuple(dict.fromkeys(fields))
+    categories = tuple(_category(bundle, name, place) for place, name in enumerate(names))
+    everywhere = bundle.jurisdictions.configured
+
+    touched = inputs | frozenset(categories)
+
+    def clauses(effect: str) -> tuple[Clause, ...]:
+        return tuple(
+            Clause(
+                rule=rule.id,
+                where=_where(rule, purpose, everywhere),
+                inputs=frozenset(c for c in inputs if any(covers(listed, c) for listed in rule.inputs)),
+                plan=_plan(rule, categories),
+            )
+            for rule in rules
+            if rule.effect == effect and (effect == "permit" or _touches(rule, touched))
+        )
+
+    return Terms(
+        home=bundle.jurisdictions.controller,
+        everywhere=everywhere,
+        permits=clauses("permit"),
+        forbids=clauses("forbid"),
+        limits=clauses("limit"),
+        inputs=inputs,
+        fields=names,
+        categories=categories,
+    )
+
+
+def _bears_on(rule: Rule, destination: Destination, purpose: Purpose) -> bool:
+    channels, used = frozenset(rule.channels), frozenset(purpose.channels)
+    if rule.effect == "permit":
+        if rule.purpose != purpose.key or (channels and not used <= channels):
+            return False
+    elif not covers(rule.purpose, purpose.key) or (channels and used and not channels & used):
+        return False
+    return (
+        (not rule.destination_types or destination.type in rule.destination_types)
+        and (not rule.destination_names or destination.name in rule.destination_names)
+        and (
+            not rule.destination_regions
+            or bool({destination.region, destination.country} & rule.destination_regions)
+        )
+    )
+
+
+def _touches(rule: Rule, categories: frozenset[str]) -> bool:
+    """True when a forbid or limit names no inputs, or one above, at or below a category touched."""
+    return not rule.inputs or any(
+        covers(listed, key) or covers(key, listed) for listed in rule.inputs for key in categories
+    )
+
+
+def _where(rule: Rule, purpose: Purpose, everywhere: frozenset[str]) -> dict[str, tuple[Condition, ...]]:
+    needed = _requirements(rule.require)
+    covered = {}
+    for place in sorted(rule.jurisdictions & everywhere if rule.jurisdictions else everywhere):
+        if rule.effect != "permit":
+            covered[place] = needed
+            continue
+        basis = _basis(rule, purpose, place)
+        if basis is None:
+            continue
+        conditions = {*needed, *_BASIS_CONDITIONS.get(basis, ())}
+        if basis == "consent" and place in purpose.separate_consent:
+            conditions.add(Condition("separate_consent"))
+        covered[place] = tuple(sorted(conditions))
+    return covered
+
+
+def _basis(rule: Rule, purpose: Purpose, place: str) -> Basis | None:
+    """Return the legal basis on which a permit may count in ``place``; None when it may not."""
+    needed = purpose.basis_in(place)
+    if rule.legal_basis in {"", needed}:
+        return needed
+    return "consent" if rule.legal_basis == "consent" and needed == "opt_out" else None
+
+
+def _requirements(require: Require) -> tuple[Condition, ...]:
+    conditions = []
+    if require.consent is not None:
+        # "granted" is the only state that a rule can ask for; any other is a question without answer
+        conditions.append(Condition("consent" if require.consent == "granted" else "unknown"))
+    if require.max_age_days is not None:
+        conditions.append(Condition("consent_age", require.max_age_days))
+    if require.notice_current is not None:
+        conditions.append(Condition("notice_current", wanted=require.notice_current))
+    if require.not_minor is not None:
+        conditions.append(Condition("not_minor", wanted=require.not_minor))
+    return tuple(sorted(conditions))
+
+
+def _named_fields(bundle: Bundle, permits: Sequence[Rule]) -> tuple[str, ...]:
+    """Return the declared fields of every category that a permit names and does not drop."""
+    named = {key for rule in permits for key, what in rule.fields.items() if key != "*" and what != DROP}
+    declared = {**bundle.fields.identifiers, **bundle.fields.traits}
+    declared.pop("external", None)  # stands for many identifier types, not for a field
+    return tuple(
+        sorted(name for name, rule in declared.items() if any(covers(key, rule.category) for key in named))
+    )
+
+
+def _category(bundle: Bundle, name: str, place: int) -> str:
+    rule = bundle.fields.output(name)
+    if rule is None:
+        raise InvalidInputError(
+            f"fields[{place}] is neither a declared trait nor an identifier type; "
+            "policies/fields.yaml lists those that are"
+        )
+    return rule.category
+
+
+def _plan(rule: Rule, categories: Sequence[str]) -> FieldPlan:
+    """Return the rule's word on each category: of its nearest key, else of ``*``, else its silence."""
+    silence = DROP if rule.effect == "permit" else CLEAR
+    return tuple(_word(rule.fields, category, silence) for category in categories)
+
+
+def _word(fields: dict[str, Transform], category: str, silence: Transform) -> Transform:
+    return next((fields[key] for key in (*lineage(category), "*") if key in fields), silence)

@@ -1,0 +1,124 @@
+"""What authorise and render share: admission, the decision about a set of people, recorded refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+import msgspec
+from pyroaring import BitMap
+from sqlalchemy import Connection
+
+from cdp.access import Principal
+from cdp.audit import Entry
+from cdp.clock import Clock
+from cdp.gate.admit import Refusal, admit
+from cdp.gate.bind import bind
+from cdp.gate.compile import compile_sets
+from cdp.gate.facts import FactReader
+from cdp.gate.model import Partition, Terms
+from cdp.policy import Bundle, Destination, Purpose
+from cdp.store import Committer
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle bound to one (destination, purpose, inputs, fields)."""
+
+    bundle: Bundle
+    destination: Destination
+    purpose: Purpose
+    terms: Terms
+
+
+class Judge:
+    """Binds the policies in force to a question and decides it over people.
+
+    :param policy: returns the bundle in force.
+    """
+
+    def __init__(
+        self, committer: Committer, policy: Callable[[], Bundle], facts: FactReader, clock: Clock
+    ) -> None:
+        self.facts = facts
+        self._committer = committer
+        self._policy = policy
+        self._clock = clock
+
+    def admit(
+        self, asked: Entry, principal: Principal, destination: str, purpose: str
+    ) -> tuple[Bundle, Destination, Purpose]:
+        """Return the bundle in force and what it says of the destination and the purpose.
+
+        :param asked: the entry under which a refusal is recorded.
+        :raises CdpError: the refusal, after it was recorded.
+        """
+        bundle = self._policy()
+        admitted = admit(bundle, principal, destination, purpose, self._clock.now())
+        if isinstance(admitted, Refusal):
+            known = msgspec.structs.replace(
+                asked,
+                purpose=purpose if purpose in bundle.purposes else "",
+                destination=destination if destination in bundle.destinations else "",
+            )
+            self.refuse(known, admitted)
+        return bundle, *admitted
+
+    def refuse(self, asked: Entry, refusal: Refusal) -> NoReturn:
+        """Record a refusal and raise it."""
+        with self._committer.batch() as batch:
+            batch.record(denied(asked, refusal))
+        raise refusal.error
+
+    @staticmethod
+    def bind(
+        admitted: tuple[Bundle, Destination, Purpose],
+        inputs: frozenset[str],
+        fields: Sequence[str] | None,
+    ) -> Question:
+        """Return the question that a request asks of a bundle.
+
+        :raises InvalidInputError: a requested field is not declared.
+        """
+        bundle, destination, purpose = admitted
+        terms = bind(bundle, destination, purpose, inputs, fields)
+        return Question(bundle=bundle, destination=destination, purpose=purpose, terms=terms)
+
+    def in_force(self, question: Question) -> bool:
+        """True when the policies have not changed since ``question`` was bound."""
+        return self._policy().sha256 == question.bundle.sha256
+
+    def decide(
+        self,
+        connection: Connection,
+        question: Question,
+        members: Mapping[int, Sequence[int]],
+        relinked: BitMap,
+    ) -> Partition:
+        """Decide about profiles at the snapshot of ``connection``.
+
+        :param members: profile_no → its identity numbers.
+        :param relinked: profiles whose links changed since they were chosen.
+        """
+        facts = self.facts.read(
+            connection,
+            members,
+            relinked,
+            question.terms,
+            question.bundle,
+            question.destination,
+            question.purpose,
+            self._clock.now(),
+        )
+        return compile_sets(question.terms, facts)
+
+
+def denied(asked: Entry, refusal: Refusal) -> Entry:
+    """Return the entry of a refusal."""
+    return msgspec.structs.replace(
+        asked, outcome="denied", object={**asked.object, "reason": refusal.reason}, subjects=()
+    )
+
+
+def touching(members: Mapping[int, Sequence[int]], identities: BitMap) -> BitMap:
+    """Return the profiles of which an identity is among ``identities``."""
+    return BitMap(no for no, numbers in members.items() if any(number in identities for number in numbers))

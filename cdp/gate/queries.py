@@ -1,0 +1,261 @@
+"""Reads of facts about candidates, reads and writes of exports."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import msgspec
+from pyroaring import BitMap
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from cdp.clock import Micros
+from cdp.consent.tables import consent_records
+from cdp.gate.model import Authorisation, Class, FieldPlan
+from cdp.gate.tables import destination_anchors, export_classes, export_fetches, exports
+from cdp.identity.tables import profile_members
+from cdp.profiles.tables import trait_observations
+from cdp.store import batches, chunks, insert_many, insert_new, lock_rows
+
+# -- people -----------------------------------------------------------------------------------------
+
+
+def members_of(connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[int]]:
+    """Return profile_no → its identity numbers, ascending."""
+    found: dict[int, list[int]] = defaultdict(list)
+    m = profile_members.c
+    for chunk in chunks(profile_nos):
+        query = select(m.profile_no, m.identity_no).where(m.profile_no.in_(chunk))
+        for profile_no, identity_no in connection.execute(query.order_by(m.identity_no)):
+            found[profile_no].append(identity_no)
+    return dict(found)
+
+
+def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
+    """Return identity_no → profile_no."""
+    m = profile_members.c
+    found: dict[int, int] = {}
+    for chunk in chunks(identity_nos):
+        query = select(m.identity_no, m.profile_no).where(m.identity_no.in_(chunk))
+        found.update((int(row[0]), int(row[1])) for row in connection.execute(query))
+    return found
+
+
+def relinked_since(connection: Connection, commit_no: int) -> BitMap:
+    """Return every identity in a component of which a row changed after ``commit_no``.
+
+    The whole component, because a split moves only the identities that leave: those that stay
+    belong to another person now, too.
+    """
+    m = profile_members.c
+    moved = (
+        select(m.cluster_no)
+        .join(batches, batches.c.batch == m.batch)
+        .where(batches.c.commit_no > commit_no)
+        .distinct()
+    )
+    clusters = [int(row[0]) for row in connection.execute(moved)]
+    found = BitMap(clusters)
+    for chunk in chunks(clusters):
+        query = select(m.identity_no).where(m.cluster_no.in_(chunk))
+        found.update(int(row[0]) for row in connection.execute(query))
+    return found
+
+
+def recorded_places(
+    connection: Connection, identity_nos: Iterable[int], names: Collection[str]
+) -> Iterator[tuple[int, str, str | None, bytes | None, bytes]]:
+    """Yield (identity_no, trait, JSON value, envelope, event id) of every observation of a place."""
+    o = trait_observations.c
+    for chunk in chunks(identity_nos):
+        query = select(o.identity_no, o.name, o.value, o.sealed, o.event_id).where(
+            o.identity_no.in_(chunk),
+            o.name.concat("").in_(names),  # an expression, or a planner without statistics reads by name
+        )
+        for row in connection.execute(query):
+            yield int(row[0]), row[1], row[2], row[3], bytes(row[4])
+
+
+def consent_places(connection: Connection, identity_nos: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """Yield (identity_no, jurisdiction or place) of every consent record that names one."""
+    c = consent_records.c
+    for chunk in chunks(identity_nos):
+        query = select(c.identity_no, c.jurisdiction).where(c.identity_no.in_(chunk), c.jurisdiction != "")
+        for row in connection.execute(query.distinct()):
+            yield int(row[0]), str(row[1])
+
+
+# -- exports ----------------------------------------------------------------------------------------
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """An authorisation with the sets that stand behind it.
+
+    :param manifest: sorted leaves, position(32) ‖ value(32).
+    :param changed: D, identities that were restrained or relinked while it was decided.
+    """
+
+    authorisation: Authorisation
+    inputs: frozenset[str]
+    classes: tuple[Class, ...]
+    manifest: bytes
+    changed: bytes
+
+
+def add_export(connection: Connection, batch: int, stored: Stored) -> None:
+    """Store an export."""
+    given = stored.authorisation
+    connection.execute(
+        insert(exports).values(
+            export_id=given.export_id,
+            batch=batch,
+            audit_index=given.audit_index,
+            created_at=given.created_at,
+            requested_by=given.requested_by,
+            segment=given.segment,
+            segment_version=given.segment_version,
+            segment_as_of=given.segment_as_of,
+            destination=given.destination,
+            purpose=given.purpose,
+            format=given.format,
+            bundle=given.bundle,
+            ledger_position=given.ledger_position,
+            inputs=_json(sorted(stored.inputs)),
+            fields=_json(given.fields),
+            plan=_json(given.plan),
+            counts=_json(given.counts),
+            noised=_json(given.noised),
+            manifest=stored.manifest,
+            manifest_root=given.manifest_root,
+            changed=stored.changed,
+            changed_root=given.changed_root,
+        )
+    )
+    rows = [
+        (given.export_id, number, _json(one.plan), one.identities)
+        for number, one in enumerate(stored.classes)
+    ]
+    insert_many(connection, export_classes, ("export_id", "class_no", "plan", "identities"), rows)
+
+
+def find_export(connection: Connection, export_id: str) -> Authorisation | None:
+    """Return an export without its sets."""
+    row = connection.execute(_exports().where(exports.c.export_id == export_id)).first()
+    return None if row is None else _authorisation(row)
+
+
+def load_export(connection: Connection, export_id: str) -> Stored | None:
+    """Return an export with its sets."""
+    e, c = exports.c, export_classes.c
+    row = connection.execute(
+        _exports(e.inputs, e.manifest, e.changed).where(e.export_id == export_id)
+    ).first()
+    if row is None:
+        return None
+    query = select(c.plan, c.identities).where(c.export_id == export_id).order_by(c.class_no)
+    return Stored(
+        authorisation=_authorisation(row),
+        inputs=frozenset(msgspec.json.decode(row.inputs, type=list[str])),
+        classes=tuple(
+            Class(identities=bytes(one.identities), plan=msgspec.json.decode(one.plan, type=FieldPlan))
+            for one in connection.execute(query)
+        ),
+        manifest=bytes(row.manifest),
+        changed=bytes(row.changed),
+    )
+
+
+def list_exports(
+    connection: Connection,
+    *,
+    limit: int,
+    before: tuple[Micros, str] | None = None,
+    destination: str | None = None,
+    requested_by: int | None = None,
+) -> list[Authorisation]:
+    """Return exports, newest first.
+
+    :param before: (created_at, export id) of the last one of the page before.
+    :param destination: only of this destination; ``requested_by`` only those a key asked for.
+    """
+    e = exports.c
+    query = _exports()
+    if destination is not None:
+        query = query.where(e.destination == destination)
+    if requested_by is not None:
+        query = query.where(e.requested_by == requested_by)
+    if before is not None:
+        at, export_id = before
+        query = query.where((e.created_at < at) | ((e.created_at == at) & (e.export_id < export_id)))
+    query = query.order_by(e.created_at.desc(), e.export_id.desc()).limit(limit)
+    return [_authorisation(row) for row in connection.execute(query)]
+
+
+def _exports(*more: Any) -> Select[Any]:
+    return select(*(exports.c[name] for name in (*_PLAIN, *_DECODED)), *more)
+
+
+def _authorisation(row: Row[Any]) -> Authorisation:
+    return msgspec.convert(
+        {
+            **{name: getattr(row, name) for name in _PLAIN},
+            **{name: msgspec.json.decode(getattr(row, name)) for name in _DECODED},
+        },
+        Authorisation,
+    )
+
+
+_PLAIN = (
+    "export_id", "segment", "segment_version", "destination", "purpose", "format", "requested_by",
+    "segment_as_of", "ledger_position", "created_at", "bundle", "manifest_root",
+    "changed_root", "audit_index",
+)  # fmt: skip
+
+
+_DECODED = ("fields", "plan", "counts", "noised")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+# -- fetches ----------------------------------------------------------------------------------------
+
+
+def start_fetch(
+    connection: Connection, fetch_no: int, export_id: str, key_id: int, batch: int, now: Micros
+) -> None:
+    """Record that a fetch begins: from now on all of M∖D counts as delivered."""
+    connection.execute(
+        insert(export_fetches).values(
+            fetch_no=fetch_no, export_id=export_id, key_id=key_id, batch=batch, started_at=now
+        )
+    )
+
+
+def end_fetch(connection: Connection, fetch_no: int, skipped: BitMap, now: Micros) -> None:
+    """Record that a fetch went to its end, and which identities it skipped."""
+    connection.execute(
+        update(export_fetches)
+        .where(export_fetches.c.fetch_no == fetch_no)
+        .values(finished_at=now, skipped=skipped.serialize())
+    )
+
+
+def anchors(connection: Connection, destination: str) -> BitMap:
+    """Lock and return the identities from which pseudonyms of this destination are made."""
+    columns = ("destination", "identities")
+    empty = (destination, BitMap().serialize())
+    insert_new(connection, destination_anchors, columns, [empty], ("destination",))
+    query = select(destination_anchors.c.identities).where(destination_anchors.c.destination == destination)
+    return BitMap.deserialize(connection.execute(lock_rows(query)).scalar_one())
+
+
+def set_anchors(connection: Connection, destination: str, identities: BitMap) -> None:
+    """Store the identities from which pseudonyms of this destination are made."""
+    connection.execute(
+        update(destination_anchors)
+        .where(destination_anchors.c.destination == destination)
+        .values(identities=identities.serialize())
+    )

@@ -1,0 +1,235 @@
+"""Reading one person across the stages, for officers and stewards with a stated purpose.
+
+Invariants: every read here is a use. It is recorded with the person as its subject, in the
+transaction that reads, and the caller gets the result only after that transaction has committed; a
+look-up that finds nobody is recorded too. Nothing sealed is opened: what is sealed is named.
+An id that a merge retired answers for the survivor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+from pyroaring import BitMap
+
+from cdp.audit import AuditEntry, AuditFilter, AuditLog, Entry
+from cdp.clock import Micros
+from cdp.consent import ConsentLedger, Standing
+from cdp.crypto import ProfileIds
+from cdp.errors import NotFoundError
+from cdp.identity import Identifier, IdentityService
+from cdp.portrait import queries
+from cdp.portrait.model import Portrait
+from cdp.profiles import ProfileService, TimelineEvent
+from cdp.segments import SegmentService
+from cdp.store import Committer, Connection, retrying
+
+T = TypeVar("T")
+CONTROLLER = "controller"
+"""The built-in destination of internal uses."""
+
+
+class PortraitService:
+    """One person, seen from every stage.
+
+    Every verb takes the ``actor`` and the ``purpose`` that the audit log names.
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        ids: ProfileIds,
+        identity: IdentityService,
+        profiles: ProfileService,
+        ledger: ConsentLedger,
+        segments: SegmentService,
+        audit: AuditLog,
+    ) -> None:
+        self._committer = committer
+        self._ids = ids
+        self._identity = identity
+        self._profiles = profiles
+        self._ledger = ledger
+        self._segments = segments
+        self._audit = audit
+
+    # -- one person -----------------------------------------------------------------------------
+
+    def lookup(self, actor: str, purpose: str, kind: str, value: str) -> Portrait:
+        """Return the portrait of whoever has this identifier.
+
+        :raises InvalidInputError: the identifier type is not declared.
+        :raises NotFoundError: nobody has it.
+        """
+
+        def find(connection: Connection) -> int | None:
+            identity_no = self._identity.find(connection, kind, value)
+            return None if identity_no is None else self._identity.profile_of(connection, identity_no)
+
+        return self._use(actor, purpose, "profile.lookup", find, self._read)
+
+    def portrait(self, actor: str, purpose: str, profile_id: str) -> Portrait:
+        """Return the portrait of a profile.
+
+        :raises NotFoundError: the id is none of this workspace.
+        """
+        return self._use(actor, purpose, "profile.read", self._by_id(profile_id), self._read)
+
+    def events(
+        self,
+        actor: str,
+        purpose: str,
+        profile_id: str,
+        limit: int,
+        before: tuple[Micros, bytes] | None = None,
+    ) -> list[TimelineEvent]:
+        """Return the profile's events, newest first; ``before`` as in ``ProfileService.timeline``."""
+
+        def read(connection: Connection, profile_no: int) -> list[TimelineEvent]:
+            return self._profiles.timeline(connection, profile_no, limit, before)
+
+        return self._use(actor, purpose, "profile.events", self._by_id(profile_id), read)
+
+    def identifiers(self, actor: str, purpose: str, profile_id: str) -> list[Identifier]:
+        """Return the profile's identities, their values sealed."""
+        find = self._by_id(profile_id)
+        return self._use(actor, purpose, "profile.identifiers", find, self._identity.identifiers)
+
+    def links(self, actor: str, purpose: str, profile_id: str) -> list[dict[str, object]]:
+        """Return everything that was decided about the profile's links, with its evidence."""
+        find = self._by_id(profile_id)
+        return self._use(actor, purpose, "profile.links", find, self._identity.links)
+
+    def consents(self, actor: str, purpose: str, profile_id: str) -> list[Standing]:
+        """Return the profile's state of consent for every purpose, with its reason."""
+
+        def read(connection: Connection, profile_no: int) -> list[Standing]:
+            members = self._identity.consent_members(connection, [profile_no])
+            return list(self._ledger.states_of(connection, members[profile_no]).values())
+
+        return self._use(actor, purpose, "profile.consents", self._by_id(profile_id), read)
+
+    def uses(
+        self, actor: str, purpose: str, profile_id: str, limit: int, after_index: int | None = None
+    ) -> list[AuditEntry]:
+        """Return the audit entries that concern the profile, newest first."""
+
+        def read(connection: Connection, profile_no: int) -> list[AuditEntry]:
+            return self._audit.search(connection, self._about(connection, profile_no), limit, after_index)
+
+        return self._use(actor, purpose, "profile.uses", self._by_id(profile_id), read)
+
+    # -- many -----------------------------------------------------------------------------------
+
+    def page(
+        self, actor: str, purpose: str, limit: int, after: str | None = None, segment: str | None = None
+    ) -> tuple[list[Portrait], int]:
+        """Return up to ``limit`` portraits behind profile id ``after``, and how many there are in all.
+
+        :param segment: only members of this segment, as last evaluated.
+        :raises NotFoundError: there is no such segment.
+        """
+        number = 0 if after is None else self._ids.decode(after)
+        chosen = None if segment is None else self._segments.members(segment).bitmap
+
+        def run() -> tuple[list[Portrait], int]:
+            with self._committer.batch() as batch:
+                connection = batch.connection
+                evaluations = queries.evaluations(connection)
+                if chosen is None:
+                    found = self._identity.profile_page(connection, limit, number)
+                    total = queries.count_profiles(connection)
+                else:
+                    members = queries.current_profiles(connection, chosen)
+                    rank, total = members.rank(number), len(members)
+                    found = list(members[rank : rank + limit])
+                portraits = [self._portrait(connection, no, evaluations) for no in found]
+                subjects = [n for no in found for n in self._identity.members(connection, no)]
+                batch.record(_entry("profile.list", actor, purpose, subjects, people=len(found)))
+            return portraits, total
+
+        return retrying(run)
+
+    def about(self, connection: Connection, profile_id: str) -> AuditFilter:
+        """Return the filter for the audit entries that concern a profile."""
+        number = self._identity.profile_of(connection, self._ids.decode(profile_id))
+        return self._about(connection, number)
+
+    def _about(self, connection: Connection, profile_no: int) -> AuditFilter:
+        return AuditFilter(identity_nos=tuple(self._identity.members(connection, profile_no)))
+
+    # -- how ------------------------------------------------------------------------------------
+
+    def _by_id(self, profile_id: str) -> Callable[[Connection], int]:
+        number = self._ids.decode(profile_id)
+        return lambda connection: self._identity.profile_of(connection, number)
+
+    def _use(
+        self,
+        actor: str,
+        purpose: str,
+        action: str,
+        find: Callable[[Connection], int | None],
+        read: Callable[[Connection, int], T],
+    ) -> T:
+        """Find a person, read of them, record both; the result counts once all of it has committed."""
+
+        def run() -> T | None:
+            with self._committer.batch() as batch:
+                profile_no = find(batch.connection)
+                if profile_no is None:
+                    batch.record(_entry(action, actor, purpose, (), outcome_failed=True))
+                    return None
+                result = read(batch.connection, profile_no)
+                members = tuple(self._identity.members(batch.connection, profile_no))
+                batch.record(_entry(action, actor, purpose, members))
+            return result
+
+        found = retrying(run)
+        if found is None:
+            raise NotFoundError("nobody has this identifier")
+        return found
+
+    def _read(self, connection: Connection, profile_no: int) -> Portrait:
+        return self._portrait(connection, profile_no, queries.evaluations(connection))
+
+    def _portrait(
+        self, connection: Connection, profile_no: int, evaluations: Mapping[str, BitMap]
+    ) -> Portrait:
+        observed = self._profiles.traits(connection, profile_no)
+        members = self._identity.members(connection, profile_no)
+        # A merged profile stands in an older evaluation under the number it had then.
+        within = BitMap(members)
+        return Portrait(
+            id=self._ids.encode(profile_no),
+            profile_no=profile_no,
+            traits={
+                name: None if found.value is None else msgspec.json.decode(found.value)
+                for name, found in sorted(observed.items())
+            },
+            masked_fields=tuple(sorted(name for name, found in observed.items() if found.value is None)),
+            segments=tuple(name for name, held in evaluations.items() if within.intersect(held)),
+            identities=len(members),
+        )
+
+
+def _entry(
+    action: str,
+    actor: str,
+    purpose: str,
+    subjects: Sequence[int],
+    *,
+    people: int | None = None,
+    outcome_failed: bool = False,
+) -> Entry:
+    return Entry(
+        action=action,
+        actor=actor,
+        outcome="failed" if outcome_failed else "allowed",
+        purpose=purpose,
+        destination=CONTROLLER,
+        people={} if people is None else {"people": people},
+        subjects=tuple(subjects),
+    )

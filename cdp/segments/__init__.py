@@ -1,0 +1,24 @@
+"""Segments: definitions, their evaluation on the warehouse, and the white, grey and black lists."""
+
+from cdp.segments.definition import Definition
+from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
+from cdp.segments.noise import noised
+from cdp.segments.parse import parse
+from cdp.segments.references import LIST_CATEGORY, categories, closure
+from cdp.segments.service import SegmentService
+
+__all__ = [
+    "LIST_CATEGORY",
+    "PURPOSE",
+    "Definition",
+    "ListKind",
+    "Members",
+    "PeopleList",
+    "Preview",
+    "Segment",
+    "SegmentService",
+    "categories",
+    "closure",
+    "noised",
+    "parse",
+]

@@ -1,0 +1,148 @@
+"""A segment definition as a tree of immutable records.
+
+Invariants: whoever holds a ``Definition`` holds one that ``parse`` has checked against the field
+catalogue: every name is declared and clear, every value has the type of what it is compared with, times
+are ``Micros`` and numbers are floats. Leaves are hashable, so that equal ones are read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from cdp.clock import Micros
+from cdp.policy import ValueType
+
+Operator = Literal["eq", "ne", "in", "lt", "lte", "gt", "gte", "between", "contains", "starts_with", "exists"]
+Function = Literal["count", "sum", "avg", "min", "max", "distinct", "first", "last"]
+EventType = Literal["track", "page", "screen"]
+Scalar = str | float | int | bool
+Value = Scalar | tuple[Scalar, ...]
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """``{property, op, value}``: one event's property; false when the event has none."""
+
+    property: str
+    op: Operator
+    value: Value
+    type: ValueType
+
+
+class Aggregate(msgspec.Struct, frozen=True):
+    """``{sum: {property: revenue, gte: 200}}``: what a person's matching events amount to.
+
+    ``count`` and ``distinct`` of nothing are 0; the others of nothing are unknown, so no comparison
+    holds. ``sum`` and ``avg`` are compared rounded to 6 decimals, so that cents add up; ``first`` and
+    ``last`` take the earliest and latest event that has the property, of equally old ones the smallest
+    and the greatest value.
+
+    :param property: empty for ``count``.
+    :param type: of what is compared.
+    """
+
+    function: Function
+    property: str
+    op: Operator
+    value: Value
+    type: ValueType
+
+
+class Trait(msgspec.Struct, frozen=True):
+    """``{trait, op, value}``: the folded trait of a profile; false when it has none.
+
+    :param trusted: the most trusted source holds, rather than the most recent observation.
+    """
+
+    name: str
+    op: Operator
+    value: Value
+    type: ValueType
+    trusted: bool
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """``{event, where, within | from, to}`` with one aggregate, or at least once without.
+
+    :param within: microseconds back from now, both ends included.
+    :param start: not before.
+    :param end: before.
+    """
+
+    name: str
+    type: EventType = "track"
+    where: tuple[Condition, ...] = ()
+    aggregate: Aggregate | None = None
+    within: Micros | None = None
+    start: Micros | None = None
+    end: Micros | None = None
+
+
+class SegmentOf(msgspec.Struct, frozen=True):
+    """``{segment}``: the members of another segment, evaluated at the same moment."""
+
+    name: str
+
+
+class ListOf(msgspec.Struct, frozen=True):
+    """``{list}``: the profiles of a list's identities."""
+
+    name: str
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """``{sample}``: a stable random share of all profiles.
+
+    :param share: above 0, up to 1.
+    :param salt: the same people are drawn under the same salt; the segment's name unless given.
+    """
+
+    share: float
+    salt: str
+
+
+class All(msgspec.Struct, frozen=True):
+    """Every part holds."""
+
+    parts: tuple[Node, ...]
+
+
+class Any_(msgspec.Struct, frozen=True):  # noqa: N801  # ``Any`` is typing's
+    """At least one part holds."""
+
+    parts: tuple[Node, ...]
+
+
+class Not(msgspec.Struct, frozen=True):
+    """The part does not hold."""
+
+    part: Node
+
+
+Leaf = Trait | Event | SegmentOf | ListOf | Sample
+Node = All | Any_ | Not | Leaf
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """A named definition.
+
+    :param source: what was given, as plain data in the shape of the YAML file; stored and shown.
+    """
+
+    name: str
+    description: str
+    where: Node
+    source: dict[str, Any]
+
+
+def leaves(node: Node) -> Iterator[Leaf]:
+    """Yield every leaf below ``node``, negated ones included."""
+    if isinstance(node, All | Any_):
+        for part in node.parts:
+            yield from leaves(part)
+    elif isinstance(node, Not):
+        yield from leaves(node.part)
+    else:
+        yield node

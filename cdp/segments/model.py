@@ -1,0 +1,76 @@
+"""What the segment service hands out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from pyroaring import BitMap
+
+from cdp.clock import Micros
+from cdp.segments.definition import Definition
+
+ListKind = Literal["white", "grey", "black"]
+PURPOSE = "segmentation"
+"""The purpose for which segments are evaluated."""
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a stored segment.
+
+    :param source: the definition as plain data, in the shape of the YAML file.
+    :param definition: None when it no longer holds; ``problem`` says why (a field was sealed since).
+    """
+
+    name: str
+    version: int
+    source: dict[str, Any]
+    definition: Definition | None
+    problem: str
+    created_at: Micros
+    created_by: str
+
+
+class Members(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is in a segment.
+
+    :param bitmap: profile numbers at ``as_of``. A profile's number is its smallest identity, so after a
+        merge or split it is still an identity: whoever uses the set later maps it, or leaves out
+        profiles whose links changed since.
+    :param as_of: the commit that the evaluation saw.
+    :param categories: the data categories that the definition reads.
+    """
+
+    name: str
+    version: int
+    definition: Definition
+    bitmap: BitMap
+    as_of: int
+    computed_at: Micros
+    categories: frozenset[str]
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """How many people a definition finds.
+
+    :param members: the set itself, which ``noised`` needs; never shown.
+    :param as_of: the commit that the evaluation saw.
+    """
+
+    count: int
+    as_of: int
+    took_ms: int
+    members: BitMap
+
+
+class PeopleList(msgspec.Struct, frozen=True, kw_only=True):
+    """A white, grey or black list.
+
+    :param category: the data category that standing on it tells; ``user.unique_id`` for a bare list.
+    :param entries: how many identities it names.
+    """
+
+    name: str
+    kind: ListKind
+    category: str
+    entries: int

@@ -1,0 +1,159 @@
+"""Reads and writes of segments, members and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from pyroaring import BitMap
+from sqlalchemy import Connection, delete, func, insert, select
+
+from cdp.clock import Micros
+from cdp.identity.tables import profile_members
+from cdp.segments.model import PeopleList
+from cdp.segments.tables import list_entries, lists, segment_members, segments
+from cdp.store import batches, insert_many, upsert
+
+
+class Stored(NamedTuple):
+    """The newest version of a segment; ``source`` is None when it is deleted."""
+
+    name: str
+    version: int
+    source: dict[str, Any] | None
+    created_at: Micros
+    created_by: str
+
+
+class StoredMembers(NamedTuple):
+    """A stored evaluation."""
+
+    version: int
+    as_of: int
+    computed_at: Micros
+    bitmap: BitMap
+
+
+def newest(connection: Connection, name: str | None = None) -> dict[str, Stored]:
+    """Return the newest version of every segment, or of one, by name; deleted ones included."""
+    last = select(segments.c.name, func.max(segments.c.version).label("version")).group_by(segments.c.name)
+    if name is not None:
+        last = last.where(segments.c.name == name)
+    top = last.subquery()
+    query = (
+        select(segments)
+        .join(top, (segments.c.name == top.c.name) & (segments.c.version == top.c.version))
+        .order_by(segments.c.name)
+    )
+    found: dict[str, Stored] = {}
+    for row in connection.execute(query):
+        source = None if row.definition is None else msgspec.json.decode(row.definition)
+        found[row.name] = Stored(row.name, row.version, source, row.created_at, row.created_by)
+    return found
+
+
+def add_version(connection: Connection, stored: Stored, batch: int) -> None:
+    """Append a version."""
+    source = None if stored.source is None else msgspec.json.encode(stored.source).decode()
+    connection.execute(
+        insert(segments).values(
+            name=stored.name,
+            version=stored.version,
+            definition=source,
+            created_at=stored.created_at,
+            created_by=stored.created_by,
+            batch=batch,
+        )
+    )
+
+
+def members(connection: Connection, name: str) -> StoredMembers | None:
+    """Return the newest stored evaluation of a segment."""
+    query = (
+        select(segment_members)
+        .where(segment_members.c.name == name)
+        .order_by(segment_members.c.version.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return StoredMembers(row.version, row.as_of, row.computed_at, BitMap.deserialize(row.members))
+
+
+def put_members(connection: Connection, name: str, stored: StoredMembers) -> None:
+    """Store an evaluation in place of the one before."""
+    row = {
+        "name": name,
+        "version": stored.version,
+        "as_of": stored.as_of,
+        "computed_at": stored.computed_at,
+        "count": len(stored.bitmap),
+        "members": stored.bitmap.serialize(),
+    }
+    upsert(connection, segment_members, [row], ["name", "version"])
+
+
+def drop_members(connection: Connection, name: str) -> None:
+    """Forget every evaluation of a segment."""
+    connection.execute(delete(segment_members).where(segment_members.c.name == name))
+
+
+def read_lists(connection: Connection) -> dict[str, PeopleList]:
+    """Return every list by name."""
+    query = (
+        select(
+            lists.c.name,
+            lists.c.kind,
+            lists.c.category,
+            func.count(list_entries.c.identity_no).label("entries"),
+        )
+        .outerjoin_from(lists, list_entries, lists.c.name == list_entries.c.name)
+        .group_by(lists.c.name, lists.c.kind, lists.c.category)
+        .order_by(lists.c.name)
+    )
+    return {
+        row.name: PeopleList(name=row.name, kind=row.kind, category=row.category, entries=row.entries)
+        for row in connection.execute(query)
+    }
+
+
+def list_identities(connection: Connection, name: str) -> BitMap:
+    """Return the identities on a list."""
+    query = select(list_entries.c.identity_no).where(list_entries.c.name == name)
+    return BitMap(connection.execute(query).scalars().all())
+
+
+def put_list(
+    connection: Connection, name: str, kind: str, category: str, identity_nos: Iterable[int], batch: int
+) -> None:
+    """Make the list hold exactly these identities."""
+    row = {"name": name, "kind": kind, "category": category, "batch": batch}
+    upsert(connection, lists, [row], ["name"])
+    connection.execute(delete(list_entries).where(list_entries.c.name == name))
+    insert_many(
+        connection, list_entries, ("name", "identity_no"), [(name, number) for number in identity_nos]
+    )
+
+
+def profiles_on(connection: Connection, kind: str) -> BitMap:
+    """Return the profiles with an identity on a list of this kind."""
+    query = (
+        select(profile_members.c.profile_no)
+        .distinct()
+        .join_from(lists, list_entries, lists.c.name == list_entries.c.name)
+        .join(profile_members, profile_members.c.identity_no == list_entries.c.identity_no)
+        .where(lists.c.kind == kind)
+    )
+    return BitMap(connection.execute(query).scalars().all())
+
+
+def relinked_since(connection: Connection, commit_no: int) -> list[tuple[int, int]]:
+    """Return (identity_no, profile_no) of every identity whose profile was written after a commit."""
+    query = (
+        select(profile_members.c.identity_no, profile_members.c.profile_no)
+        .join_from(batches, profile_members, profile_members.c.batch == batches.c.batch)
+        .where(batches.c.commit_no > commit_no)
+    )
+    return [(row.identity_no, row.profile_no) for row in connection.execute(query)]

@@ -1,0 +1,368 @@
+"""Segments and lists: define, preview, evaluate, look up.
+
+Steps of an evaluation:
+
+1. Take the newest snapshot of the warehouse, then a snapshot of the store, which is therefore never older.
+2. Parse the definition, and those it uses, against the fields declared now: a field that was sealed since
+   refuses.
+3. Run all distinct leaves in few passes and combine their sets.
+4. Take away everybody restrained for ``segmentation``, also under a profile number that the warehouse
+   does not know yet.
+5. Record the use; only then is the result visible.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
+
+import msgspec
+from pyroaring import BitMap
+from sqlalchemy import Connection
+
+from cdp.audit import Entry
+from cdp.clock import Clock, Micros
+from cdp.errors import ConflictError, DefinitionError, InvalidInputError, NotFoundError
+from cdp.policy import FieldCatalogue
+from cdp.segments import queries
+from cdp.segments.compile import Compiler
+from cdp.segments.definition import Definition, Leaf, ListOf, SegmentOf, leaves
+from cdp.segments.membership import Evaluation
+from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
+from cdp.segments.parse import parse
+from cdp.segments.references import LIST_CATEGORY, categories, closure
+from cdp.store import Batch, Committer, Store
+from cdp.warehouse import Warehouse
+
+Source = str | bytes | Mapping[str, Any] | Definition
+"""A definition as YAML or JSON text, as decoded data, or parsed."""
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """One evaluation, before it is recorded."""
+
+    bitmap: BitMap
+    as_of: int
+    now: Micros
+    categories: frozenset[str]
+
+
+class SegmentService:
+    """Segments and lists.
+
+    :param restrained: returns the profiles excluded from the purpose ``segmentation``, as the given
+        connection sees them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        warehouse: Warehouse,
+        fields: FieldCatalogue,
+        clock: Clock,
+        restrained: Callable[[Connection], BitMap],
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._warehouse = warehouse
+        self._fields = fields
+        self._clock = clock
+        self._restrained = restrained
+        self._compiler = Compiler()
+
+    # -- definitions ----------------------------------------------------------------------------
+
+    def parse(self, source: Source, name: str | None = None) -> Definition:
+        """Return a checked definition (see ``parse.parse``)."""
+        return parse(source, self._fields, name)
+
+    def preview(self, source: Source, *, actor: str = "system") -> Preview:
+        """Count whom a definition finds, without storing it.
+
+        :raises DefinitionError: it is refused.
+        :raises UnavailableError: the warehouse cannot answer now.
+        """
+        started = time.perf_counter()
+        definition = self.parse(source, "")
+        result = self._evaluate(definition)
+        with self._committer.batch() as batch:
+            batch.record(
+                Entry(
+                    action="segment.preview",
+                    actor=actor,
+                    purpose=PURPOSE,
+                    object={"as_of": result.as_of},
+                    people={"members": len(result.bitmap)},
+                )
+            )
+        took = round((time.perf_counter() - started) * 1000)
+        return Preview(count=len(result.bitmap), as_of=result.as_of, took_ms=took, members=result.bitmap)
+
+    def apply(self, actor: str, source: Source, name: str | None = None) -> Segment:
+        """Store a definition, as a new version if it differs from the newest, and evaluate it.
+
+        :param name: the name to store it under, when ``source`` may leave it out.
+        :raises DefinitionError: it is refused.
+        """
+        definition = self.parse(source, name)
+        if not definition.name:
+            raise DefinitionError("a segment that is stored needs a name")
+        result = self._evaluate(definition)
+        with self._committer.batch(head_first=True) as batch:  # so that no two make a circle at once
+            self._check(batch.connection, definition)
+            held = queries.newest(batch.connection, definition.name).get(definition.name)
+            if held is None or held.source != definition.source:
+                held = queries.Stored(
+                    definition.name,
+                    1 if held is None else held.version + 1,
+                    definition.source,
+                    self._clock.now(),
+                    actor,
+                )
+                queries.add_version(batch.connection, held, batch.id)
+                target: dict[str, str | int] = {"segment": held.name, "version": held.version}
+                batch.record(Entry(action="segment.apply", actor=actor, purpose=PURPOSE, object=target))
+            self._keep(batch, actor, held.name, held.version, result)
+        return self._segment(held)
+
+    def get(self, name: str) -> Segment:
+        """Return the newest version of a segment.
+
+        :raises NotFoundError: there is none.
+        """
+        with self._store.reading() as connection:
+            held = self._held(connection, name)
+        return self._segment(held)
+
+    def list(self) -> tuple[Segment, ...]:
+        """Return every segment, by name."""
+        with self._store.reading() as connection:
+            found = queries.newest(connection)
+        return tuple(self._segment(held) for held in found.values() if held.source is not None)
+
+    def delete(self, actor: str, name: str) -> None:
+        """Delete a segment; its versions stay on record.
+
+        :raises ConflictError: another segment uses it.
+        """
+        with self._committer.batch(head_first=True) as batch:
+            held = self._held(batch.connection, name)
+            for other in queries.newest(batch.connection).values():
+                if other.source is not None and _uses(other.source, name):
+                    raise ConflictError(f"the segment {other.name} uses this one; change that first")
+            gone = queries.Stored(name, held.version + 1, None, self._clock.now(), actor)
+            queries.add_version(batch.connection, gone, batch.id)
+            queries.drop_members(batch.connection, name)
+            target: dict[str, str | int] = {"segment": name, "version": gone.version}
+            batch.record(Entry(action="segment.delete", actor=actor, purpose=PURPOSE, object=target))
+
+    def sql(self, name: str) -> str:
+        """Return the SQL that evaluating a segment runs, leaf by leaf, those of used segments included."""
+        with self._store.reading() as connection:
+            definition = self._parsed(self._held(connection, name))
+        tables = self._warehouse.snapshot().tables
+        with self._store.reading() as connection:
+            used = self._check(connection, definition)
+        shown: list[str] = []
+        for leaf in _distinct(definition, used):
+            if not isinstance(leaf, SegmentOf | ListOf):
+                compiled = self._compiler(leaf, tables)
+                shown.append(
+                    f"-- {'everyone but' if compiled.complement else 'profiles of'}\n{compiled.sql};"
+                )
+        return "\n\n".join(shown)
+
+    # -- members --------------------------------------------------------------------------------
+
+    def evaluate(self, name: str, *, actor: str = "system") -> Members:
+        """Evaluate a segment now, store who is in it and return it.
+
+        :raises NotFoundError: there is no such segment.
+        :raises DefinitionError: it reads a field that is no longer clear, or uses what is gone.
+        """
+        with self._store.reading() as connection:
+            held = self._held(connection, name)
+        definition = self._parsed(held)
+        result = self._evaluate(definition)
+        with self._committer.batch() as batch:
+            self._keep(batch, actor, name, held.version, result)
+        return Members(
+            name=name,
+            version=held.version,
+            definition=definition,
+            bitmap=result.bitmap,
+            as_of=result.as_of,
+            computed_at=result.now,
+            categories=result.categories,
+        )
+
+    def members(self, name: str) -> Members:
+        """Return who was in a segment when it was last evaluated.
+
+        :raises NotFoundError: there is no such segment.
+        """
+        with self._store.reading() as connection:
+            held = self._held(connection, name)
+            stored = queries.members(connection, name)
+            definition = self._parsed(held)
+            read = self._categories(connection, definition)
+        if stored is None or stored.version != held.version:
+            return self.evaluate(name)
+        return Members(
+            name=name,
+            version=held.version,
+            definition=definition,
+            bitmap=stored.bitmap,
+            as_of=stored.as_of,
+            computed_at=stored.computed_at,
+            categories=read,
+        )
+
+    def categories(self, definition: Definition) -> frozenset[str]:
+        """Return every data category that a definition reads."""
+        with self._store.reading() as connection:
+            return self._categories(connection, definition)
+
+    # -- lists ----------------------------------------------------------------------------------
+
+    def put_list(
+        self,
+        actor: str,
+        name: str,
+        kind: ListKind,
+        identity_nos: Iterable[int],
+        *,
+        category: str = LIST_CATEGORY,
+    ) -> PeopleList:
+        """Make a white, grey or black list hold exactly these identities.
+
+        :param category: the data category that standing on the list tells about a person.
+        """
+        if kind not in get_args(ListKind):
+            raise InvalidInputError("a list is white, grey or black")
+        self.parse({"where": {"list": name}}, "")  # the name must be one that a definition can use
+        found = sorted(set(identity_nos))
+        with self._committer.batch(head_first=True) as batch:
+            queries.put_list(batch.connection, name, kind, category, found, batch.id)
+            batch.record(
+                Entry(
+                    action="list.put",
+                    actor=actor,
+                    object={"list": name, "kind": kind},
+                    people={"entries": len(found)},
+                )
+            )
+        return PeopleList(name=name, kind=kind, category=category, entries=len(found))
+
+    def lists(self) -> tuple[PeopleList, ...]:
+        """Return every list, by name."""
+        with self._store.reading() as connection:
+            return tuple(queries.read_lists(connection).values())
+
+    def blocked(self, connection: Connection) -> BitMap:
+        """Return the profiles on black lists, as ``connection`` sees them."""
+        return queries.profiles_on(connection, "black")
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _evaluate(self, definition: Definition) -> _Result:
+        snapshot = self._warehouse.snapshot()
+        now = self._clock.now()
+        with self._store.reading() as connection:
+            used = self._check(connection, definition)
+            read = self._categories(connection, definition)
+            found: dict[Leaf, BitMap] = {}
+            for leaf in _distinct(definition, used):
+                if isinstance(leaf, ListOf):
+                    found[leaf] = snapshot.mapped(queries.list_identities(connection, leaf.name))
+            restrained = self._restrained(connection)
+            relinked = queries.relinked_since(connection, snapshot.commit_no)
+        excluded = restrained | snapshot.mapped(BitMap(i for i, profile in relinked if profile in restrained))
+        everyone = snapshot.everyone - excluded
+        compiled = [
+            (leaf, self._compiler(leaf, snapshot.tables))
+            for leaf in _distinct(definition, used)
+            if not isinstance(leaf, ListOf | SegmentOf)
+        ]
+        sets = snapshot.sets([one.sql for _, one in compiled], now)
+        for (leaf, one), profiles in zip(compiled, sets, strict=True):
+            found[leaf] = everyone - profiles if one.complement else profiles
+        members = Evaluation(found, used, everyone)(definition.where) & everyone
+        return _Result(members, snapshot.commit_no, now, read)
+
+    def _check(self, connection: Connection, definition: Definition) -> dict[str, Definition]:
+        """Return the segments that ``definition`` uses.
+
+        :raises DefinitionError: one of them, or a list, does not exist, or they form a circle.
+        """
+        stored = queries.newest(connection)
+        used = closure(definition, lambda name: self._known(stored, name))
+        known = queries.read_lists(connection)
+        for leaf in _distinct(definition, used):
+            if isinstance(leaf, ListOf) and leaf.name not in known:
+                raise DefinitionError(f"where: there is no list {leaf.name}; import it first")
+        return used
+
+    def _categories(self, connection: Connection, definition: Definition) -> frozenset[str]:
+        stored = queries.newest(connection)
+        lists = {name: item.category for name, item in queries.read_lists(connection).items()}
+        return categories(definition, lambda name: self._known(stored, name), self._fields, lists)
+
+    def _known(self, stored: Mapping[str, queries.Stored], name: str) -> Definition | None:
+        held = stored.get(name)
+        return None if held is None or held.source is None else self._parsed(held)
+
+    def _held(self, connection: Connection, name: str) -> queries.Stored:
+        held = queries.newest(connection, name).get(name)
+        if held is None or held.source is None:
+            raise NotFoundError("there is no segment with this name")
+        return held
+
+    def _parsed(self, held: queries.Stored) -> Definition:
+        try:
+            return parse(held.source or {}, self._fields, held.name)
+        except DefinitionError as error:
+            raise DefinitionError(f"the segment {held.name} no longer holds: {error.message}") from error
+
+    def _keep(self, batch: Batch, actor: str, name: str, version: int, result: _Result) -> None:
+        stored = queries.StoredMembers(version, result.as_of, result.now, result.bitmap)
+        queries.put_members(batch.connection, name, stored)
+        batch.record(
+            Entry(
+                action="segment.evaluate",
+                actor=actor,
+                purpose=PURPOSE,
+                object={"segment": name, "version": version, "as_of": result.as_of},
+                people={"members": len(result.bitmap)},
+            )
+        )
+
+    def _segment(self, held: queries.Stored) -> Segment:
+        definition, problem = None, ""
+        try:
+            definition = self._parsed(held)
+        except DefinitionError as error:
+            problem = error.message
+        return Segment(
+            name=held.name,
+            version=held.version,
+            source=held.source or {},
+            definition=definition,
+            problem=problem,
+            created_at=held.created_at,
+            created_by=held.created_by,
+        )
+
+
+def _distinct(definition: Definition, used: Mapping[str, Definition]) -> dict[Leaf, None]:
+    """Return every leaf of a definition and of those it uses, each once, in order."""
+    return {leaf: None for part in (definition, *used.values()) for leaf in leaves(part.where)}
+
+
+def _uses(source: Any, name: str) -> bool:
+    """True when plain definition data names the segment, even where it no longer parses."""
+    if isinstance(source, Mapping):
+        return source.get("segment") == name or any(_uses(value, name) for value in source.values())
+    return isinstance(source, list) and any(_uses(item, name) for item in source)

@@ -1,0 +1,49 @@
+"""Segments, their members, and the white, grey and black lists."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Table
+
+from cdp.store import Bytes, Instant, Json, Name, Number, metadata
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("version", Number, primary_key=True, autoincrement=False),
+    Column("definition", Json),  # NULL: deleted; a later version may follow
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Name, nullable=False),
+    Column("batch", Number, nullable=False),
+)
+"""Append-only versions; the highest one holds."""
+
+segment_members = Table(
+    "segment_members",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("version", Number, primary_key=True, autoincrement=False),
+    Column("as_of", Number, nullable=False),  # commit_no that the evaluation saw
+    Column("computed_at", Instant, nullable=False),
+    Column("count", Number, nullable=False),
+    Column("members", Bytes, nullable=False),  # a serialised Roaring bitmap of profile numbers
+)
+"""The newest evaluation of each version: derived, rebuildable."""
+
+lists = Table(
+    "lists",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("kind", Name, nullable=False),  # white | grey | black
+    Column("category", Name, nullable=False),
+    Column("batch", Number, nullable=False),
+)
+
+list_entries = Table(
+    "list_entries",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("identity_no", Number, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+"""Identities, mapped to profiles when a list is used, so that merges and splits cannot corrupt it."""

@@ -1,0 +1,79 @@
+"""What the mirror reads from the store; sealed columns are never selected."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, select
+
+from cdp.identity.tables import profile_members
+from cdp.ingest.tables import events
+from cdp.profiles.tables import trait_observations
+from cdp.store import batches
+
+Columns = Sequence[Sequence[Any]]
+_PAGE = 50_000
+
+
+def batch_of(connection: Connection, commit_no: int) -> int:
+    """Return the batch id of a commit, 0 when there is no such commit."""
+    found = connection.execute(select(batches.c.batch).where(batches.c.commit_no == commit_no)).scalar()
+    return 0 if found is None else int(found)
+
+
+def read_events(connection: Connection, after: int, upto: int) -> Generator[Columns]:
+    """Yield pages of events of the commits in (after, upto], column by column, in commit order.
+
+    Columns: commit_no, identity_no, type, name, occurred_at, received_at, source_id, properties.
+    """
+    query = (
+        select(
+            batches.c.commit_no,
+            events.c.identity_no,
+            events.c.type,
+            events.c.name,
+            events.c.occurred_at,
+            events.c.received_at,
+            events.c.source_id,
+            events.c.properties,
+        )
+        .join_from(batches, events, events.c.batch == batches.c.batch)
+        .where(batches.c.commit_no > after, batches.c.commit_no <= upto)
+        .order_by(batches.c.commit_no, events.c.seq)
+    )
+    return _pages(connection, query)
+
+
+def read_traits(connection: Connection, names: Iterable[str], after: int, upto: int) -> Generator[Columns]:
+    """Yield pages of observations of the traits ``names`` in the commits (after, upto].
+
+    Columns: identity_no, name, observed_at, source_id, event_id, value.
+    """
+    t = trait_observations
+    query = (
+        select(t.c.identity_no, t.c.name, t.c.observed_at, t.c.source_id, t.c.event_id, t.c.value)
+        .join_from(batches, t, t.c.batch == batches.c.batch)
+        .where(batches.c.commit_no > after, batches.c.commit_no <= upto, t.c.name.in_(sorted(names)))
+        .order_by(batches.c.commit_no, t.c.seq)
+    )
+    return _pages(connection, query)
+
+
+def read_members(connection: Connection, after: int) -> Generator[Columns]:
+    """Yield pages of the identity→profile rows that changed after a commit.
+
+    Columns: identity_no, profile_no, commit_no.
+    """
+    query = (
+        select(profile_members.c.identity_no, profile_members.c.profile_no, batches.c.commit_no)
+        .join_from(batches, profile_members, profile_members.c.batch == batches.c.batch)
+        .where(batches.c.commit_no > after)
+    )
+    return _pages(connection, query)
+
+
+def _pages(connection: Connection, query: Select[Any]) -> Generator[Columns]:
+    with connection.execution_options(yield_per=_PAGE).execute(query) as result:
+        for page in result.partitions():
+            yield list(zip(*page, strict=True))

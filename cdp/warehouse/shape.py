@@ -1,0 +1,173 @@
+"""shape: rows of the store → typed Arrow tables (pure).
+
+Invariants: a value of another type than declared becomes NULL and is counted; columns without any
+value are left out of the table, so that a file costs what it holds; times become ``Micros``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from cdp.clock import parse_rfc3339
+from cdp.policy import ValueType
+from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, VALUE_COLUMN, Declared, event_column
+from cdp.warehouse.queries import Columns
+
+_ARROW: dict[ValueType, pa.DataType] = {
+    "string": pa.string(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "time": pa.int64(),
+}
+_EVENT = [
+    ("commit_no", pa.int64()),
+    ("identity_no", pa.int64()),
+    ("type", pa.string()),
+    ("name", pa.string()),
+    ("occurred_at", pa.int64()),
+    ("received_at", pa.int64()),
+    ("source_id", pa.int64()),
+]
+_TRAIT = [
+    ("identity_no", pa.int64()),
+    ("name", pa.string()),
+    ("observed_at", pa.int64()),
+    ("source_id", pa.int64()),
+    ("tie", pa.int64()),
+]
+_MEMBER = [("identity_no", pa.int64()), ("profile_no", pa.int64()), ("commit_no", pa.int64())]
+_TIE_BYTES = 6
+_decode = msgspec.json.decode
+
+
+def schema(dataset: str, declared: Declared) -> pa.Schema:
+    """Return the full schema of a dataset under ``declared``."""
+    if dataset == EVENTS:
+        typed = [(event_column(name), _ARROW[kind]) for name, kind in declared.properties.items()]
+        return pa.schema([*_EVENT, *typed])
+    if dataset == TRAITS:
+        return pa.schema([*_TRAIT, *((column, _ARROW[kind]) for kind, column in VALUE_COLUMN.items())])
+    assert dataset == MEMBERS  # noqa: S101  # three datasets exist
+    return pa.schema(_MEMBER)
+
+
+def event_table(columns: Columns, declared: Declared, mistyped: Counter[str]) -> pa.Table:
+    """Return events as a table; adds to ``mistyped`` by column.
+
+    :param columns: as ``queries.read_events`` yields them; the last one is JSON text.
+    """
+    *plain, properties = columns
+    targets = {name: (event_column(name), _READ[kind]) for name, kind in declared.properties.items()}
+    found: dict[str, dict[int, Any]] = {}
+    for row, text in enumerate(properties):
+        if text is None:
+            continue
+        for name, value in _object(text, mistyped).items():
+            target = targets.get(name)
+            if target is None or value is None:
+                continue
+            column, read = target
+            typed = read(value)
+            if typed is None:
+                mistyped[column] += 1
+            else:
+                found.setdefault(column, {})[row] = typed
+    types = {event_column(name): _ARROW[kind] for name, kind in declared.properties.items()}
+    return _table(plain, _EVENT, found, types)
+
+
+def trait_table(columns: Columns, declared: Declared, mistyped: Counter[str]) -> pa.Table:
+    """Return observations as a table.
+
+    An observation without a clear value of the declared type stays, with no value: it still takes
+    part in the fold, so that the segment and the portrait agree on which observation holds. Of the
+    event id, a keyed hash, 48 bits are kept to settle ties of equally old observations.
+    """
+    *plain, event_ids, values = columns
+    plain.append([int.from_bytes(event_id[:_TIE_BYTES]) for event_id in event_ids])
+    found: dict[str, dict[int, Any]] = {}
+    for row, (name, text) in enumerate(zip(plain[1], values, strict=True)):
+        if text is None:
+            continue
+        kind = declared.traits[name]
+        typed = _READ[kind](_value(text))
+        if typed is None:
+            mistyped[f"trait {name}"] += 1
+        else:
+            found.setdefault(VALUE_COLUMN[kind], {})[row] = typed
+    types = {column: _ARROW[kind] for kind, column in VALUE_COLUMN.items()}
+    return _table(plain, _TRAIT, found, types)
+
+
+def member_table(columns: Columns) -> pa.Table:
+    """Return identity→profile rows as a table."""
+    return _table(columns, _MEMBER, {}, {})
+
+
+def _table(
+    plain: Columns,
+    names: Sequence[tuple[str, pa.DataType]],
+    found: dict[str, dict[int, Any]],
+    types: dict[str, pa.DataType],
+) -> pa.Table:
+    arrays = [pa.array(values, kind) for values, (_, kind) in zip(plain, names, strict=True)]
+    rows = range(len(plain[0]))
+    for column, values in found.items():
+        arrays.append(pa.array([values.get(row) for row in rows], types[column]))
+    return pa.table(arrays, names=[*(name for name, _ in names), *found])
+
+
+def _object(text: str, mistyped: Counter[str]) -> dict[str, Any]:
+    value = _value(text)
+    if isinstance(value, dict):
+        return value
+    mistyped["properties"] += 1
+    return {}
+
+
+def _value(text: str) -> Any:
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None  # counted by the caller: one unreadable row must not stop the mirror
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _boolean(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _time(value: object) -> int | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_rfc3339(value)
+    except ValueError:
+        return None
+
+
+_READ: dict[ValueType, Callable[[object], Any]] = {
+    "string": _string,
+    "number": _number,
+    "boolean": _boolean,
+    "time": _time,
+}

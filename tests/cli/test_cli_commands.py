@@ -1,0 +1,203 @@
+"""The commands, as a user runs them: exit codes, one line on failure, tables and JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cdp.cli import main
+
+ROOT = Path(__file__).parents[2]
+WHERE = "where: {trait: country, op: eq, value: GB}\n"
+
+
+class Shell:
+    """Runs commands in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str, expect: int = 0) -> str:
+        """Run a command; returns what it printed, or on failure its one line on standard error."""
+        self._monkeypatch.setattr(sys, "argv", ["cdp", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = self._capsys.readouterr()
+        assert (ended.value.code or 0) == expect, printed
+        if expect == 1:
+            lines = [line for line in printed.err.splitlines() if not line.startswith("{")]  # not log lines
+            assert len(lines) == 1, printed.err
+            assert lines[0].startswith("cdp: ")
+            assert "Traceback" not in printed.err
+            return lines[0]
+        return printed.out
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command with ``--json`` and return what it printed."""
+        return msgspec.json.decode(self(*arguments, "--json"))
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    monkeypatch.setenv("CDP_DATA_DIR", str(tmp_path / "var"))
+    monkeypatch.setenv("CDP_POLICIES_DIR", str(ROOT / "policies"))
+    monkeypatch.delenv("CDP_API_KEY", raising=False)
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture
+def ready(shell: Shell) -> Shell:
+    """A shell over an initialised data directory."""
+    shell("init")
+    return shell
+
+
+def test_before_init_every_command_says_what_to_do(shell: Shell) -> None:
+    assert "cdp init" in shell("source", "list", expect=1)
+    assert "not in order" in shell("doctor", expect=1)
+
+
+def test_init_may_be_repeated_and_hides_its_key(shell: Shell, tmp_path: Path) -> None:
+    printed = shell("init")
+    key = tmp_path / "var" / "operator.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.read_text().strip() not in printed
+    held = key.read_text()
+    assert "already" in shell("init")
+    assert key.read_text() == held
+    assert "nothing to do" in shell("migrate")
+    assert {item["ok"] for item in shell.json("doctor")} == {True}
+
+
+def test_sources_and_keys(ready: Shell) -> None:
+    made = ready.json("source", "create", "shop", "--kind", "browser")
+    assert made["write_key"]
+    assert "exists already" in ready("source", "create", "shop", expect=1)
+    ready("source", "create", "x", "--kind", "martian", expect=1)
+    rotated = ready.json("source", "rotate", "shop")
+    assert rotated["write_key"] != made["write_key"]
+    ready("source", "disable", "shop")
+    assert ready.json("source", "list") == [
+        {"id": made["id"], "name": "shop", "kind": "browser", "enabled": False}
+    ]
+    assert "shop" in ready("source", "list")
+    key = ready.json("key", "create", "--role", "marketer", "--name", "m", "--purpose", "analytics")
+    assert key["key"].startswith("cdp_")
+    assert [item["name"] for item in ready.json("key", "list")] == ["m", "operator"]
+    assert key["key"] not in ready("key", "list")
+    ready("key", "revoke", "m")
+    assert [item["name"] for item in ready.json("key", "list")] == ["operator"]
+    assert "no live API key" in ready("key", "revoke", "m", expect=1)
+
+
+def test_a_key_in_the_environment_is_whom_the_command_acts_as(
+    ready: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ready.json("key", "create", "--role", "marketer", "--name", "m")["key"]
+    monkeypatch.setenv("CDP_API_KEY", key)
+    assert "role admin" in ready("key", "list", expect=1)
+    assert ready.json("segment", "list") == []
+    monkeypatch.setenv("CDP_API_KEY", "cdp_wrong")
+    assert "unknown or revoked" in ready("segment", "list", expect=1)
+
+
+def test_wrong_usage_is_2(shell: Shell) -> None:
+    shell("nonsense", expect=2)
+    shell("source", "create", expect=2)
+    shell("audit", "search", "--limit", "0", expect=2)
+
+
+def test_an_unknown_setting_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDP_DATA_DIRECTORY", "x")
+    assert "CDP_DATA_DIRECTORY" in shell("source", "list", expect=1)
+
+
+def test_segments_from_files(ready: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "britons.yaml"
+    file.write_text(f"name: britons\n{WHERE}")
+    assert ready.json("segment", "preview", str(file))["count"] == 0
+    assert ready.json("segment", "apply", str(file))["version"] == 1
+    assert [item["name"] for item in ready.json("segment", "list")] == ["britons"]
+    assert "britons" in ready("segment", "show", "britons")
+    file.write_text("name: [\n")
+    assert "britons.yaml:" in ready("segment", "apply", str(file), expect=1)
+    file.write_text(WHERE)
+    assert "no name" in ready("segment", "apply", str(file), expect=1)
+    file.write_bytes(b"\xff\xfe")
+    assert "UTF-8" in ready("segment", "apply", str(file), expect=1)
+    assert "No such file" in ready("segment", "apply", str(tmp_path / "gone.yaml"), expect=1)
+    people = tmp_path / "people.txt"
+    people.write_text("ada.nobody@example.org\n\nbob.nobody@example.org\n")
+    shown = ready("list", "import", "staff", str(people), "--kind", "black")
+    assert "2 lines read, 0 known" in shown
+    assert "example.org" not in shown
+
+
+def test_exports_are_decided_and_fetched_into_a_file(ready: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "britons.yaml"
+    file.write_text(f"name: britons\n{WHERE}")
+    ready("segment", "apply", str(file))
+    asked = ("export", "britons", "--destination", "controller", "--purpose", "compliance_review")
+    tried = ready.json(*asked, "--dry-run")
+    assert tried["id"] is None
+    out = tmp_path / "out.jsonl"
+    made = ready.json(*asked, "--out", str(out))
+    assert made["released"] == 0
+    assert out.read_bytes() == b""
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert [item["name"] for item in ready.json("key", "list")] == ["operator"]
+    actions = [entry["action"] for entry in ready.json("audit", "search", "--limit", "8")]
+    assert "key.revoke" in actions
+    assert "key.create" in actions
+    before = len(ready.json("audit", "search", "--action", "export.authorise"))
+    assert "File exists" in ready(*asked, "--out", str(out), expect=1)
+    assert len(ready.json("audit", "search", "--action", "export.authorise")) == before
+    failed = tmp_path / "failed.jsonl"
+    ready("export", "gone", *asked[2:], "--out", str(failed), expect=1)
+    assert not failed.exists()
+    ready("export", "nothing", "--destination", "mailer", "--purpose", "analytics", expect=1)
+
+
+def test_the_audit_log_is_searched_and_verified(ready: Shell) -> None:
+    ready("source", "create", "shop")
+    found = ready.json("audit", "search", "--action", "source.create")
+    assert [entry["action"] for entry in found] == ["source.create"]
+    assert "verifies" in ready("audit", "verify")
+    assert "RFC 3339" in ready("audit", "search", "--from", "yesterday", expect=1)
+
+
+def test_a_flipped_byte_fails_the_verification_and_is_named(ready: Shell, tmp_path: Path) -> None:
+    ready("source", "create", "shop")
+    database = tmp_path / "var" / "cdp.sqlite"
+    held = database.read_bytes()
+    assert held.count(b'"action":"source.create"') >= 1
+    database.write_bytes(held.replace(b'"action":"source.create"', b'"action":"source.creatf"'))
+    assert "entry" in ready("audit", "verify", expect=1)
+
+
+def test_the_rest_of_the_commands_answer(ready: Shell) -> None:
+    assert ready.json("keys", "status")["current"] == 1
+    assert ready.json("policy", "check")["rules"] > 0
+    assert ready.json("quarantine", "list") == []
+    assert ready.json("quarantine", "replay")["received"] == 0
+    assert ready.json("rebuild")["segments"] == 0
+    assert "no profile" in ready("identity", "show", "p_nonsense", expect=1)
+    assert "no profile" in ready("identity", "split", "p_nonsense", expect=1)
+
+
+def test_a_policy_mistake_is_named_with_its_file(ready: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    for file in (ROOT / "policies").rglob("*.yaml"):
+        copy = folder / file.relative_to(ROOT / "policies")
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(file.read_text())
+    assert ready.json("policy", "check", str(folder)) == ready.json("policy", "check")
+    mailer = folder / "destinations" / "mailer.yaml"
+    mailer.write_text(mailer.read_text().replace("minimum_audience:", "minimum_audiense:"))
+    assert "mailer.yaml:" in ready("policy", "check", str(folder), expect=1)

@@ -1,0 +1,305 @@
+"""The consent ledger on both stores: what is appended, to whom, and the states that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyroaring import BitMap
+from sqlalchemy import Connection, func, select
+
+from cdp.clock import DAY, FixedClock, Micros
+from cdp.consent import ConsentLedger, Draft, Member, Record, RecordState, Standing, Statement
+from cdp.consent.tables import consent_records, consent_states
+from cdp.crypto import FileKeyProvider, Keyring, Place, open_sealed
+from cdp.errors import SealError
+from cdp.policy import load
+from cdp.store import Committer, Store, initialise, metadata, read_head
+
+BUNDLE = load(Path(__file__).parents[2] / "policies")
+EMAIL = "marketing.communications.email"
+SMS = "marketing.communications.sms"
+USER, MAIL, DEVICE = 11, 12, 13
+START = 20_000 * DAY
+
+
+class World:
+    """A ledger with one profile map that a test may relink."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.clock = FixedClock(START)
+        self.store, self.key_store = Store(url), Store(f"sqlite:///{folder / 'keys.sqlite'}")
+        with self.store.writing() as connection, connection.begin():
+            metadata.create_all(connection)
+            initialise(connection)
+        provider = FileKeyProvider.create(folder / "root.key")
+        Keyring.initialise(self.key_store, provider, "test", self.clock)
+        self.keyring = Keyring(self.key_store, provider, "test", self.clock)
+        self.keyring.create([USER, MAIL, DEVICE])
+        self.committer = Committer(self.store, lambda *_: [], self.clock)
+        self.ledger = ConsentLedger(self.keyring, BUNDLE, self.clock)
+        self.profiles: dict[int, tuple[int, ...]] = {USER: (USER, MAIL, DEVICE)}
+        self.linked_at = 0
+
+    def members(self, profile_no: int) -> list[Member]:
+        numbers = self.profiles[profile_no]
+        return [
+            Member(
+                identity_no=number,
+                device=number == DEVICE,
+                linked_at={other: self.linked_at for other in numbers if other != number},
+                history=True,
+            )
+            for number in numbers
+        ]
+
+    def say(self, *drafts: Draft) -> int:
+        """Append and refresh in one batch; returns the records written."""
+        members = {no: self.members(no) for no in self.profiles}
+        profile_of = {number: no for no, numbers in self.profiles.items() for number in numbers}
+        with self.committer.batch() as batch:
+            before = self._count(batch.connection)
+            changed = self.ledger.append(batch, drafts, members, profile_of)
+            self.ledger.refresh(batch, {no: members[no] for no in changed}, ())
+            return self._count(batch.connection) - before
+
+    @staticmethod
+    def _count(connection: Connection) -> int:
+        return connection.execute(select(func.count()).select_from(consent_records)).scalar_one()
+
+    def relink(self, profiles: dict[int, tuple[int, ...]]) -> None:
+        gone = self.profiles.keys() - profiles.keys()
+        self.profiles = profiles
+        with self.committer.batch() as batch:
+            self.ledger.refresh(batch, {no: self.members(no) for no in profiles}, gone)
+
+    def state(self, profile_no: int = USER, purpose: str = EMAIL) -> str:
+        with self.store.reading() as connection:
+            live = self.ledger.states_of(connection, self.members(profile_no))[purpose]
+            stored = self.ledger.states(connection, purpose).get(profile_no)
+        assert stored == live or (stored is None and live.reason == "no_record")
+        return live.state
+
+    def records(self) -> list[Record]:
+        with self.store.reading() as connection:
+            return self.ledger.records_of(connection, [USER, MAIL, DEVICE])
+
+    def close(self) -> None:
+        self.store.close()
+        self.key_store.close()
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+    made = World(database_url, tmp_path)
+    yield made
+    made.close()
+
+
+def statement(state: RecordState, at: Micros = START, *, act: bool = True, **more: Any) -> Statement:
+    return Statement(**{"purpose": EMAIL, "state": state, "act": act, "event_time": at, **more})
+
+
+def draft(*statements: Statement, named: Sequence[int] = (USER,), **more: Any) -> Draft:
+    given: dict[str, Any] = {
+        "authenticated": named[0],
+        "received_at": START,
+        "source_id": 1,
+        "source_kind": "server",
+        "verified": True,
+    }
+    return Draft(statements=statements, named=tuple(named), **{**given, **more})
+
+
+BROWSER: dict[str, Any] = {"source_kind": "browser", "verified": False}
+
+
+def test_a_grant_goes_to_the_authenticated_identity_and_a_restraint_to_all(world: World) -> None:
+    assert world.say(draft(statement("granted"))) == 1
+    assert [(r.identity_no, r.state) for r in world.records()] == [(USER, "granted")]
+    assert world.state() == "granted"
+    later = draft(statement("withdrawn", START + 1), named=(MAIL,), received_at=START + 1)
+    assert world.say(later) == 3
+    assert {r.identity_no for r in world.records() if r.state == "withdrawn"} == {USER, MAIL, DEVICE}
+    assert world.state() == "withdrawn"
+
+
+def test_an_act_after_the_link_answers_for_all_until_the_split(world: World) -> None:
+    world.say(draft(statement("withdrawn")))
+    world.say(draft(statement("granted", START + 5), received_at=START + 5))
+    assert world.state() == "granted"
+    world.relink({USER: (USER, DEVICE), MAIL: (MAIL,)})
+    assert world.state(USER) == "granted"
+    assert world.state(MAIL) == "withdrawn"
+
+
+def test_a_merge_takes_the_most_restrictive_and_forgets_the_state_of_the_vanished(world: World) -> None:
+    world.relink({USER: (USER,), MAIL: (MAIL,)})
+    world.say(draft(statement("granted")), draft(statement("refused"), named=(MAIL,)))
+    assert (world.state(USER), world.state(MAIL)) == ("granted", "refused")
+    world.linked_at = START + 9
+    world.relink({USER: (USER, MAIL)})
+    assert world.state(USER) == "refused"
+    with world.store.reading() as connection:
+        assert set(connection.execute(select(consent_states.c.profile_no)).scalars()) == {USER}
+
+
+def test_an_unsigned_browser_grants_for_the_device_only(world: World) -> None:
+    world.relink({USER: (USER,), DEVICE: (DEVICE,)})
+    world.say(draft(statement("granted"), named=(USER, DEVICE), **BROWSER))
+    assert [(r.identity_no, r.state) for r in world.records()] == [(DEVICE, "granted")]
+    assert world.say(draft(statement("granted"), named=(USER,), **BROWSER)) == 0
+    assert world.say(draft(statement("granted"), named=(USER,), authenticated=None)) == 0
+
+
+def test_a_browser_may_restrain_everybody_it_names(world: World) -> None:
+    world.say(draft(statement("refused", act=False), named=(USER, DEVICE), **BROWSER))
+    assert {r.identity_no for r in world.records()} == {USER, MAIL, DEVICE}
+
+
+def test_only_changes_are_appended(world: World) -> None:
+    stamp = draft(statement("granted", act=False))
+    assert [world.say(stamp), world.say(stamp, stamp)] == [1, 0]
+    refused = draft(statement("refused", act=False), received_at=START + 1)
+    assert [world.say(refused), world.say(refused)] == [3, 0]
+    assert world.say(stamp) == 0, "a stamp grants only where nothing was recorded"
+    withdrawn = draft(statement("withdrawn", START + 2), received_at=START + 2)
+    assert [world.say(withdrawn), world.say(withdrawn)] == [3, 0]
+    assert world.say(refused) == 0, "a milder stamp over a restraint says nothing new"
+    assert world.say(draft(statement("granted", START + 3), received_at=START + 3)) == 1
+    assert world.say(draft(statement("granted", START + 4), received_at=START + 4)) == 1
+    assert world.state() == "granted"
+    again = draft(statement("refused", act=False), received_at=START + 5)
+    assert world.say(again) == 1, "only over the grant"
+    assert world.state() == "refused"
+
+
+def test_a_restraint_above_is_materialised_for_what_lies_below(world: World) -> None:
+    world.say(draft(statement("granted"), statement("granted", purpose="analytics")))
+    world.say(draft(statement("withdrawn", purpose="marketing"), received_at=START + 1))
+    with world.store.reading() as connection:
+        assert world.ledger.restrained(connection, EMAIL) == BitMap([USER])
+        assert world.ledger.restrained(connection, SMS) == BitMap([USER])
+        assert world.ledger.restrained(connection, "analytics") == BitMap()
+        assert world.ledger.states(connection, EMAIL)[USER].reason == "withdrawn_above"
+    assert world.state(purpose="analytics") == "granted"
+
+
+def test_a_grant_ages_without_any_writer(world: World) -> None:
+    world.say(draft(statement("granted", expires_at=START + 10)))
+    assert world.state() == "granted"
+    world.clock.advance(10)
+    assert world.state() == "stale"
+
+
+def test_changed_since_names_real_changes_only(world: World) -> None:
+    world.say(draft(statement("granted", act=False)))
+    with world.store.reading() as connection:
+        before, _ = read_head(connection)
+        assert world.ledger.changed_since(connection, 0) == BitMap([USER])
+    world.relink(world.profiles)
+    with world.store.reading() as connection:
+        assert world.ledger.changed_since(connection, before) == BitMap()
+    world.say(draft(statement("withdrawn"), received_at=START + 1))
+    with world.store.reading() as connection:
+        assert world.ledger.changed_since(connection, before) == BitMap([USER])
+
+
+def test_a_grant_keeps_the_notice_that_was_in_force(world: World) -> None:
+    notice = BUNDLE.purposes[EMAIL].notices[0]
+    world.say(draft(statement("granted")))
+    (kept,) = world.records()
+    assert (kept.notice_id, kept.notice_version, kept.notice_sha256) == (
+        notice.id, notice.version, notice.sha256,
+    )  # fmt: skip
+    with world.store.reading() as connection:
+        assert world.ledger.states(connection, EMAIL)[USER].notice_current
+    other = statement("granted", START + 1, notice_id="paper-form", notice_version=3)
+    world.say(draft(other, received_at=START + 1))
+    assert world.records()[-1].notice_sha256 == ""
+    with world.store.reading() as connection:
+        assert not world.ledger.states(connection, EMAIL)[USER].notice_current
+
+
+def test_all_that_was_said_comes_back(world: World) -> None:
+    said = statement(
+        "granted",
+        act=True,
+        event_type="separate",
+        signal="form",
+        expires_at=START + DAY,
+        notice_id="email-news",
+        notice_version=1,
+        language="de",
+        method="web\0form\ud800",
+        jurisdiction="DE",
+        recipients=("mailer", "crm"),
+    )
+    world.say(draft(said))
+    (kept,) = world.records()
+    assert (kept.event_type, kept.signal, kept.language, kept.method, kept.jurisdiction) == (
+        "separate", "form", "de", "webform?", "DE",
+    )  # fmt: skip
+    assert kept.recipients == ("crm", "mailer")
+    assert (kept.legal_basis, kept.source_kind, kept.verified, kept.act) == ("consent", "server", True, True)
+    with world.store.reading() as connection:
+        found = world.ledger.states(connection, EMAIL, [USER])[USER]
+        assert world.ledger.states(connection, EMAIL, [MAIL]) == {}
+        assert world.ledger.has_records(connection, [USER])
+        assert not world.ledger.has_records(connection, [MAIL])
+    assert found == Standing(
+        purpose=EMAIL,
+        state="granted",
+        reason="granted",
+        since=START,
+        granted_at=START,
+        expires_at=START + DAY,
+        event_type="separate",
+        notice_current=True,
+        recipients=("crm", "mailer"),
+        record_id=kept.record_id,
+    )
+
+
+def test_evidence_is_sealed_under_the_identity_s_proof_key(world: World) -> None:
+    secret = b'{"categoryPreferences":{"Email":true}}'
+    world.say(draft(statement("granted", evidence=secret)))
+    (kept,) = world.records()
+    assert kept.sealed is not None
+    assert secret not in kept.sealed
+    place = Place("test", "consent_records", "sealed").prefix()
+    row_key = kept.record_id.to_bytes(8)
+    proof = world.keyring.deks([USER], "proof")[USER]
+    assert open_sealed(proof, place, row_key, USER, kept.sealed) == secret
+    with pytest.raises(SealError):
+        open_sealed(world.keyring.deks([USER])[USER], place, row_key, USER, kept.sealed)
+
+
+def test_without_a_key_there_is_no_evidence(world: World) -> None:
+    stranger = 99
+    world.relink({stranger: (stranger,)})
+    assert world.say(draft(statement("granted", evidence=b"said so"), named=(stranger,))) == 1
+    with world.store.reading() as connection:
+        assert connection.execute(select(consent_records.c.sealed)).scalars().all() == [None]
+
+
+def test_states_of_names_every_purpose(world: World) -> None:
+    with world.store.reading() as connection:
+        found = world.ledger.states_of(connection, world.members(USER))
+    assert set(found) == set(BUNDLE.purposes)
+    assert {state.reason for state in found.values()} == {"no_record"}
+
+
+def test_many_profiles_at_once(world: World) -> None:
+    world.relink({number: (number,) for number in range(1000, 2000)})
+    drafts = [
+        draft(statement("granted" if n % 2 else "refused", act=False), named=(n,)) for n in world.profiles
+    ]
+    assert world.say(*drafts) == 1000
+    with world.store.reading() as connection:
+        everybody = world.ledger.states(connection, EMAIL)
+        assert world.ledger.states(connection, EMAIL, range(6000)) == everybody
+        assert len(everybody) == 1000
+        assert world.ledger.restrained(connection, EMAIL) == BitMap(range(1000, 2000, 2))

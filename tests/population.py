@@ -1,0 +1,147 @@
+"""A store that tests fill directly with events, observations and links, as the pipeline would."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete
+
+from cdp.clock import DAY, FixedClock, Micros
+from cdp.identity.tables import profile_members
+from cdp.ingest.tables import events
+from cdp.policy import FieldCatalogue, FieldRule
+from cdp.profiles.tables import trait_observations
+from cdp.store import Batch, Committer, Store, initialise, insert_many, metadata, upsert
+
+NOW: Micros = 20_000 * DAY
+
+
+def rule(
+    name: str, kind: str = "string", *, clear: bool = True, category: str = "", **more: Any
+) -> FieldRule:
+    """Return a declared field, clear unless told otherwise."""
+    return FieldRule(
+        name=name,
+        category=category or "user.behavior.purchase_history",
+        protection="clear" if clear else "sealed",
+        type=kind,  # type: ignore[arg-type]  # a literal at each call
+        **more,
+    )
+
+
+def catalogue(
+    properties: Iterable[FieldRule] = (),
+    traits: Iterable[FieldRule] = (),
+    context: Iterable[FieldRule] = (),
+    events: Mapping[str, str] | None = None,
+) -> FieldCatalogue:
+    """Return a field catalogue of these rules."""
+    return FieldCatalogue(
+        events=dict(events or {}),
+        traits={r.name: r for r in traits},
+        properties={r.name: r for r in properties},
+        context={r.name: r for r in context},
+        identifiers={},
+    )
+
+
+class Population:
+    """Writes rows of events, traits and links in batches of a real ``Committer``.
+
+    Properties given as text are stored as they are, a mapping as JSON.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.store = Store(url)
+        with self.store.writing() as connection, connection.begin():
+            metadata.create_all(connection)
+            initialise(connection)
+        self.clock = FixedClock(NOW)
+        self.committer = Committer(self.store, lambda _c, _n, _now, _entries: [], self.clock)
+        self._serial = 0
+
+    def people(self, *groups: Iterable[int]) -> None:
+        """Store profiles, each a group of identities; the smallest identity is the profile's number."""
+        with self.committer.batch() as batch:
+            self.link(batch, *groups)
+
+    def link(self, batch: Batch, *groups: Iterable[int]) -> None:
+        """Map each group of identities to one profile, in ``batch``."""
+        rows = [
+            {"identity_no": number, "profile_no": min(group), "cluster_no": min(group), "batch": batch.id}
+            for group in map(list, groups)
+            for number in group
+        ]
+        upsert(batch.connection, profile_members, rows, ["identity_no"])
+
+    def event(
+        self,
+        batch: Batch,
+        identity_no: int,
+        name: str,
+        properties: Mapping[str, Any] | str | None = None,
+        *,
+        at: Micros = NOW,
+        kind: str = "track",
+        source_id: int = 1,
+    ) -> None:
+        """Store one event."""
+        text = properties if isinstance(properties, str) or properties is None else json.dumps(properties)
+        row = (
+            batch.id, self._next(), identity_no, self._event_id(), source_id, kind, name,
+            at, at, NOW, text, b"x",
+        )  # fmt: skip
+        columns = (
+            "batch", "seq", "identity_no", "event_id", "source_id", "type", "name",
+            "occurred_at", "stamped_at", "received_at", "properties", "sealed",
+        )  # fmt: skip
+        insert_many(batch.connection, events, columns, [row])
+
+    def trait(
+        self,
+        batch: Batch,
+        identity_no: int,
+        name: str,
+        value: Any,
+        *,
+        at: Micros = NOW,
+        source_id: int = 1,
+        event_id: bytes | None = None,
+        sealed: bool = False,
+    ) -> None:
+        """Store one observation, in clear unless ``sealed``."""
+        text = None if sealed else json.dumps(value)
+        ident = event_id or self._event_id()
+        row = (
+            batch.id,
+            self._next(),
+            identity_no,
+            name,
+            text,
+            b"x" if sealed else None,
+            source_id,
+            at,
+            ident,
+        )
+        columns = (
+            "batch", "seq", "identity_no", "name", "value", "sealed", "source_id", "observed_at", "event_id",
+        )  # fmt: skip
+        insert_many(batch.connection, trait_observations, columns, [row])
+
+    def forget(self, connection: Connection) -> None:
+        """Delete every event, as erasure would."""
+        connection.execute(delete(events))
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    def _next(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def _event_id(self) -> bytes:
+        return hashlib.sha256(str(self._serial).encode()).digest()[:16]

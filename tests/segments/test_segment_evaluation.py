@@ -1,0 +1,407 @@
+"""DuckDB finds the same people as a slow evaluator in plain Python, for any population and definition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from oracle import World
+from population import NOW, Population, catalogue, rule
+from pyroaring import BitMap
+
+from cdp.audit import Entry
+from cdp.clock import DAY
+from cdp.segments import SegmentService
+from cdp.warehouse import Mirror, Warehouse
+
+FIELDS = catalogue(
+    properties=[rule("revenue", "number"), rule("sku"), rule("gift", "boolean")],
+    traits=[rule("country"), rule("plan", survivorship="most_trusted"), rule("age", "number")],
+    context=[rule("page.path")],
+)
+TRUST = {1: 5, 2: 9, 3: -1}
+NAMES = ["Order Completed", 'O\'Brien "quoted" \\ ; DROP TABLE events --', "Ünïcode 事件"]
+WORDS = ["", "a", "A", "ab", "b'c", "%_", "é"]
+NUMBERS = st.integers(-8, 40).map(lambda n: n / 4)
+SPANS = ["1d", "2d", "36h", "90m"]
+EDGES = [0, 90 * 60 * 10**6, 36 * 3600 * 10**6, DAY, 2 * DAY, 3 * DAY]
+INSTANTS = st.sampled_from([NOW - edge + step for edge in EDGES for step in (-1, 0, 1)] + [NOW + DAY])
+DATES = ["2024-10-02T00:00:00Z", "2024-10-03T12:00:00+00:00", "2024-10-04T00:00:00.000001Z"]
+
+properties = st.fixed_dictionaries(
+    {},
+    optional={
+        "revenue": NUMBERS,
+        "sku": st.sampled_from(WORDS),
+        "gift": st.booleans(),
+        "context.page.path": st.sampled_from(WORDS),
+    },
+)
+events = st.fixed_dictionaries(
+    {
+        "identity": st.integers(1, 6),
+        "name": st.sampled_from(NAMES),
+        "type": st.sampled_from(["track", "track", "page"]),
+        "at": INSTANTS,
+        "properties": properties,
+    }
+)
+traits = st.one_of(
+    st.tuples(st.sampled_from(["country", "plan"]), st.sampled_from([*WORDS, None])),
+    st.tuples(st.just("age"), st.one_of(st.none(), NUMBERS)),
+).flatmap(
+    lambda pair: st.fixed_dictionaries(
+        {
+            "identity": st.integers(1, 6),
+            "name": st.just(pair[0]),
+            "value": st.just(pair[1]),
+            "source": st.integers(1, 4),
+            "at": INSTANTS,
+        }
+    )
+)
+
+
+def comparison(kind: str) -> st.SearchStrategy[dict[str, Any]]:
+    value: st.SearchStrategy[Any] = {
+        "string": st.sampled_from(WORDS),
+        "number": NUMBERS,
+        "boolean": st.booleans(),
+    }[kind]
+    ops = {
+        "string": ["eq", "ne", "contains", "starts_with"],
+        "number": ["eq", "ne", "lt", "lte", "gt", "gte"],
+        "boolean": ["eq", "ne"],
+    }[kind]
+    plain = st.fixed_dictionaries({"op": st.sampled_from(ops), "value": value})
+    several = st.fixed_dictionaries({"op": st.just("in"), "value": st.lists(value, min_size=1, max_size=3)})
+    exists = st.fixed_dictionaries({"op": st.just("exists"), "value": st.booleans()})
+    return st.one_of(plain, several, exists, *([between("op")] if kind == "number" else []))
+
+
+def between(_: str) -> st.SearchStrategy[dict[str, Any]]:
+    pairs = st.tuples(NUMBERS, NUMBERS).map(sorted)
+    return st.fixed_dictionaries({"op": st.just("between"), "value": pairs})
+
+
+def merged(*parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.tuples(*parts).map(lambda found: {key: value for part in found for key, value in part.items()})
+
+
+KINDS = {"revenue": "number", "sku": "string", "gift": "boolean", "context.page.path": "string"}
+conditions = st.sampled_from(list(KINDS)).flatmap(
+    lambda name: comparison(KINDS[name]).map(lambda found: {"property": name, **found})
+)
+COUNT = st.sampled_from(["eq", "ne", "lt", "lte", "gt", "gte"])
+
+
+def aggregate(function: str, name: str) -> st.SearchStrategy[dict[str, Any]]:
+    compared: st.SearchStrategy[tuple[str, Any]]
+    if function in {"count", "distinct"}:
+        compared = st.tuples(COUNT, st.integers(0, 3)) | st.just(("between", [0, 2]))
+    elif KINDS[name] == "number":
+        compared = st.tuples(COUNT, NUMBERS)
+    else:
+        compared = st.tuples(st.sampled_from(["eq", "ne"]), st.sampled_from(WORDS))
+    extra = {} if function == "count" else {"property": name}
+    return compared.map(lambda pair: {function: {**extra, pair[0]: pair[1]}})
+
+
+aggregates = st.one_of(
+    st.just({}),
+    aggregate("count", ""),
+    *(
+        aggregate(function, "revenue")
+        for function in ("sum", "avg", "min", "max", "distinct", "first", "last")
+    ),
+    *(aggregate(function, "sku") for function in ("distinct", "first", "last")),
+)
+windows: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.just({}),
+    st.sampled_from(SPANS).map(lambda span: {"within": span}),
+    st.sampled_from(DATES).map(lambda date: {"from": date}),
+    st.sampled_from(DATES).map(lambda date: {"to": date}),
+    st.just({"from": DATES[0], "to": DATES[2]}),
+)
+event_leaves = merged(
+    st.sampled_from(NAMES).map(lambda name: {"event": name}),
+    st.sampled_from([{}, {"type": "page"}]),
+    st.lists(conditions, max_size=2).map(lambda found: {"where": found} if found else {}),
+    aggregates,
+    windows,
+)
+trait_leaves = st.one_of(
+    comparison("string").flatmap(
+        lambda found: st.sampled_from([{"trait": "country", **found}, {"trait": "plan", **found}])
+    ),
+    comparison("number").map(lambda found: {"trait": "age", **found}),
+)
+others = st.sampled_from(
+    [{"segment": "other"}, {"list": "some"}, {"sample": 0.5}, {"sample": 0.3, "salt": "s"}, {"sample": 1}]
+)
+definitions = st.recursive(
+    st.one_of(event_leaves, event_leaves, trait_leaves, others),
+    lambda parts: st.one_of(
+        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"all": found}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"any": found}),
+        parts.map(lambda part: {"not": part}),
+    ),
+    max_leaves=6,
+)
+groups = st.lists(st.integers(1, 6), min_size=6, max_size=6)
+
+
+class Rig:
+    """A store, its warehouse and the segment service, all real."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.people = Population(url)
+        self.mirror = Mirror(self.people.store, folder, FIELDS, self.people.clock)
+        self.warehouse = Warehouse(folder, trust=lambda: TRUST)
+        self.restrained: set[int] = set()
+        self.segments = SegmentService(
+            self.people.store,
+            self.people.committer,
+            self.warehouse,
+            FIELDS,
+            self.people.clock,
+            lambda _connection: BitMap(self.restrained),
+        )
+
+    def close(self) -> None:
+        self.warehouse.close()
+        self.people.close()
+
+
+def profiles(group_of: list[int]) -> dict[int, int]:
+    """Identity → smallest identity of its group."""
+    return {
+        number: min(n for n, g in enumerate(group_of, 1) if g == group)
+        for number, group in enumerate(group_of, 1)
+    }
+
+
+def load(rig: Rig, world: World) -> None:
+    with rig.people.committer.batch() as batch:
+        for group in set(world.profile_of.values()):
+            rig.people.link(batch, [n for n, p in world.profile_of.items() if p == group])
+        for event in world.events:
+            rig.people.event(
+                batch,
+                event["identity"],
+                event["name"],
+                event["properties"],
+                at=event["at"],
+                kind=event["type"],
+            )
+        for place, item in enumerate(world.traits):
+            item["event_id"] = bytes([place * 37 % 256]) * 16
+            rig.people.trait(
+                batch,
+                item["identity"],
+                item["name"],
+                item["value"],
+                at=item["at"],
+                source_id=item["source"],
+                event_id=item["event_id"],
+                sealed=item["value"] is None,
+            )
+
+
+def rig_of(folder: str) -> Rig:
+    return Rig(f"sqlite:///{folder}/cdp.sqlite", Path(folder) / "warehouse")
+
+
+@settings(max_examples=40, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
+@given(
+    groups,
+    st.lists(events, max_size=14),
+    st.lists(traits, max_size=8),
+    st.lists(definitions, min_size=1, max_size=5),
+    definitions.filter(lambda found: '"segment"' not in json.dumps(found)),
+)
+def test_any_definition_finds_whom_the_plain_evaluator_finds(
+    group_of: list[int],
+    seen: list[dict[str, Any]],
+    observed: list[dict[str, Any]],
+    wheres: list[Any],
+    other: Any,
+) -> None:
+    with TemporaryDirectory() as folder:
+        rig = rig_of(folder)
+        world = World(profiles(group_of), seen, observed, TRUST, {"plan"}, NOW)
+        load(rig, world)
+        rig.mirror.refresh()
+        rig.segments.put_list("system", "some", "white", [2, 5])
+        world.lists["some"] = [2, 5]
+        rig.segments.apply("system", {"name": "other", "where": other})
+        world.segments["other"] = other
+        for where in wheres:
+            found = rig.segments.preview({"name": "mine", "where": where}).members
+            assert set(found) == world.members(where, "mine"), where
+        rig.close()
+
+
+@pytest.fixture
+def rig(database_url: str, tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(database_url, tmp_path / "warehouse")
+    yield made
+    made.close()
+
+
+def found(rig: Rig, where: Any) -> set[int]:
+    rig.mirror.refresh()
+    return set(rig.segments.preview({"where": where}).members)
+
+
+def test_the_edges_of_windows(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        for number, at in enumerate([NOW - DAY - 1, NOW - DAY, NOW, NOW + 1], 1):
+            rig.people.event(batch, number, "A", at=at)
+            rig.people.link(batch, [number])
+    assert found(rig, {"event": "A", "within": "1d"}) == {2, 3}
+    assert found(rig, {"event": "A", "from": "2024-10-03T00:00:00Z", "to": "2024-10-04T00:00:00Z"}) == {2}
+    assert found(rig, {"event": "A", "from": "2024-10-04T00:00:00Z"}) == {3, 4}
+    rig.people.clock.advance(1)  # the moment is not compiled in
+    assert found(rig, {"event": "A", "within": "1d"}) == {3, 4}
+
+
+def test_late_events_count_by_when_they_happened(rig: Rig) -> None:
+    rig.people.people([1])
+    assert found(rig, {"event": "A", "within": "5d"}) == set()
+    with rig.people.committer.batch() as batch:
+        rig.people.event(batch, 1, "A", at=NOW - 4 * DAY)
+    assert found(rig, {"event": "A", "within": "5d"}) == {1}
+    assert found(rig, {"event": "A", "within": "3d"}) == set()
+
+
+def test_merges_and_splits_move_what_was_seen_before(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        for number in (1, 2):
+            rig.people.event(batch, number, "A", {"revenue": 60})
+        rig.people.trait(batch, 1, "country", "X", at=NOW - 2)
+        rig.people.trait(batch, 2, "country", "Y", at=NOW - 1)
+        rig.people.link(batch, [1], [2])
+    rich = {"event": "A", "sum": {"property": "revenue", "gte": 100}}
+    in_y = {"trait": "country", "op": "eq", "value": "Y"}
+    assert (found(rig, rich), found(rig, in_y), found(rig, {"sample": 1})) == (set(), {2}, {1, 2})
+    rig.people.people([1, 2])
+    assert (found(rig, rich), found(rig, in_y), found(rig, {"sample": 1})) == ({1}, {1}, {1})
+    rig.people.people([1], [2])
+    assert (found(rig, rich), found(rig, in_y), found(rig, {"sample": 1})) == (set(), {2}, {1, 2})
+
+
+def test_a_few_purchases_includes_people_with_none(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2], [3])
+        rig.people.event(batch, 1, "A")
+        rig.people.event(batch, 2, "A")
+        rig.people.event(batch, 2, "A")
+    assert found(rig, {"event": "A", "count": {"lt": 2}}) == {1, 3}
+    assert found(rig, {"event": "A", "count": {"eq": 0}}) == {3}
+    assert found(rig, {"event": "A", "count": {"between": [1, 2]}}) == {1, 2}
+    assert found(rig, {"event": "A", "sum": {"property": "revenue", "lt": 2}}) == set()
+
+
+def test_cents_add_up(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1])
+        for _ in range(10):
+            rig.people.event(batch, 1, "A", {"revenue": 0.1})
+    assert found(rig, {"event": "A", "sum": {"property": "revenue", "eq": 1}}) == {1}
+
+
+def test_a_sample_is_stable_and_about_as_large_as_asked(rig: Rig) -> None:
+    rig.people.people(*([number] for number in range(1, 2001)))
+    tenth = found(rig, {"sample": 0.1, "salt": "autumn"})
+    assert 140 < len(tenth) < 260
+    assert found(rig, {"sample": 0.1, "salt": "autumn"}) == tenth
+    assert found(rig, {"sample": 0.2, "salt": "autumn"}) > tenth
+    assert found(rig, {"sample": 0.1, "salt": "winter"}) != tenth
+
+
+def test_restrained_people_are_in_no_count_even_when_they_merged_after_the_mirror(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2], [3], [4, 5])
+        for number in (1, 2, 3):
+            rig.people.event(batch, number, "A")
+    rig.mirror.refresh()
+    rig.restrained = {2}
+    preview = rig.segments.preview({"where": {"event": "A"}})
+    assert (preview.count, set(preview.members)) == (2, {1, 3})
+    assert set(rig.segments.preview({"where": {"not": {"event": "A"}}}).members) == {4}
+    rig.people.people([2, 3])  # now 3 is the restrained person as well; the mirror does not know yet
+    assert set(rig.segments.preview({"where": {"event": "A"}}).members) == {1}
+    rig.restrained = {5}
+    rig.people.people([4], [5])  # 5 was split off and is restrained; the mirror has only 4
+    assert set(rig.segments.preview({"where": {"not": {"event": "A"}}}).members) == set()
+
+
+def test_every_evaluation_is_on_record(rig: Rig) -> None:
+    entries: list[Entry] = []
+
+    def append(_connection: object, _commit_no: int, _now: int, given: Sequence[Entry]) -> list[int]:
+        entries.extend(given)
+        return [0] * len(given)
+
+    rig.people.committer._append = append
+    rig.people.people([1])
+    rig.mirror.refresh()
+    rig.segments.preview({"where": {"sample": 1}}, actor="key:7")
+    rig.segments.apply("key:7", {"name": "all-of-them", "where": {"sample": 1}})
+    rig.segments.evaluate("all-of-them")
+    assert [(e.action, e.actor, e.people.get("members")) for e in entries] == [
+        ("segment.preview", "key:7", 1),
+        ("segment.apply", "key:7", None),
+        ("segment.evaluate", "key:7", 1),
+        ("segment.evaluate", "system", 1),
+    ]
+    assert {e.purpose for e in entries} == {"segmentation"}
+
+
+def test_which_observation_holds(rig: Rig) -> None:
+    low, high = b"\x01" * 16, b"\x02" * 16
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1, 2], [3], [4], [5])
+        rig.people.trait(batch, 1, "country", "loses the tie", event_id=low)
+        rig.people.trait(batch, 2, "country", "wins the tie", event_id=high)
+        rig.people.trait(batch, 3, "plan", "trusted", source_id=2, at=NOW - DAY)
+        rig.people.trait(batch, 3, "plan", "newer", source_id=1, at=NOW)
+        rig.people.trait(batch, 4, "plan", "distrusted", source_id=3, at=NOW)
+        rig.people.trait(batch, 4, "plan", "unknown source", source_id=4, at=0)
+        rig.people.trait(batch, 5, "country", "readable", at=NOW - 1)
+        rig.people.trait(batch, 5, "country", "sealed later", sealed=True)
+
+    def by(trait: str, value: str) -> set[int]:
+        return found(rig, {"trait": trait, "op": "eq", "value": value})
+
+    assert (by("country", "wins the tie"), by("country", "loses the tie")) == ({1}, set())
+    assert (by("plan", "trusted"), by("plan", "newer")) == ({3}, set())
+    assert (by("plan", "unknown source"), by("plan", "distrusted")) == ({4}, set())
+    assert by("country", "readable") == set()
+    assert found(rig, {"trait": "country", "op": "ne", "value": "other"}) == {1}
+    assert found(rig, {"trait": "country", "op": "exists"}) == {1}
+    assert found(rig, {"trait": "country", "op": "exists", "value": False}) == {3, 4, 5}
+
+
+def test_first_and_last(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1, 2], [3])
+        rig.people.event(batch, 1, "A", at=NOW - 3)
+        rig.people.event(batch, 2, "A", {"sku": "b"}, at=NOW - 2)
+        rig.people.event(batch, 1, "A", {"sku": "c"}, at=NOW - 2)
+        rig.people.event(batch, 1, "A", {"sku": "a"}, at=NOW - 1)
+        rig.people.event(batch, 3, "A")
+
+    def by(function: str, value: str) -> set[int]:
+        return found(rig, {"event": "A", function: {"property": "sku", "eq": value}})
+
+    assert [by("first", value) for value in "abc"] == [set(), {1}, set()]
+    assert [by("last", value) for value in "abc"] == [{1}, set(), set()]
+    assert found(rig, {"event": "A", "first": {"property": "sku", "ne": "x"}}) == {1}

@@ -1,0 +1,362 @@
+"""The mirror holds what was committed, typed, and nothing sealed or undeclared."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from population import NOW, Population, catalogue, rule
+
+from cdp.clock import DAY
+from cdp.errors import ConfigurationError, IntegrityError, StoreError, UnavailableError
+from cdp.policy import FieldCatalogue
+from cdp.warehouse import Mirror, Warehouse
+from cdp.warehouse.model import Manifest
+
+FIELDS = catalogue(
+    properties=[
+        rule("revenue", "number"),
+        rule("sku"),
+        rule("gift", "boolean"),
+        rule("ship.at", "time"),
+        rule("products", "list"),
+        rule("note", clear=False),
+    ],
+    traits=[rule("country"), rule("age", "number"), rule("since", "time"), rule("name", clear=False)],
+    context=[rule("page.path")],
+)
+
+
+@pytest.fixture
+def people(database_url: str) -> Iterator[Population]:
+    population = Population(database_url)
+    yield population
+    population.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "it's a warehouse"
+    folder.mkdir()
+    return folder
+
+
+def mirror_of(people: Population, folder: Path, fields: FieldCatalogue = FIELDS) -> Mirror:
+    return Mirror(people.store, folder, fields, people.clock)
+
+
+def rows(folder: Path, dataset: str = "events") -> list[dict[str, object]]:
+    """All rows that the manifest lists, read with nothing of ours."""
+    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
+    tables = [pq.read_table(folder / file["name"]) for file in manifest["files"][dataset]]
+    return list(pa.concat_tables(tables, promote_options="default").to_pylist())
+
+
+def test_values_are_typed_and_the_rest_stays_out(people: Population, home: Path) -> None:
+    with people.committer.batch() as batch:
+        people.event(
+            batch,
+            7,
+            "Order Completed",
+            {
+                "revenue": 12.5,
+                "sku": "A'1",
+                "gift": True,
+                "ship.at": "2024-05-06T07:08:09Z",
+                "products": [{"sku": "A1"}],
+                "note": "must not appear",
+                "undeclared": "must not appear either",
+                "context.page.path": "/cart",
+            },
+            at=NOW - DAY,
+        )
+        people.event(batch, 7, "Nothing", None)
+        people.trait(batch, 7, "country", "Fantasia")
+        people.trait(batch, 7, "age", 41)
+        people.trait(batch, 7, "since", "2024-01-01T00:00:00+01:00")
+        people.trait(batch, 7, "name", "Nobody Special")
+    mirror = mirror_of(people, home)
+    assert mirror.refresh() == 1
+    order, empty = sorted(rows(home), key=lambda row: str(row["name"]), reverse=True)
+    assert order["p_revenue"] == 12.5
+    assert order["p_sku"] == "A'1"
+    assert order["p_gift"] is True
+    assert order["p_ship__at"] == 1_714_979_289_000_000
+    assert order["c_page__path"] == "/cart"
+    assert (order["commit_no"], order["identity_no"], order["occurred_at"]) == (1, 7, NOW - DAY)
+    assert empty["p_revenue"] is None
+    assert not {"p_products", "p_note", "p_undeclared"} & set(order)
+    traits = {str(row["name"]): row for row in rows(home, "traits")}
+    assert set(traits) == {"country", "age", "since"}
+    assert traits["age"]["value_number"] == 41.0
+    assert traits["since"]["value_time"] == 1_704_063_600_000_000
+    assert b"must not appear" not in b"".join(path.read_bytes() for path in home.iterdir())
+
+
+def test_a_value_of_another_type_is_null_and_counted(people: Population, home: Path) -> None:
+    with people.committer.batch() as batch:
+        people.event(batch, 1, "A", {"revenue": "12.5", "sku": 4, "gift": 1, "ship.at": "soon"})
+        people.event(batch, 1, "B", '{"revenue": 1e999, "sku": "x"}')
+        people.event(batch, 1, "C", "not json at all")
+        people.event(batch, 1, "D", {"revenue": True})
+        people.event(batch, 1, "E", '{"revenue": 1' + "0" * 400 + "}")
+        people.trait(batch, 1, "age", "old")
+        people.trait(batch, 1, "country", "sealed at first", sealed=True)
+    mirror = mirror_of(people, home)
+    mirror.refresh()
+    found = {row["name"]: row for row in rows(home)}
+    assert [found[name]["p_revenue"] for name in "ABCDE"] == [None] * 5
+    counted = mirror.directory.read().mistyped
+    assert counted["p_gift"] == counted["p_sku"] == counted["p_ship__at"] == 1
+    assert counted["trait age"] == 1
+    assert sum(counted.values()) >= 7
+    # both observations stay, without a value: they may be the ones that the fold picks
+    assert [row.get("value_number") for row in rows(home, "traits")] == [None, None]
+
+
+def test_refresh_continues_where_it_stopped(people: Population, home: Path) -> None:
+    mirror = mirror_of(people, home)
+    assert mirror.refresh() == 0
+    assert rows(home) == []
+    for number in range(1, 4):
+        with people.committer.batch() as batch:
+            people.event(batch, number, "A")
+        assert mirror.refresh() == number
+        assert mirror.refresh() == number
+    assert sorted(int(str(row["identity_no"])) for row in rows(home)) == [1, 2, 3]
+
+
+def test_many_batches_in_small_slices(
+    people: Population, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdp.warehouse.mirror._SLICE_COMMITS", 2)
+    monkeypatch.setattr("cdp.warehouse.mirror._BUFFER_ROWS", 3)
+    for number in range(1, 12):
+        with people.committer.batch() as batch:
+            people.event(batch, number, "A")
+    mirror = mirror_of(people, home)
+    seen: list[int] = []
+    publish = mirror.directory.publish
+
+    def watched(manifest: Manifest) -> None:
+        seen.append(manifest.commit_no)
+        publish(manifest)
+
+    monkeypatch.setattr(mirror.directory, "publish", watched)
+    assert mirror.refresh() == 11
+    assert len(seen) > 2
+    assert seen[-1] == 11
+    assert sorted(int(str(row["identity_no"])) for row in rows(home)) == list(range(1, 12))
+
+
+def test_compaction_sorts_keeps_rows_and_the_newest_of_the_map(people: Population, home: Path) -> None:
+    mirror = mirror_of(people, home)
+    for number in range(1, 6):
+        with people.committer.batch() as batch:
+            people.event(batch, number, "BA"[number % 2], {"revenue": number}, at=NOW - number)
+            people.link(batch, [1, number])
+        mirror.refresh()
+    before = sorted(rows(home), key=str)
+    loose = set(home.glob("*.parquet"))
+    empty = {path for path in loose if pq.read_metadata(path).num_rows == 0}
+    mirror.compact()
+    after = rows(home)
+    assert sorted(after, key=str) == before
+    keys = [(str(row["name"]), int(str(row["occurred_at"]))) for row in after]
+    assert keys == sorted(keys)
+    assert [row["identity_no"] for row in rows(home, "members")] == [1, 2, 3, 4, 5]
+    assert loose <= set(home.glob("*.parquet"))  # readers may still be on them
+    with people.committer.batch() as batch:
+        people.event(batch, 9, "C")
+    mirror.refresh()
+    mirror.compact()
+    assert set(home.glob("*.parquet")) & loose == empty
+
+
+def test_many_small_files_are_merged_by_themselves(
+    people: Population, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdp.warehouse.mirror._MANY_FILES", 3)
+    mirror = mirror_of(people, home)
+    for number in range(1, 12):
+        with people.committer.batch() as batch:
+            people.event(batch, number, "A")
+        mirror.refresh()
+    assert len(mirror.directory.read().files["events"]) <= 6
+    assert len(rows(home)) == 11
+
+
+@pytest.mark.parametrize("step", range(8))
+@pytest.mark.parametrize("work", ["refresh", "compact", "rebuild"])
+def test_a_crash_between_any_two_steps_leaves_nothing_wrong(
+    people: Population, home: Path, monkeypatch: pytest.MonkeyPatch, work: str, step: int
+) -> None:
+    mirror = mirror_of(people, home)
+    for number in (1, 2):
+        with people.committer.batch() as batch:
+            people.event(batch, number, "A")
+            people.trait(batch, number, "country", "X")
+            people.link(batch, [number])
+        mirror.refresh()
+    with people.committer.batch() as batch:
+        people.event(batch, 3, "A")
+    done = 0
+
+    def crash(*_: object) -> None:
+        nonlocal done
+        done += 1
+        if done > step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("cdp.warehouse.files.os.fsync", crash)
+    with contextlib.suppress(KeyboardInterrupt):
+        getattr(mirror, work)()
+    monkeypatch.undo()
+    assert len(rows(home)) in {2, 3}  # readers see the old state or the new one
+    again = mirror_of(people, home)
+    assert again.refresh() == 3
+    assert sorted(int(str(row["identity_no"])) for row in rows(home)) == [1, 2, 3]
+    manifest = again.directory.read()
+    listed = {file.name for files in manifest.files.values() for file in files} | set(manifest.retired)
+    assert {path.name for path in home.iterdir()} == listed | {"manifest.json", "lock"}
+
+
+def test_a_newly_declared_property_is_null_in_old_files(people: Population, home: Path) -> None:
+    older = catalogue(properties=[rule("sku")], traits=[rule("country")])
+    with people.committer.batch() as batch:
+        people.event(batch, 1, "A", {"sku": "x"})
+    mirror_of(people, home, older).refresh()
+    mirror = mirror_of(people, home)
+    assert mirror.refresh() == 1
+    warehouse = Warehouse(home)
+    snapshot = warehouse.snapshot()
+    found = snapshot.sets(["SELECT identity_no AS profile_no FROM events WHERE p_revenue IS NULL"], NOW)
+    assert list(found[0]) == [1]
+    with people.committer.batch() as batch:
+        people.event(batch, 2, "A", {"revenue": 5})
+    mirror.refresh()
+    found = warehouse.snapshot().sets(
+        ["SELECT identity_no AS profile_no FROM events WHERE p_revenue = 5"], NOW
+    )
+    assert list(found[0]) == [2]
+    warehouse.close()
+
+
+def test_a_field_that_is_no_longer_clear_leaves_the_files(people: Population, home: Path) -> None:
+    with people.committer.batch() as batch:
+        people.event(batch, 1, "A", {"sku": "was-clear"})
+    mirror_of(people, home).refresh()
+    mirror = mirror_of(people, home, catalogue(properties=[rule("sku", clear=False)]))
+    mirror.refresh()
+    assert "p_sku" not in rows(home)[0]
+    with people.committer.batch() as batch:
+        people.event(batch, 1, "A", {"sku": "was-clear"})
+    mirror.refresh()
+    mirror.compact()
+    mirror.compact()
+    assert all("p_sku" not in pq.read_schema(path).names for path in home.glob("events-*.parquet"))
+
+
+def test_a_restored_or_other_database_is_mirrored_anew(
+    people: Population, home: Path, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        with people.committer.batch() as batch:
+            people.event(batch, number, "A")
+    mirror = mirror_of(people, home)
+    mirror.refresh()
+    other = Population(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    with other.committer.batch() as batch:
+        other.event(batch, 77, "A")
+    with other.committer.batch() as batch:
+        other.event(batch, 78, "A")
+    assert Mirror(other.store, home, FIELDS, other.clock).refresh() == 2
+    assert sorted(int(str(row["identity_no"])) for row in rows(home)) == [77, 78]
+    other.close()
+
+
+def test_rebuild_forgets_what_the_store_forgot(people: Population, home: Path) -> None:
+    with people.committer.batch() as batch:
+        people.event(batch, 1, "A")
+    mirror = mirror_of(people, home)
+    mirror.refresh()
+    with people.committer.batch() as batch:
+        people.forget(batch.connection)
+    (home / "manifest.json").write_text("{")
+    with pytest.raises(IntegrityError, match="cdp rebuild"):
+        mirror.refresh()
+    assert mirror.rebuild() == 2
+    assert rows(home) == []
+
+
+def test_two_names_for_one_column_are_refused(people: Population, home: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"a\.b and a__b"):
+        mirror_of(people, home, catalogue(properties=[rule("a.b"), rule("a__b")]))
+
+
+def test_a_directory_that_cannot_be_written_is_one_clear_error(people: Population, home: Path) -> None:
+    (home / "file").write_text("")
+    with pytest.raises(StoreError, match="warehouse directory"):
+        mirror_of(people, home / "file").refresh()
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_no_litter(
+    people: Population, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with people.committer.batch() as batch:
+        people.event(batch, 1, "A")
+    mirror = mirror_of(people, home)
+    mirror.refresh()
+    before = set(home.iterdir())
+    with people.committer.batch() as batch:
+        people.event(batch, 2, "A")
+        people.link(batch, [2])
+    whole = pq.write_table
+
+    def full(table: pa.Table, path: Path, **given: object) -> None:
+        whole(table, path, **given)
+        if path.name.startswith("events"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cdp.warehouse.files.pq.write_table", full)
+    with pytest.raises(StoreError, match="No space left"):
+        mirror.refresh()
+    monkeypatch.undo()
+    assert mirror.commit_no == 1
+    assert mirror.refresh() == 2
+    assert {row["identity_no"] for row in rows(home)} == {1, 2}
+    assert len(set(home.iterdir()) - before) == 2  # one file of events, one of the map
+
+
+def test_waiting_for_a_commit(people: Population, home: Path) -> None:
+    mirror = mirror_of(people, home)
+    mirror.refresh()
+    assert mirror.wait_for(0, 0)
+    assert not mirror.wait_for(1, 0.01)
+    with people.committer.batch() as batch:
+        people.event(batch, 1, "A")
+    thread = threading.Thread(target=mirror.refresh)
+    thread.start()
+    assert mirror.wait_for(batch.commit_no, 20)
+    thread.join()
+    # another process's mirror is noticed too
+    with people.committer.batch() as batch:
+        people.event(batch, 1, "A")
+    thread = threading.Thread(target=mirror_of(people, home).refresh)
+    thread.start()
+    assert mirror.wait_for(batch.commit_no, 20)
+    thread.join()
+
+
+def test_an_empty_warehouse_says_so(home: Path) -> None:
+    warehouse = Warehouse(home)
+    with pytest.raises(UnavailableError, match="empty"):
+        warehouse.snapshot()
+    warehouse.close()
