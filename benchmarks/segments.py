@@ -31,7 +31,7 @@ _FROM = f"FROM events e LEFT JOIN map m USING (identity_no) WHERE e.name = '{ADD
 _IN_YEAR = f"AND e.occurred_at >= {_at('2011-01-01')} AND e.occurred_at < {_at('2011-10-01')}"
 _COUNTRY = """SELECT profile_no FROM (
     SELECT coalesce(m.profile_no, t.identity_no) AS profile_no,
-           arg_max(t.value_text, (t.observed_at, t.event_id)) AS country
+           arg_max(t.value_text, t.observed_at) AS country
     FROM traits t LEFT JOIN map m USING (identity_no) WHERE t.name = 'country' GROUP BY 1)
     WHERE country = 'Germany'"""
 

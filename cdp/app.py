@@ -143,11 +143,9 @@ def _wire(settings: Settings, clock: Clock, opened: ExitStack) -> tuple[Services
         with committer.batch() as batch:
             event_keys.forget(batch)
 
-    mirroring = Periodic("mirror", settings.mirror_interval_ms / 1000, mirror.refresh)
-    committer.subscribe(lambda _: mirroring.wake())
     worker = Worker(
         [
-            mirroring,
+            Periodic("mirror", settings.mirror_interval_ms / 1000, mirror.refresh),
             Periodic(
                 "checkpoint", settings.checkpoint_interval_s, lambda: audit.sign_checkpoint(committer)
             ),

@@ -69,6 +69,18 @@ class Prepared(msgspec.Struct, frozen=True):
     events: list[Indexed]
     rejects: list[Reject]
 
+    @property
+    def size(self) -> int:
+        """The number of messages it was made from."""
+        return len(self.events) + len(self.rejects)
+
+    @staticmethod
+    def of(parts: Iterable[Prepared]) -> Prepared:
+        """Return several as one."""
+        held = list(parts)
+        events = [event for part in held for event in part.events]
+        return Prepared(events, [reject for part in held for reject in part.rejects])
+
     def __repr__(self) -> str:
         return f"<prepared {len(self.events)} events, {len(self.rejects)} rejects>"
 

@@ -1,7 +1,8 @@
 """The threads behind the API: the batching writer, the mirror and the clockwork.
 
-``Writer`` gathers whatever deliveries wait into one micro-batch, runs the pipeline, and resolves each
-caller's future after the commit: one slow disk flush serves many calls. When a batch fails for a reason
+``Writer`` runs the pure stages in the caller's thread, while its own waits for the database; it gathers
+whatever waits into one micro-batch, stores it, and resolves each caller's future after the commit: one
+slow disk flush serves many calls. When a batch fails for a reason
 that is not the store's, it is cut in halves until the event that caused it stands alone and goes to
 quarantine. ``Worker`` tails ``commit_no`` for the mirror, signs checkpoints and forgets old
 de-duplication keys; everything it does can be repeated without harm.
@@ -10,7 +11,6 @@ de-duplication keys; everything it does can be repeated without harm.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -28,7 +28,7 @@ from cdp.pipeline import Outcome, Pipeline, Prepared
 log = structlog.get_logger()
 
 CONSENT_EVENT = "Consent Recorded"
-_Waiting = tuple[Delivery, "Future[Outcome]"]
+_Waiting = tuple[Prepared, "Future[Outcome]"]
 
 
 class Writer:
@@ -74,7 +74,9 @@ class Writer:
             if self._events >= self._queue_events:
                 raise OverloadedError("too many events are waiting to be written", retry_after=1)
             self._events += len(delivery.messages)
-            self._waiting.append((delivery, future))
+        prepared = self._pipeline.prepare([delivery])
+        with self._changed:
+            self._waiting.append((prepared, future))
             self._changed.notify()
         return future
 
@@ -109,7 +111,7 @@ class Writer:
     def _run(self) -> None:
         while batch := self._next():
             try:
-                outcome = self.write([delivery for delivery, _ in batch])
+                outcome = self._store(Prepared.of(prepared for prepared, _ in batch))
             except BaseException as error:  # noqa: BLE001  # it belongs to the callers that wait
                 for _, future in batch:
                     future.set_exception(error)
@@ -120,13 +122,13 @@ class Writer:
     def _next(self) -> list[_Waiting]:
         """Wait for deliveries and take as many as one micro-batch holds; empty at the end."""
         with self._changed:
-            while not self._waiting and self._open:
+            while not self._waiting and (self._open or self._events):  # some are still being prepared
                 self._changed.wait()
             batch: list[_Waiting] = []
             events = 0
             while self._waiting and (not batch or events < self._batch_events):
                 batch.append(self._waiting.popleft())
-                events += len(batch[-1][0].messages)
+                events += batch[-1][0].size
             self._events -= events
         return batch
 
@@ -157,7 +159,7 @@ class Writer:
 
 
 class Periodic:
-    """A thread that calls ``work`` every ``seconds``, and at once when woken.
+    """A thread that calls ``work`` every ``seconds``.
 
     A failure is logged and the next turn tries again: the work must be repeatable.
     """
@@ -166,34 +168,27 @@ class Periodic:
         self._name = name
         self._seconds = seconds
         self._work = work
-        self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def wake(self) -> None:
-        """Have the work done soon."""
-        self._wake.set()
-
     def stop(self) -> None:
         """End after the turn in hand."""
-        self._stopping = True
-        self._wake.set()
+        self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
+        while True:
             try:
                 self._work()
             except Exception as error:  # noqa: BLE001  # the next turn tries again
                 log.error("periodic work failed", work=self._name, error=type(error).__name__)
-                time.sleep(min(1.0, self._seconds))
-            self._wake.wait(self._seconds)
+            if self._stopping.wait(self._seconds):
+                return
 
 
 class Worker:

@@ -19,7 +19,6 @@ from datetime import UTC, date, datetime
 
 import msgspec
 from pyroaring import BitMap
-from sqlalchemy import Connection
 
 from cdp.clock import DAY, Micros
 from cdp.consent import RESTRAINING, ConsentLedger, Standing
@@ -29,7 +28,7 @@ from cdp.gate.opening import Opener
 from cdp.policy import Bundle, Destination, Jurisdictions, Purpose
 from cdp.profiles import ProfileService
 from cdp.segments import SegmentService
-from cdp.store import read_head
+from cdp.store import Connection, read_head
 
 _BIRTH_DATE = "user.demographic.date_of_birth"
 _MAJORITY = 18

@@ -7,7 +7,6 @@ from typing import NoReturn
 
 import msgspec
 from pyroaring import BitMap
-from sqlalchemy import Connection
 
 from cdp.access import Principal
 from cdp.audit import Entry
@@ -18,7 +17,7 @@ from cdp.gate.compile import compile_sets
 from cdp.gate.facts import FactReader
 from cdp.gate.model import Partition, Terms
 from cdp.policy import Bundle, Destination, Purpose
-from cdp.store import Committer
+from cdp.store import Committer, Connection
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from pyroaring import BitMap
-from sqlalchemy import Connection
 
 from cdp.access import Principal
 from cdp.audit import AuditLog, Entry
@@ -43,7 +42,7 @@ from cdp.gate.transform import pseudonym
 from cdp.policy import Bundle
 from cdp.profiles import ProfileService
 from cdp.segments import SegmentService
-from cdp.store import Committer, Store, chunks, read_head, retrying
+from cdp.store import Committer, Connection, Store, chunks, read_head, retrying
 
 _CHUNK = 2000
 _REF = "profile_ref"

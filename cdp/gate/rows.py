@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection
 
 from cdp.clock import Micros
 from cdp.crypto import Dek, Keyring, open_sealed
@@ -19,6 +18,7 @@ from cdp.gate.opening import Opener
 from cdp.gate.transform import Apply, Json, applier, pseudonym
 from cdp.policy import FieldCatalogue, Transform
 from cdp.profiles import Observation, ProfileService
+from cdp.store import Connection
 
 _decode = msgspec.json.Decoder().decode
 

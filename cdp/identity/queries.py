@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from cdp.clock import Micros
 from cdp.identity.model import Candidate, Identifier, Pair
@@ -220,12 +220,18 @@ def link_history(connection: Connection, identity_nos: Collection[int]) -> list[
 
 def move(connection: Connection, moved: Mapping[int, tuple[int, int]], batch: int) -> None:
     """Write identity_no → (profile_no, cluster_no) for identities that changed either."""
-    for number, (profile_no, cluster_no) in sorted(moved.items()):
-        connection.execute(
-            update(profile_members)
-            .where(profile_members.c.identity_no == number)
-            .values(profile_no=profile_no, cluster_no=cluster_no, batch=batch)
-        )
+    if not moved:
+        return
+    statement = (
+        update(profile_members)
+        .where(profile_members.c.identity_no == bindparam("moved"))
+        .values(profile_no=bindparam("profile"), cluster_no=bindparam("cluster"), batch=batch)
+    )
+    rows = [
+        {"moved": number, "profile": profile_no, "cluster": cluster_no}
+        for number, (profile_no, cluster_no) in sorted(moved.items())
+    ]
+    connection.execute(statement, rows)
 
 
 def members(connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[int]]:

@@ -18,6 +18,5 @@ trait_observations = Table(
     Column("source_id", Number, nullable=False),
     Column("observed_at", Instant, nullable=False),
     Column("event_id", Bytes, nullable=False),
-    Index(None, "identity_no"),
-    Index(None, "name", "batch"),
+    Index(None, "identity_no", "name"),
 )

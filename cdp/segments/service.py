@@ -19,7 +19,6 @@ from typing import Any, get_args
 
 import msgspec
 from pyroaring import BitMap
-from sqlalchemy import Connection
 
 from cdp.audit import Entry
 from cdp.clock import Clock, Micros
@@ -32,7 +31,7 @@ from cdp.segments.membership import Evaluation
 from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
 from cdp.segments.parse import parse
 from cdp.segments.references import LIST_CATEGORY, categories, closure
-from cdp.store import Batch, Committer, Store
+from cdp.store import Batch, Committer, Connection, Store
 from cdp.warehouse import Warehouse
 
 Source = str | bytes | Mapping[str, Any] | Definition

@@ -70,11 +70,6 @@ class Committer:
         self.store = store
         self._append = append
         self._clock = clock
-        self._listeners: list[Callable[[int], None]] = []
-
-    def subscribe(self, listener: Callable[[int], None]) -> None:
-        """Call ``listener(commit_no)`` after each commit of this process (to wake a tailer)."""
-        self._listeners.append(listener)
 
     @contextmanager
     def batch(self, *, head_first: bool = False) -> Iterator[Batch]:
@@ -95,8 +90,6 @@ class Committer:
             except BaseException:
                 transaction.rollback()
                 raise
-        for listener in self._listeners:
-            listener(batch.commit_no)
 
     def _finish(self, batch: Batch) -> None:
         connection = batch.connection

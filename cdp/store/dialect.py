@@ -29,6 +29,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA cache_size=-65536",
     "PRAGMA wal_autocheckpoint=4000",
 )
+_FEW = 100  # rows for which COPY's round trips cost more than they save
 _CHUNK = 400  # keys in one IN list or one multi-row insert: below every parameter limit
 
 
@@ -115,16 +116,20 @@ def lock_rows(query: Select[Any]) -> Select[Any]:
 def insert_many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Insert ``rows`` (tuples in the order of ``columns``) the fastest way the driver has.
 
-    SQLite: ``executemany`` of a statement compiled once; PostgreSQL: COPY.
+    SQLite: ``executemany`` of a statement compiled once; PostgreSQL: COPY, or one statement for a few.
     """
     if not rows:
         return
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_sqlite_insert(table.name, tuple(columns)), list(rows))
         return
+    if len(rows) <= _FEW:
+        statement, given = _from_arrays(connection, table, columns, rows)
+        connection.exec_driver_sql(statement, given)
+        return
     cursor = connection.connection.cursor()
     statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN"
-    with cursor.copy(statement) as copy:  # type: ignore[attr-defined]  # psycopg's own cursor
+    with cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
 
@@ -147,12 +152,8 @@ def insert_new(
     names, wanted = ", ".join(columns), ", ".join(returning)
     end = f"ON CONFLICT DO NOTHING RETURNING {wanted}"
     if connection.dialect.name == "postgresql":
-        # One array a column: the statement stays the same however many rows it brings.
-        kinds = [table.c[name].type.compile(connection.dialect) for name in columns]
-        arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
-        statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) {end}"  # noqa: S608  # names are ours
-        given = tuple(list(column) for column in zip(*rows, strict=True))
-        return [tuple(row) for row in connection.exec_driver_sql(statement, given)]
+        statement, given = _from_arrays(connection, table, columns, rows)
+        return [tuple(row) for row in connection.exec_driver_sql(f"{statement} {end}", given)]
     taken: list[tuple[Any, ...]] = []
     row_marks = f"({', '.join('?' * len(columns))})"
     for chunk in chunks(rows):
@@ -161,6 +162,16 @@ def insert_new(
         flat = tuple(value for row in chunk for value in row)
         taken.extend(tuple(row) for row in connection.exec_driver_sql(statement, flat))
     return taken
+
+
+def _from_arrays(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]
+) -> tuple[str, tuple[list[Any], ...]]:
+    """Return PostgreSQL's insert with one array a column: the same text however many rows it brings."""
+    kinds = [table.c[name].type.compile(connection.dialect) for name in columns]
+    arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
+    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"  # noqa: S608  # names are ours
+    return statement, tuple(list(column) for column in zip(*rows, strict=True))
 
 
 def upsert(

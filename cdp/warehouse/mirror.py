@@ -86,12 +86,12 @@ class Mirror:
                 return self._rebuild(manifest)
             if head == manifest.commit_no and manifest.files and manifest.declared == self._declared:
                 return head
+            reached = manifest
             for reached in self._follow(manifest):
-                manifest = reached
-                self._publish(manifest)
-            if any(len(_loose(files)) > _MANY_FILES for files in manifest.files.values()):
-                self._compact(manifest)
-            return manifest.commit_no
+                self._publish(reached)
+            if any(len(_loose(files)) > _MANY_FILES for files in reached.files.values()):
+                self._compact(reached)
+            return reached.commit_no
 
     def rebuild(self) -> int:
         """Write everything again from the store; readers see the old files until the new are complete."""

@@ -391,10 +391,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("batch", "seq", name=op.f("pk_trait_observations")),
     )
     op.create_index(
-        op.f("ix_trait_observations_identity_no"), "trait_observations", ["identity_no"], unique=False
-    )
-    op.create_index(
-        op.f("ix_trait_observations_name_batch"), "trait_observations", ["name", "batch"], unique=False
+        op.f("ix_trait_observations_identity_no_name"),
+        "trait_observations",
+        ["identity_no", "name"],
+        unique=False,
     )
     store.initialise(op.get_bind())
     audit.initialise(op.get_bind())

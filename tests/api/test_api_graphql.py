@@ -192,8 +192,9 @@ def test_uses_and_audit_entries_by_graphql(caller: Caller) -> None:
     assert len(lookups) == 5
     assert {use["purpose"] for use in lookups} == {"data_quality"}
     entries = (
-        "query($after: String, $filter: AuditFilter) {auditEntries(first: 2, after: $after, filter: $filter) {\
-        edges {cursor node {index action}} pageInfo {hasNextPage endCursor} totalCount}}"
+        "query($after: String, $filter: AuditFilter) {"
+        "auditEntries(first: 2, after: $after, filter: $filter) {"
+        "edges {cursor node {index action}} pageInfo {hasNextPage endCursor} totalCount}}"
     )
     wanted = {"action": "profile.lookup", "profile": found}
     listed = list(walk(caller, entries, "auditEntries", filter=wanted))

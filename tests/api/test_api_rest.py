@@ -309,7 +309,8 @@ def test_the_documentation_names_every_route_and_loads_nothing(caller: Caller) -
 
 
 @pytest.mark.parametrize(
-    ("host", "near"), [("127.0.0.1", True), ("10.1.2.3", True), ("::1", True), ("8.8.8.8", False), ("x", False)]
+    ("host", "near"),
+    [("127.0.0.1", True), ("10.1.2.3", True), ("::1", True), ("8.8.8.8", False), ("x", False)],
 )
 def test_metrics_answer_to_private_networks_only(host: str, near: bool) -> None:  # noqa: FBT001  # a parameter of the test
     assert _is_near(host) is near

@@ -1,0 +1,146 @@
+"""Hypothesis strategies: small populations and any definition over them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from population import NOW, catalogue, rule
+
+from cdp.clock import DAY
+
+FIELDS = catalogue(
+    properties=[rule("revenue", "number"), rule("sku"), rule("gift", "boolean")],
+    traits=[rule("country"), rule("plan", survivorship="most_trusted"), rule("age", "number")],
+    context=[rule("page.path")],
+)
+TRUST = {1: 5, 2: 9, 3: -1}
+NAMES = ["Order Completed", 'O\'Brien "quoted" \\ ; DROP TABLE events --', "Ünïcode 事件"]
+WORDS = ["", "a", "A", "ab", "b'c", "%_", "é"]
+NUMBERS = st.integers(-8, 40).map(lambda n: n / 4)
+SPANS = ["1d", "2d", "36h", "90m"]
+EDGES = [0, 90 * 60 * 10**6, 36 * 3600 * 10**6, DAY, 2 * DAY, 3 * DAY]
+INSTANTS = st.sampled_from([NOW - edge + step for edge in EDGES for step in (-1, 0, 1)] + [NOW + DAY])
+DATES = ["2024-10-02T00:00:00Z", "2024-10-03T12:00:00+00:00", "2024-10-04T00:00:00.000001Z"]
+
+properties = st.fixed_dictionaries(
+    {},
+    optional={
+        "revenue": NUMBERS,
+        "sku": st.sampled_from(WORDS),
+        "gift": st.booleans(),
+        "context.page.path": st.sampled_from(WORDS),
+    },
+)
+events = st.fixed_dictionaries(
+    {
+        "identity": st.integers(1, 6),
+        "name": st.sampled_from(NAMES),
+        "type": st.sampled_from(["track", "track", "page"]),
+        "at": INSTANTS,
+        "properties": properties,
+    }
+)
+traits = st.one_of(
+    st.tuples(st.sampled_from(["country", "plan"]), st.sampled_from([*WORDS, None])),
+    st.tuples(st.just("age"), st.one_of(st.none(), NUMBERS)),
+).flatmap(
+    lambda pair: st.fixed_dictionaries(
+        {
+            "identity": st.integers(1, 6),
+            "name": st.just(pair[0]),
+            "value": st.just(pair[1]),
+            "source": st.integers(1, 4),
+            "at": INSTANTS,
+        }
+    )
+)
+
+
+def comparison(kind: str) -> st.SearchStrategy[dict[str, Any]]:
+    value: st.SearchStrategy[Any] = {
+        "string": st.sampled_from(WORDS),
+        "number": NUMBERS,
+        "boolean": st.booleans(),
+    }[kind]
+    ops = {
+        "string": ["eq", "ne", "contains", "starts_with"],
+        "number": ["eq", "ne", "lt", "lte", "gt", "gte"],
+        "boolean": ["eq", "ne"],
+    }[kind]
+    plain = st.fixed_dictionaries({"op": st.sampled_from(ops), "value": value})
+    several = st.fixed_dictionaries({"op": st.just("in"), "value": st.lists(value, min_size=1, max_size=3)})
+    exists = st.fixed_dictionaries({"op": st.just("exists"), "value": st.booleans()})
+    return st.one_of(plain, several, exists, *([between("op")] if kind == "number" else []))
+
+
+def between(_: str) -> st.SearchStrategy[dict[str, Any]]:
+    pairs = st.tuples(NUMBERS, NUMBERS).map(sorted)
+    return st.fixed_dictionaries({"op": st.just("between"), "value": pairs})
+
+
+def merged(*parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.tuples(*parts).map(lambda found: {key: value for part in found for key, value in part.items()})
+
+
+KINDS = {"revenue": "number", "sku": "string", "gift": "boolean", "context.page.path": "string"}
+conditions = st.sampled_from(list(KINDS)).flatmap(
+    lambda name: comparison(KINDS[name]).map(lambda found: {"property": name, **found})
+)
+COUNT = st.sampled_from(["eq", "ne", "lt", "lte", "gt", "gte"])
+
+
+def aggregate(function: str, name: str) -> st.SearchStrategy[dict[str, Any]]:
+    compared: st.SearchStrategy[tuple[str, Any]]
+    if function in {"count", "distinct"}:
+        compared = st.tuples(COUNT, st.integers(0, 3)) | st.just(("between", [0, 2]))
+    elif KINDS[name] == "number":
+        compared = st.tuples(COUNT, NUMBERS)
+    else:
+        compared = st.tuples(st.sampled_from(["eq", "ne"]), st.sampled_from(WORDS))
+    extra = {} if function == "count" else {"property": name}
+    return compared.map(lambda pair: {function: {**extra, pair[0]: pair[1]}})
+
+
+aggregates = st.one_of(
+    st.just({}),
+    aggregate("count", ""),
+    *(
+        aggregate(function, "revenue")
+        for function in ("sum", "avg", "min", "max", "distinct", "first", "last")
+    ),
+    *(aggregate(function, "sku") for function in ("distinct", "first", "last")),
+)
+windows: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.just({}),
+    st.sampled_from(SPANS).map(lambda span: {"within": span}),
+    st.sampled_from(DATES).map(lambda date: {"from": date}),
+    st.sampled_from(DATES).map(lambda date: {"to": date}),
+    st.just({"from": DATES[0], "to": DATES[2]}),
+)
+event_leaves = merged(
+    st.sampled_from(NAMES).map(lambda name: {"event": name}),
+    st.sampled_from([{}, {"type": "page"}]),
+    st.lists(conditions, max_size=2).map(lambda found: {"where": found} if found else {}),
+    aggregates,
+    windows,
+)
+trait_leaves = st.one_of(
+    comparison("string").flatmap(
+        lambda found: st.sampled_from([{"trait": "country", **found}, {"trait": "plan", **found}])
+    ),
+    comparison("number").map(lambda found: {"trait": "age", **found}),
+)
+others = st.sampled_from(
+    [{"segment": "other"}, {"list": "some"}, {"sample": 0.5}, {"sample": 0.3, "salt": "s"}, {"sample": 1}]
+)
+definitions = st.recursive(
+    st.one_of(event_leaves, event_leaves, trait_leaves, others),
+    lambda parts: st.one_of(
+        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"all": found}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"any": found}),
+        parts.map(lambda part: {"not": part}),
+    ),
+    max_leaves=6,
+)
+groups = st.lists(st.integers(1, 6), min_size=6, max_size=6)
