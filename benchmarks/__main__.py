@@ -86,7 +86,7 @@ def _load(url: str, port: int, key: str, arguments: argparse.Namespace) -> dict[
         sys.executable, "-m", "benchmarks.load", "127.0.0.1", str(port), write_key,
         str(arguments.shared), str(BATCH), str(CONNECTIONS), str(arguments.limit),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603  # our own module
+    done = subprocess.run(command, capture_output=True, check=True, text=True)  # our own module
     figures: dict[str, float] = json.loads(done.stdout)
     figures["events_per_second"] = round(figures["events"] / figures["seconds"])
     figures["mirror_delay_seconds"] = _mirror_delay(url, write_key)
@@ -118,7 +118,7 @@ def _server(settings: Settings) -> Iterator[tuple[str, int]]:
         "CDP_KEYS_DATABASE_URL": settings.keys_database_url,
     }
     command = [sys.executable, "-m", "cdp", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603  # ours
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # ours
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):

@@ -66,7 +66,7 @@ def bare_loop(services: Services, profile_nos: list[int]) -> int:
     workspace = services.settings.workspace
     prefixes = {name: Place(workspace, "trait_observations", name).prefix() for name in FIELDS}
     written = 0
-    with services.store.reading() as connection, open("/dev/null", "wb") as out:  # noqa: PTH123
+    with services.store.reading() as connection, open("/dev/null", "wb") as out:  # noqa: PTH123  # a device, not a path
         for start in range(0, len(profile_nos), 2000):
             chunk = profile_nos[start : start + 2000]
             rows = services.profiles.observations(connection, chunk, FIELDS)

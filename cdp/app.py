@@ -146,9 +146,7 @@ def _wire(settings: Settings, clock: Clock, opened: ExitStack) -> tuple[Services
     worker = Worker(
         [
             Periodic("mirror", settings.mirror_interval_ms / 1000, mirror.refresh),
-            Periodic(
-                "checkpoint", settings.checkpoint_interval_s, lambda: audit.sign_checkpoint(committer)
-            ),
+            Periodic("checkpoint", settings.checkpoint_interval_s, lambda: audit.sign_checkpoint(committer)),
             Periodic("housekeeping", _HOUSEKEEPING_SECONDS, forget_keys),
         ]
     )

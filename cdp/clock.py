@@ -20,6 +20,8 @@ DAY: Micros = 86_400 * SECOND
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 class Clock(Protocol):
@@ -71,10 +73,10 @@ def parse_rfc3339(text: str) -> Micros:
 
     :raises ValueError: the text is not a date or time, or lies outside years 1–9999 in UTC.
     """
-    try:
-        return micros(datetime.fromisoformat(text))
-    except OverflowError as error:
-        raise ValueError("date out of range") from error
+    at = micros(datetime.fromisoformat(text))
+    if not _FIRST <= at <= _LAST:  # the zone moved it out of the years that can be written
+        raise ValueError("date out of range")
+    return at
 
 
 def random_id() -> int:

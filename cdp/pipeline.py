@@ -133,7 +133,7 @@ class Pipeline:
                 return event
             return Indexed(self._classify(event), self._identity.index(event.identifiers))
         except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
-            log.error("event failed", error=type(error).__name__)  # never the event itself
+            log.warning("event failed", error=type(error).__name__)
             return Reject(message, "unexpected", f"the platform failed on it: {type(error).__name__}")
 
     # -- one transaction ------------------------------------------------------------------------
@@ -266,9 +266,7 @@ class Pipeline:
             ]
             with self._committer.batch() as batch:
                 self._quarantine.mark_replayed(batch, passed)
-                batch.record(
-                    Entry(action="quarantine.replay", actor=actor, counts={"replayed": len(passed)})
-                )
+                batch.record(Entry(action="quarantine.replay", actor=actor, counts={"replayed": len(passed)}))
             again = msgspec.structs.replace(outcome, received=len(known), quarantined=len(failing))
             done = done.plus(again)
         return done

@@ -144,7 +144,7 @@ class Writer:
         except Exception as error:
             if len(prepared.events) <= 1 and not prepared.events:
                 raise
-            log.error("a batch failed and is cut", error=type(error).__name__, events=len(prepared.events))
+            log.warning("a batch failed and is cut", error=type(error).__name__, events=len(prepared.events))
             return self._isolate(prepared, type(error).__name__)
 
     def _isolate(self, prepared: Prepared, error: str) -> Outcome:
@@ -186,7 +186,7 @@ class Periodic:
             try:
                 self._work()
             except Exception as error:  # noqa: BLE001  # the next turn tries again
-                log.error("periodic work failed", work=self._name, error=type(error).__name__)
+                log.warning("periodic work failed", work=self._name, error=type(error).__name__)
             if self._stopping.wait(self._seconds):
                 return
 

@@ -18,7 +18,14 @@ class Caller:
         self._write_keys: dict[str, str] = {}
 
     def api(
-        self, method: str, path: str, body: object = None, *, purpose: str = "", key: str = "", expect: int = 0
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        purpose: str = "",
+        key: str = "",
+        expect: int = 0,
     ) -> Any:
         """Call the REST API and return the decoded answer."""
         headers = {"Authorization": f"Bearer {key or self.operator_key}"}

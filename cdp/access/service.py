@@ -114,7 +114,13 @@ class AccessService:
         return write_key
 
     def _change(
-        self, actor: str, name: str, action: str, *, enabled: bool | None = None, key_hash: bytes | None = None
+        self,
+        actor: str,
+        name: str,
+        action: str,
+        *,
+        enabled: bool | None = None,
+        key_hash: bytes | None = None,
     ) -> None:
         with self._committer.batch() as batch:
             source = queries.source_by_name(batch.connection, name)

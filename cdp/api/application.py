@@ -13,6 +13,7 @@ from cdp.api.auth import Denials, Guard, provide_caller
 from cdp.api.docs import openapi_config
 from cdp.api.errors import EXCEPTION_HANDLERS
 from cdp.api.graphql.schema import HANDLERS as GRAPHQL
+from cdp.api.request import ApiRequest
 from cdp.api.rest import (
     admin,
     audit,
@@ -61,6 +62,7 @@ def create_app(
         },
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=openapi_config(services.settings.public_url),
+        request_class=ApiRequest,
         before_send=[_count],
         logging_config=None,
         on_startup=list(on_startup),

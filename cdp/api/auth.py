@@ -2,7 +2,7 @@
 
 Invariants:
 
-1. Default deny. A route says ``opt=allow(...)``, a GraphQL field says it through ``graphql.roles``;
+1. Default deny. A route says ``opt=allow(...)``, a GraphQL field through ``guarded(...)`` or its type;
    the guard refuses a handler that says nothing, also to an admin.
 2. ``OPEN`` (health, schema) and ``WRITE_KEY`` (ingest, whose write key may stand in the body, so
    that the handler itself authenticates) are said explicitly.
@@ -26,6 +26,7 @@ from litestar.handlers import BaseRouteHandler
 
 from cdp.access import AccessService, Principal, Role, Source, hash_key
 from cdp.api.limits import Buckets
+from cdp.api.request import check_address
 from cdp.audit import Entry
 from cdp.errors import (
     CdpError,
@@ -186,6 +187,7 @@ class Guard:
         if connection.scope.get("method") == "OPTIONS":
             return  # names methods only; no handler of ours runs
         where = f"{connection.scope.get('method', '')} {connection.scope.get('path_template', '')}"
+        check_address(connection)
         # (1) declaration
         access = declared(handler)
         if access is None:

@@ -80,5 +80,5 @@ def page_by_key(
     """Page through a short list that is held whole, in the order of its unique text key."""
     after = decode_cursor(name, cursor, str)
     ordered = sorted(items, key=key)
-    rest = ordered if after is None else [item for item in ordered if key(item) >= after[0]]
+    rest = ordered if after is None else [item for item in ordered if key(item) > after[0]]
     return page_of(rest[: checked_limit(limit) + 1], limit, name, lambda item: (key(item),))

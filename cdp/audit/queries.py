@@ -11,7 +11,7 @@ from cdp.audit.entry import decode
 from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint
 from cdp.audit.tables import audit_entries, audit_head, audit_nodes, audit_subjects, checkpoints
 from cdp.audit.verify import Head, StoredCheckpoint, StoredEntry
-from cdp.store import chunks, insert_many
+from cdp.store import among, chunks, insert_many
 
 _STREAMED = {"yield_per": 1000}  # rows in memory at a time, also inside the driver
 _ENTRY_COLUMNS = (
@@ -55,7 +55,7 @@ def nodes_at(connection: Connection, positions: Iterable[int]) -> dict[int, byte
     """Return the stored hashes at ``positions``."""
     found: dict[int, bytes] = {}
     for chunk in chunks(positions):
-        query = select(audit_nodes).where(audit_nodes.c.position.in_(chunk))
+        query = select(audit_nodes).where(among(audit_nodes.c.position, chunk))
         found |= {int(row.position): bytes(row.hash) for row in connection.execute(query)}
     return found
 
@@ -98,7 +98,7 @@ def _matching(query: Select[Any], wanted: AuditFilter) -> Select[Any]:
 def forget(connection: Connection, identity_nos: Iterable[int]) -> None:
     """Delete identities from the index of subjects."""
     for chunk in chunks(identity_nos):
-        connection.execute(delete(audit_subjects).where(audit_subjects.c.identity_no.in_(chunk)))
+        connection.execute(delete(audit_subjects).where(among(audit_subjects.c.identity_no, chunk)))
 
 
 def stream_entries(connection: Connection) -> Iterator[StoredEntry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,7 @@ def serve(
     from cdp.app import build  # noqa: PLC0415  # as above
 
     settings = load()
+    _check_free(host, port)
     url = f"http://{_LOCAL.get(host, host)}:{port}"
     with _alone(settings), announced(settings.data_dir, url):
         build(settings).close()  # what is wrong with the configuration is said here, in one line
@@ -81,6 +83,18 @@ def serve(
             websockets=False,
             log_access=False,
         ).serve()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse an address that cannot be had, before a server process is started for it."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {reason}") from None
 
 
 def application() -> object:

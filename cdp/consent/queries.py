@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, delete, select
 from cdp.clock import Micros
 from cdp.consent.model import RESTRAINING, EventType, Record, RecordState, Standing, State
 from cdp.consent.tables import consent_records, consent_states
-from cdp.store import batches, chunks, insert_many
+from cdp.store import among, batches, chunks, insert_many
 
 T = TypeVar("T", Record, Standing)
 _NOBODY = "[]"
@@ -56,7 +56,7 @@ def newest(connection: Connection, identity_nos: Iterable[int]) -> dict[tuple[in
     columns = (r.identity_no, r.purpose, r.state, r.act, r.event_time)
     found: dict[tuple[int, str], Last] = {}
     for chunk in chunks(identity_nos):
-        query = select(*columns).where(r.identity_no.in_(chunk)).order_by(r.received_at, r.record_id)
+        query = select(*columns).where(among(r.identity_no, chunk)).order_by(r.received_at, r.record_id)
         for number, purpose, state, act, event_time in connection.execute(query):
             found[number, purpose] = Last(state, act, event_time)
     return found
@@ -80,7 +80,7 @@ def records_of(
     columns = [consent_records.c[name] for name in names]
     found = []
     for chunk in chunks(identity_nos):
-        query = select(*columns).where(consent_records.c.identity_no.in_(chunk))
+        query = select(*columns).where(among(consent_records.c.identity_no, chunk))
         for row in connection.execute(query):
             given: dict[str, Any] = dict(zip(names, row, strict=True))
             given["recipients"] = _tuple(given["recipients"])
@@ -91,7 +91,9 @@ def records_of(
 def any_record(connection: Connection, identity_nos: Iterable[int]) -> bool:
     """Return whether anything was ever recorded about one of these identities."""
     r = consent_records.c
-    queries = (select(r.record_id).where(r.identity_no.in_(chunk)).limit(1) for chunk in chunks(identity_nos))
+    queries = (
+        select(r.record_id).where(among(r.identity_no, chunk)).limit(1) for chunk in chunks(identity_nos)
+    )
     return any(connection.execute(query).first() is not None for query in queries)
 
 
@@ -102,26 +104,26 @@ def states_for(connection: Connection, profile_nos: Iterable[int]) -> dict[tuple
     """Return (profile_no, purpose) → state, as stored."""
     found = {}
     for chunk in chunks(profile_nos):
-        query = select(*_STANDING).where(_S.profile_no.in_(chunk))
+        query = select(*_STANDING).where(among(_S.profile_no, chunk))
         for profile_no, standing in _standings(connection, query):
             found[profile_no, standing.purpose] = standing
     return found
 
 
 def states_of_purpose(
-    connection: Connection, purpose: str, among: Collection[int] | None
+    connection: Connection, purpose: str, only: Collection[int] | None
 ) -> dict[int, Standing]:
-    """Return profile_no → state of one purpose, as stored, of ``among`` or of everybody."""
+    """Return profile_no → state of one purpose, as stored, of ``only`` these or of everybody."""
     query = select(*_STANDING).where(_S.purpose == purpose)
-    if among is None:
+    if only is None:
         return dict(_standings(connection, query))
-    if len(among) > _SCAN_ABOVE:
-        wanted = BitMap(among)
+    if len(only) > _SCAN_ABOVE:
+        wanted = BitMap(only)
         return {no: standing for no, standing in _standings(connection, query) if no in wanted}
     return {
         no: standing
-        for chunk in chunks(among)
-        for no, standing in _standings(connection, query.where(_S.profile_no.in_(chunk)))
+        for chunk in chunks(only)
+        for no, standing in _standings(connection, query.where(among(_S.profile_no, chunk)))
     }
 
 
@@ -158,7 +160,9 @@ def delete_states(connection: Connection, keys: Iterable[tuple[int, str]]) -> No
         by_purpose.setdefault(purpose, []).append(profile_no)
     for purpose, numbers in sorted(by_purpose.items()):
         for chunk in chunks(numbers):
-            connection.execute(delete(consent_states).where(_S.purpose == purpose, _S.profile_no.in_(chunk)))
+            connection.execute(
+                delete(consent_states).where(_S.purpose == purpose, among(_S.profile_no, chunk))
+            )
 
 
 def _standings(connection: Connection, query: Select[Any]) -> Iterator[tuple[int, Standing]]:

@@ -53,7 +53,7 @@ class ProfileIds:
         key = derive(root, b"cdp/profile-id/v1", workspace.encode())
         # One block of one secret key with a fixed zero half is a pseudorandom permutation with a
         # 64-bit check, which is what an id needs; there is no second block for ECB to betray.
-        self._cipher = Cipher(algorithms.AES256(key), modes.ECB())  # noqa: S305
+        self._cipher = Cipher(algorithms.AES256(key), modes.ECB())  # noqa: S305  # a single block, see above
 
     def encode(self, identity_no: int) -> str:
         """Return the id of the profile whose smallest identity is ``identity_no``."""

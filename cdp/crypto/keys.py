@@ -31,7 +31,7 @@ from cdp.crypto.provider import KeyProvider
 from cdp.crypto.sealed import SUITE_AES_256_GCM, Dek, pae
 from cdp.crypto.tables import bucket_keys, deks, keks, key_metadata, secrets
 from cdp.errors import ConfigurationError, KeyAccessError
-from cdp.store import Store, chunks, insert_new
+from cdp.store import Store, among, chunks, insert_new
 
 Domain = Literal["person", "proof"]
 _CACHE_KEYS = 200_000
@@ -67,9 +67,7 @@ class Keyring:
             key_metadata.create_all(connection)
             if connection.execute(select(keks.c.version).limit(1)).first() is None:
                 wrapped = provider.wrap(os.urandom(32), _kek_context(workspace, 1))
-                connection.execute(
-                    insert(keks).values(version=1, wrapped=wrapped, created_at=clock.now())
-                )
+                connection.execute(insert(keks).values(version=1, wrapped=wrapped, created_at=clock.now()))
 
     def _load_keks(self) -> dict[int, AESGCMSIV]:
         with self._store.reading() as connection:
@@ -147,7 +145,7 @@ class Keyring:
         found = {}
         for chunk in chunks(numbers):
             query = select(deks).where(
-                deks.c.identity_no.in_(chunk), deks.c.domain == domain, deks.c.wrapped.is_not(None)
+                among(deks.c.identity_no, chunk), deks.c.domain == domain, deks.c.wrapped.is_not(None)
             )
             for row in connection.execute(query):
                 no = int(row.identity_no)
@@ -181,9 +179,7 @@ class Keyring:
                 values = (name, dek_id, version, _wrap(self._keks[version], key, context), _commitment(key))
                 columns = ("bucket", "dek_id", "kek_version", "wrapped", "commitment")
                 insert_new(connection, bucket_keys, columns, [values], ("bucket",))
-                row = connection.execute(
-                    select(bucket_keys).where(bucket_keys.c.bucket == name)
-                ).one()
+                row = connection.execute(select(bucket_keys).where(bucket_keys.c.bucket == name)).one()
         if row.wrapped is None:
             raise KeyAccessError(f"the bucket key {name} was destroyed when its retention ended")
         return self._unwrap(row, pae(*context_parts, row.dek_id, pack("<Q", int(row.kek_version))))

@@ -48,7 +48,7 @@ class FileKeyProvider:
         except FileNotFoundError:
             raise ConfigurationError(
                 f"the key file {path} is missing; restore it from its backup "
-                "(a new one cannot open what the old one sealed), or run `cdp init` in an empty data directory"
+                "(a new one cannot open what the old one sealed), or run `cdp init` in an empty folder"
             ) from None
         except (OSError, ValueError):
             raise ConfigurationError(f"the key file {path} cannot be read as a key") from None

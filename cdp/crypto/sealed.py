@@ -70,9 +70,7 @@ class Place(msgspec.Struct, frozen=True):
 
     def prefix(self) -> bytes:
         """Return the constant front part of the additional data."""
-        return pae(
-            _LABEL, HEADER, self.workspace.encode(), self.table.encode(), self.column.encode()
-        )
+        return pae(_LABEL, HEADER, self.workspace.encode(), self.table.encode(), self.column.encode())
 
 
 def pae(*parts: bytes) -> bytes:

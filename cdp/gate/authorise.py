@@ -19,11 +19,12 @@ import msgspec
 from pyroaring import BitMap
 
 from cdp.audit import AuditLog, Entry
-from cdp.clock import Clock
+from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring
 from cdp.gate import counts, manifest, queries
 from cdp.gate.admit import Refusal, too_few, unread_inputs
-from cdp.gate.judge import Judge, Question, denied, touching
+from cdp.gate.facts import touching
+from cdp.gate.judge import Judge, Question, denied
 from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Terms
 from cdp.segments import Members, SegmentService
 from cdp.store import Batch, Committer, EpochMovedError, Store, read_head
@@ -41,6 +42,7 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     export_id: str
     position: int
     epoch: int
+    valid_until: Micros | None
     members: Mapping[int, Sequence[int]]
     chosen: BitMap
     classes: Sequence[tuple[BitMap, FieldPlan]]
@@ -127,6 +129,7 @@ class Authoriser:
             export_id=export_id,
             position=position,
             epoch=epoch,
+            valid_until=partition.valid_until,
             members=members,
             chosen=chosen.bitmap,
             classes=classes,
@@ -151,6 +154,7 @@ class Authoriser:
             requested_by=request.principal.key_id,
             segment_as_of=members.as_of,
             ledger_position=candidates.position,
+            valid_until=candidates.valid_until,
             created_at=self._clock.now(),
             bundle=question.bundle.sha256,
             counts=exact,

@@ -95,6 +95,7 @@ class FactReader:
             true=true,
             false={},
             stale=BitMap(no for no, standing in standings.items() if standing.state == "stale"),
+            valid_until=_valid_until(standings.values(), terms),
         )
 
     def changed_since(self, connection: Connection, commit_no: int, people: BitMap) -> Changes:
@@ -106,6 +107,19 @@ class FactReader:
             return Changes(relinked=BitMap(), profiles=BitMap())
         changed = self._ledger.changed_since(connection, commit_no) | self._segments.blocked(connection)
         return Changes(relinked=queries.relinked_since(connection, commit_no), profiles=changed & people)
+
+    def touched_since(
+        self, connection: Connection, commit_no: int, members: Mapping[int, Sequence[int]], bundle: Bundle
+    ) -> tuple[BitMap, BitMap]:
+        """Return (people of whom any fact may have changed after ``commit_no``, those relinked)."""
+        people = BitMap(members)
+        changes = self.changed_since(connection, commit_no, people)
+        relinked = touching(members, changes.relinked)
+        named = [
+            name for name, rule in bundle.fields.traits.items() if rule.place or rule.category == _BIRTH_DATE
+        ]
+        spoken = queries.spoken_since(connection, commit_no, named)
+        return changes.profiles | relinked | touching(members, spoken), relinked
 
     def _places(
         self, connection: Connection, bundle: Bundle, members: Mapping[int, Sequence[int]]
@@ -140,6 +154,19 @@ class FactReader:
         return minors
 
 
+def _valid_until(standings: Iterable[Standing], terms: Terms) -> Micros | None:
+    """Return when the first grant loses its force by age alone; None when none ever does."""
+    ages = [condition.days * DAY for condition in terms.conditions() if condition.kind == "consent_age"]
+    ends = [
+        end
+        for one in standings
+        if one.state == "granted"
+        for end in (one.expires_at, *((one.granted_at or 0) + age + 1 for age in ages))
+        if end is not None
+    ]
+    return min(ends, default=None)
+
+
 def _positive(condition: Condition) -> Condition:
     return Condition(condition.kind, condition.days)
 
@@ -169,3 +196,8 @@ def _jurisdiction(known: Jurisdictions, recorded: object) -> Iterable[str]:
         return ()
     place = recorded if recorded in known.configured else known.place(recorded)
     return () if place is None else (place,)
+
+
+def touching(members: Mapping[int, Sequence[int]], identities: BitMap) -> BitMap:
+    """Return the profiles of which an identity is among ``identities``."""
+    return BitMap(no for no, numbers in members.items() if any(number in identities for number in numbers))

@@ -108,7 +108,8 @@ class Judge:
             question.purpose,
             self._clock.now(),
         )
-        return compile_sets(question.terms, facts)
+        partition = compile_sets(question.terms, facts)
+        return msgspec.structs.replace(partition, valid_until=facts.valid_until)
 
 
 def denied(asked: Entry, refusal: Refusal) -> Entry:
@@ -116,8 +117,3 @@ def denied(asked: Entry, refusal: Refusal) -> Entry:
     return msgspec.structs.replace(
         asked, outcome="denied", object={**asked.object, "reason": refusal.reason}, subjects=()
     )
-
-
-def touching(members: Mapping[int, Sequence[int]], identities: BitMap) -> BitMap:
-    """Return the profiles of which an identity is among ``identities``."""
-    return BitMap(no for no, numbers in members.items() if any(number in identities for number in numbers))

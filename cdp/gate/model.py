@@ -124,6 +124,7 @@ class FactSets(msgspec.Struct, frozen=True, kw_only=True):
 
     :param places: jurisdiction → people with a recorded place in it.
     :param true: condition → people of whom it is TRUE; ``false`` likewise; all others UNKNOWN.
+    :param valid_until: the first instant at which time alone takes a fact away; None for never.
     """
 
     people: BitMap
@@ -132,6 +133,7 @@ class FactSets(msgspec.Struct, frozen=True, kw_only=True):
     true: Mapping[Condition, BitMap]
     false: Mapping[Condition, BitMap]
     stale: BitMap
+    valid_until: Micros | None = None
 
     def of(self, person: int) -> Facts:
         """Return the facts of one person, for an explanation."""
@@ -163,6 +165,7 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
 
     classes: tuple[tuple[BitMap, FieldPlan], ...]
     withheld: Mapping[str, BitMap]
+    valid_until: Micros | None = None
 
     def permitted(self) -> BitMap:
         """Return everybody of whom a row may leave."""
@@ -229,6 +232,7 @@ class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
     manifest_root: bytes = b""
     changed_root: bytes = b""
     audit_index: int = -1
+    valid_until: Micros | None = None
     refusal: str = ""
 
 

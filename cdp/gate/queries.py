@@ -16,7 +16,7 @@ from cdp.gate.model import Authorisation, Class, FieldPlan
 from cdp.gate.tables import destination_anchors, export_classes, export_fetches, exports
 from cdp.identity.tables import profile_members
 from cdp.profiles.tables import trait_observations
-from cdp.store import batches, chunks, insert_many, insert_new, lock_rows
+from cdp.store import among, batches, chunks, insert_many, insert_new, lock_rows
 
 # -- people -----------------------------------------------------------------------------------------
 
@@ -26,7 +26,7 @@ def members_of(connection: Connection, profile_nos: Iterable[int]) -> dict[int, 
     found: dict[int, list[int]] = defaultdict(list)
     m = profile_members.c
     for chunk in chunks(profile_nos):
-        query = select(m.profile_no, m.identity_no).where(m.profile_no.in_(chunk))
+        query = select(m.profile_no, m.identity_no).where(among(m.profile_no, chunk))
         for profile_no, identity_no in connection.execute(query.order_by(m.identity_no)):
             found[profile_no].append(identity_no)
     return dict(found)
@@ -37,7 +37,7 @@ def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int
     m = profile_members.c
     found: dict[int, int] = {}
     for chunk in chunks(identity_nos):
-        query = select(m.identity_no, m.profile_no).where(m.identity_no.in_(chunk))
+        query = select(m.identity_no, m.profile_no).where(among(m.identity_no, chunk))
         found.update((int(row[0]), int(row[1])) for row in connection.execute(query))
     return found
 
@@ -58,7 +58,7 @@ def relinked_since(connection: Connection, commit_no: int) -> BitMap:
     clusters = [int(row[0]) for row in connection.execute(moved)]
     found = BitMap(clusters)
     for chunk in chunks(clusters):
-        query = select(m.identity_no).where(m.cluster_no.in_(chunk))
+        query = select(m.identity_no).where(among(m.cluster_no, chunk))
         found.update(int(row[0]) for row in connection.execute(query))
     return found
 
@@ -70,7 +70,7 @@ def recorded_places(
     o = trait_observations.c
     for chunk in chunks(identity_nos):
         query = select(o.identity_no, o.name, o.value, o.sealed, o.event_id).where(
-            o.identity_no.in_(chunk),
+            among(o.identity_no, chunk),
             o.name.concat("").in_(names),  # an expression, or a planner without statistics reads by name
         )
         for row in connection.execute(query):
@@ -81,9 +81,21 @@ def consent_places(connection: Connection, identity_nos: Iterable[int]) -> Itera
     """Yield (identity_no, jurisdiction or place) of every consent record that names one."""
     c = consent_records.c
     for chunk in chunks(identity_nos):
-        query = select(c.identity_no, c.jurisdiction).where(c.identity_no.in_(chunk), c.jurisdiction != "")
+        query = select(c.identity_no, c.jurisdiction).where(among(c.identity_no, chunk), c.jurisdiction != "")
         for row in connection.execute(query.distinct()):
             yield int(row[0]), str(row[1])
+
+
+def spoken_since(connection: Connection, commit_no: int, names: Collection[str]) -> BitMap:
+    """Return the identities of which a trait in ``names`` or a consent was recorded after ``commit_no``."""
+    o, c = trait_observations.c, consent_records.c
+    observed = select(o.identity_no).join(batches, batches.c.batch == o.batch)
+    recorded = select(c.identity_no).join(batches, batches.c.batch == c.batch)
+    later = batches.c.commit_no > commit_no
+    found = BitMap()
+    for query in (observed.where(later, o.name.in_(names)), recorded.where(later)):
+        found.update(int(row[0]) for row in connection.execute(query.distinct()))
+    return found
 
 
 # -- exports ----------------------------------------------------------------------------------------
@@ -121,6 +133,7 @@ def add_export(connection: Connection, batch: int, stored: Stored) -> None:
             format=given.format,
             bundle=given.bundle,
             ledger_position=given.ledger_position,
+            valid_until=given.valid_until,
             inputs=_json(sorted(stored.inputs)),
             fields=_json(given.fields),
             plan=_json(given.plan),
@@ -208,7 +221,7 @@ def _authorisation(row: Row[Any]) -> Authorisation:
 
 _PLAIN = (
     "export_id", "segment", "segment_version", "destination", "purpose", "format", "requested_by",
-    "segment_as_of", "ledger_position", "created_at", "bundle", "manifest_root",
+    "segment_as_of", "ledger_position", "valid_until", "created_at", "bundle", "manifest_root",
     "changed_root", "audit_index",
 )  # fmt: skip
 

@@ -4,7 +4,9 @@ Authorising stands in ``authorise.py``, under the numbers of privacy.md. **Rende
 
 1. Check the export's destination, the key and its purpose again; the policies are those of now.
 2. A published checkpoint must cover the export's entry.
-3. Read one snapshot: (M∖D) ∩ permitted now; a field's transform is the meet of then and now.
+3. Read one snapshot: (M∖D) ∩ permitted now; a field's transform is the meet of then and now. Decided
+   anew is whoever anything happened to since L; everybody, when the bundle is another one or the
+   decision's ``valid_until`` has passed.
 4. Commit the fetch and its entry, which mark all of M∖D delivered. Nothing has left so far.
 5. Chunk by chunk, sorted by ``profile_ref``: a snapshot, in it the head; where that moved, everybody
    restrained or relinked since is decided anew. Then values are read, opened, transformed.
@@ -32,8 +34,8 @@ from cdp.gate import queries
 from cdp.gate.admit import Refusal
 from cdp.gate.authorise import Authoriser
 from cdp.gate.decide import meet_plans
-from cdp.gate.facts import FactReader
-from cdp.gate.judge import Judge, Question, touching
+from cdp.gate.facts import FactReader, touching
+from cdp.gate.judge import Judge, Question
 from cdp.gate.model import Authorisation, FieldPlan, Partition, Released, Rendering, Request
 from cdp.gate.opening import Opener
 from cdp.gate.queries import Stored
@@ -173,12 +175,16 @@ class Gate:
             for number, profile_no in queries.profiles_of(connection, identities).items():
                 fetch.members.setdefault(profile_no, []).append(number)
                 fetch.then[profile_no] = one.plan
-        relinked = queries.relinked_since(connection, fetch.given.ledger_position)
-        people = BitMap(fetch.members)
-        fetch.decided(
-            people,
-            self._judge.decide(connection, fetch.question, fetch.members, touching(fetch.members, relinked)),
+        given, question = fetch.given, fetch.question
+        again, relinked = self._judge.facts.touched_since(
+            connection, given.ledger_position, fetch.members, question.bundle
         )
+        aged = given.valid_until is not None and given.valid_until <= self._clock.now()
+        if aged or given.bundle != question.bundle.sha256:
+            again = BitMap(fetch.members)
+        fetch.plans = dict(fetch.then)  # as decided at L, for everybody to whom nothing happened since
+        members = {no: fetch.members[no] for no in again}
+        fetch.decided(again, self._judge.decide(connection, question, members, relinked))
 
     def _begin(self, fetch: _Fetch) -> dict[int, int]:
         """Commit the fetch; returns profile_no → the identity its pseudonym is anchored to."""

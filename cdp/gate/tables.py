@@ -25,6 +25,7 @@ exports = Table(
     Column("format", Name, nullable=False),
     Column("bundle", Name, nullable=False),  # SHA-256 of the policies decided under
     Column("ledger_position", Number, nullable=False),  # L
+    Column("valid_until", Instant),  # from then on time alone may have taken a permission away
     Column("inputs", Json, nullable=False),  # categories that the definition reads
     Column("fields", Json, nullable=False),
     Column("plan", Json, nullable=False),

@@ -18,7 +18,7 @@ from cdp.identity.tables import (
     links,
     profile_members,
 )
-from cdp.store import chunks, insert_many, insert_new, lock_rows
+from cdp.store import among, chunks, insert_many, insert_new, lock_rows
 
 IDENTITY_COLUMNS = ("identity_no", "type", "value", "created_at", "first_event_id", "batch")
 MEMBER_COLUMNS = ("identity_no", "profile_no", "cluster_no", "batch")
@@ -58,7 +58,7 @@ def identity_types(connection: Connection, identity_nos: Iterable[int]) -> dict[
     found = {}
     for chunk in chunks(identity_nos):
         query = select(identities.c.identity_no, identities.c.type).where(
-            identities.c.identity_no.in_(chunk)
+            among(identities.c.identity_no, chunk)
         )
         found.update({int(row[0]): str(row[1]) for row in connection.execute(query)})
     return found
@@ -68,7 +68,7 @@ def identifiers(connection: Connection, identity_nos: Iterable[int]) -> list[Ide
     """Return identities, their values sealed; ``device`` is filled in by the service."""
     found = []
     for chunk in chunks(identity_nos):
-        query = select(identities).where(identities.c.identity_no.in_(chunk))
+        query = select(identities).where(among(identities.c.identity_no, chunk))
         found += [
             Identifier(
                 identity_no=int(row.identity_no),
@@ -92,7 +92,7 @@ def earliest_candidates(connection: Connection, lows: Collection[int]) -> dict[P
             link_candidates.c.high,
             link_candidates.c.occurred_at,
             link_candidates.c.event_id,
-        ).where(link_candidates.c.low.in_(chunk))
+        ).where(among(link_candidates.c.low, chunk))
         for row in connection.execute(query):
             pair, key = (int(row[0]), int(row[1])), (int(row[2]), bytes(row[3]))
             if pair not in found or key < found[pair]:
@@ -123,7 +123,7 @@ def _member_column(connection: Connection, identity_nos: Iterable[int], column: 
     found = {}
     for chunk in chunks(identity_nos):
         query = select(profile_members.c.identity_no, profile_members.c[column]).where(
-            profile_members.c.identity_no.in_(chunk)
+            among(profile_members.c.identity_no, chunk)
         )
         found.update({int(row[0]): int(row[1]) for row in connection.execute(query)})
     return found
@@ -135,7 +135,7 @@ def lock_clusters(connection: Connection, cluster_nos: Iterable[int]) -> dict[in
     for chunk in chunks(sorted(cluster_nos)):
         query = (
             select(profile_members)
-            .where(profile_members.c.cluster_no.in_(chunk))
+            .where(among(profile_members.c.cluster_no, chunk))
             .order_by(profile_members.c.identity_no)
         )
         for row in connection.execute(lock_rows(query)):
@@ -147,7 +147,7 @@ def candidates_among(connection: Connection, identity_nos: Iterable[int]) -> lis
     """Return every candidate whose low end is one of these identities (a whole component)."""
     found = []
     for chunk in chunks(identity_nos):
-        query = select(link_candidates).where(link_candidates.c.low.in_(chunk))
+        query = select(link_candidates).where(among(link_candidates.c.low, chunk))
         found += [
             Candidate(
                 occurred_at=int(row.occurred_at),
@@ -169,7 +169,7 @@ def suppressed_among(connection: Connection, identity_nos: Iterable[int]) -> set
     for chunk in chunks(identity_nos):
         query = (
             select(link_suppressions.c.low, link_suppressions.c.high, link_suppressions.c.suppressed)
-            .where(link_suppressions.c.low.in_(chunk))
+            .where(among(link_suppressions.c.low, chunk))
             .order_by(link_suppressions.c.batch)
         )
         for row in connection.execute(query):
@@ -195,7 +195,7 @@ def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pa
     for chunk in chunks(identity_nos):
         query = (
             select(links.c.low, links.c.high, links.c.accepted, links.c.event_id)
-            .where(links.c.low.in_(chunk))
+            .where(among(links.c.low, chunk))
             .order_by(links.c.batch)
         )
         for row in connection.execute(query):
@@ -240,7 +240,7 @@ def members(connection: Connection, profile_nos: Iterable[int]) -> dict[int, lis
     for chunk in chunks(profile_nos):
         query = (
             select(profile_members.c.profile_no, profile_members.c.identity_no)
-            .where(profile_members.c.profile_no.in_(chunk))
+            .where(among(profile_members.c.profile_no, chunk))
             .order_by(profile_members.c.identity_no)
         )
         for row in connection.execute(query):
@@ -256,7 +256,7 @@ def identifiers_of_type(
         query = (
             select(profile_members.c.profile_no, identities.c.identity_no, identities.c.value)
             .join_from(profile_members, identities, profile_members.c.identity_no == identities.c.identity_no)
-            .where(profile_members.c.profile_no.in_(chunk), identities.c.type == kind)
+            .where(among(profile_members.c.profile_no, chunk), identities.c.type == kind)
             .order_by(identities.c.identity_no)
         )
         for row in connection.execute(query):

@@ -19,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection
 
 from cdp.audit import Entry
 from cdp.clock import Clock
@@ -32,7 +31,7 @@ from cdp.identity.model import Candidate, Identifier, Pair, Plan, Resolution, Re
 from cdp.identity.resolve import resolve
 from cdp.ingest import Indexed
 from cdp.policy import IdentityRules
-from cdp.store import Batch, Committer, Store, retrying
+from cdp.store import Batch, Committer, Connection, Store, retrying
 
 _COUNTER = "identity_no"
 _BLOCK = 2000
@@ -373,9 +372,7 @@ class IdentityService:
             before=_groups({number: profile_no for number, (profile_no, _) in held.items()}),
             after=_groups(outcome.profile_of),
             pairs=pairs,
-            refused={
-                d.reason: 1 for d in outcome.decisions if d.candidate in extra and not d.accepted
-            },
+            refused={d.reason: 1 for d in outcome.decisions if d.candidate in extra and not d.accepted},
             done=not dry_run,
         )
         batch.record(

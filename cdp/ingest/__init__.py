@@ -13,8 +13,8 @@ from cdp.ingest.model import (
     Trait,
 )
 from cdp.ingest.protect import Protector
-from cdp.ingest.queries import add_events, timeline
 from cdp.ingest.quarantine import Quarantine, QuarantineItem
+from cdp.ingest.queries import add_events, timeline
 from cdp.ingest.service import EventKeys
 from cdp.ingest.sources import Body, read_body
 from cdp.ingest.validate import Validator, looks_personal

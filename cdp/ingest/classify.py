@@ -1,9 +1,10 @@
 """classify: an event → what ``policies/fields.yaml`` declares clear, and the rest, to be sealed.
 
 Invariants: only a declared field whose value has its declared type, and does not itself hold an e-mail
-address or a phone number, stays clear; text does so on a page, a screen or a declared event only, because
+address or a phone number, stays clear. Text does so on a page, a screen or a declared event only, because
 "name" is a product's on Product Viewed and a person's elsewhere. Everything else is sealed, names included
-where a name could be personal. A list is cut item by item. Query strings and fragments are cut off URLs before anything else looks at them.
+where a name could be personal. A list is cut item by item. Query strings and fragments are cut off URLs
+before anything else looks at them.
 """
 
 from __future__ import annotations
@@ -144,9 +145,7 @@ def _cut_items(rule: FieldRule, items: list[Any]) -> tuple[list[Any], list[Any]]
         whole = item if isinstance(item, dict) else {}
         fit = {key: value for key, value in whole.items() if key in rule.items and _is_plain(value)}
         clear.append(fit)
-        rest.append(
-            {key: value for key, value in whole.items() if key not in fit} if item is whole else item
-        )
+        rest.append({key: value for key, value in whole.items() if key not in fit} if item is whole else item)
     return clear, rest
 
 

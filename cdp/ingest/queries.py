@@ -77,9 +77,7 @@ def add_quarantined(connection: Connection, rows: Sequence[Sequence[Any]]) -> No
 
 def quarantined(connection: Connection, limit: int, after: int, kind: str = "") -> list[Row[Any]]:
     """Return rows not yet replayed with an id above ``after``, oldest first."""
-    query = select(quarantine).where(
-        quarantine.c.replayed_at.is_(None), quarantine.c.quarantine_id > after
-    )
+    query = select(quarantine).where(quarantine.c.replayed_at.is_(None), quarantine.c.quarantine_id > after)
     if kind:
         query = query.where(quarantine.c.kind == kind)
     return list(connection.execute(query.order_by(quarantine.c.quarantine_id).limit(limit)))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from cdp.identity.tables import profile_members
 from cdp.segments.tables import segment_members
-from cdp.store import chunks
+from cdp.store import among, chunks
 
 
 def evaluations(connection: Connection) -> dict[str, BitMap]:
@@ -40,6 +40,6 @@ def current_profiles(connection: Connection, numbers: Iterable[int]) -> BitMap:
     """Return the profiles that these identities belong to now."""
     found = BitMap()
     for chunk in chunks(numbers):
-        query = select(profile_members.c.profile_no).where(profile_members.c.identity_no.in_(chunk))
+        query = select(profile_members.c.profile_no).where(among(profile_members.c.identity_no, chunk))
         found.update(connection.execute(query).scalars())
     return found

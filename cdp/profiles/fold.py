@@ -16,9 +16,7 @@ Trust = Callable[[int], int]
 """source_id → how far it is trusted; higher wins."""
 
 
-def fold(
-    observations: Iterable[Observation], fields: FieldCatalogue, trust: Trust
-) -> dict[str, Observation]:
+def fold(observations: Iterable[Observation], fields: FieldCatalogue, trust: Trust) -> dict[str, Observation]:
     """Return the surviving observation of each trait name."""
     best: dict[str, tuple[tuple[int, int, bytes], Observation]] = {}
     for item in observations:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from cdp.identity.tables import profile_members
 from cdp.profiles.model import Observation
 from cdp.profiles.tables import trait_observations
-from cdp.store import chunks, insert_many
+from cdp.store import among, chunks, insert_many
 
 COLUMNS = (
     "batch", "seq", "identity_no", "name", "value", "sealed", "source_id", "observed_at", "event_id",
@@ -33,17 +33,20 @@ def observations(
             o.identity_no, o.name, o.value, o.sealed, o.source_id, o.observed_at, o.event_id,
         ).join_from(
             profile_members, trait_observations, profile_members.c.identity_no == o.identity_no
-        ).where(profile_members.c.profile_no.in_(chunk))  # fmt: skip
+        ).where(among(profile_members.c.profile_no, chunk))  # fmt: skip
         if names is not None:
             query = query.where(o.name.in_(names))
         for row in connection.execute(query):
             profile_no, number, name, value, sealed, source_id, observed_at, event_id = row
-            yield profile_no, Observation(
-                identity_no=number,
-                name=name,
-                value=None if value is None else value.encode(),
-                sealed=sealed,
-                source_id=source_id,
-                observed_at=observed_at,
-                event_id=event_id,
+            yield (
+                profile_no,
+                Observation(
+                    identity_no=number,
+                    name=name,
+                    value=None if value is None else value.encode(),
+                    sealed=sealed,
+                    source_id=source_id,
+                    observed_at=observed_at,
+                    event_id=event_id,
+                ),
             )

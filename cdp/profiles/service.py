@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection
-
 from cdp.access import AccessService
 from cdp.clock import Micros
 from cdp.identity import IdentityService
@@ -15,6 +13,7 @@ from cdp.policy import Bundle
 from cdp.profiles import queries
 from cdp.profiles.fold import fold
 from cdp.profiles.model import Observation, TimelineEvent
+from cdp.store import Connection
 
 
 class ProfileService:

@@ -14,7 +14,7 @@ Steps of an evaluation:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -85,7 +85,7 @@ class SegmentService:
         """
         started = time.perf_counter()
         definition = self.parse(source, "")
-        result = self._evaluate(definition)
+        (result,) = self._evaluate([definition])
         with self._committer.batch() as batch:
             batch.record(
                 Entry(
@@ -108,7 +108,7 @@ class SegmentService:
         definition = self.parse(source, name)
         if not definition.name:
             raise DefinitionError("a segment that is stored needs a name")
-        result = self._evaluate(definition)
+        (result,) = self._evaluate([definition])
         with self._committer.batch(head_first=True) as batch:  # so that no two make a circle at once
             self._check(batch.connection, definition)
             held = queries.newest(batch.connection, definition.name).get(definition.name)
@@ -181,20 +181,32 @@ class SegmentService:
         :raises NotFoundError: there is no such segment.
         :raises DefinitionError: it reads a field that is no longer clear, or uses what is gone.
         """
+        return self.refresh([name], actor=actor)[0]
+
+    def refresh(self, names: Sequence[str], *, actor: str = "system") -> tuple[Members, ...]:
+        """Evaluate segments over one snapshot, in shared passes and one transaction.
+
+        :raises NotFoundError: one of them does not exist.
+        :raises DefinitionError: one reads a field that is no longer clear, or uses what is gone.
+        """
         with self._store.reading() as connection:
-            held = self._held(connection, name)
-        definition = self._parsed(held)
-        result = self._evaluate(definition)
+            held = [self._held(connection, name) for name in names]
+        definitions = [self._parsed(one) for one in held]
+        results = self._evaluate(definitions)
         with self._committer.batch() as batch:
-            self._keep(batch, actor, name, held.version, result)
-        return Members(
-            name=name,
-            version=held.version,
-            definition=definition,
-            bitmap=result.bitmap,
-            as_of=result.as_of,
-            computed_at=result.now,
-            categories=result.categories,
+            for one, result in zip(held, results, strict=True):
+                self._keep(batch, actor, one.name, one.version, result)
+        return tuple(
+            Members(
+                name=one.name,
+                version=one.version,
+                definition=definition,
+                bitmap=result.bitmap,
+                as_of=result.as_of,
+                computed_at=result.now,
+                categories=result.categories,
+            )
+            for one, definition, result in zip(held, definitions, results, strict=True)
         )
 
     def members(self, name: str) -> Members:
@@ -266,14 +278,19 @@ class SegmentService:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _evaluate(self, definition: Definition) -> _Result:
+    def _evaluate(self, definitions: Sequence[Definition]) -> tuple[_Result, ...]:
         snapshot = self._warehouse.snapshot()
         now = self._clock.now()
+        found: dict[Leaf, BitMap] = {}
         with self._store.reading() as connection:
-            used = self._check(connection, definition)
-            read = self._categories(connection, definition)
-            found: dict[Leaf, BitMap] = {}
-            for leaf in _distinct(definition, used):
+            used = [self._check(connection, definition) for definition in definitions]
+            read = [self._categories(connection, definition) for definition in definitions]
+            wanted = {
+                leaf: None
+                for definition, others in zip(definitions, used, strict=True)
+                for leaf in _distinct(definition, others)
+            }
+            for leaf in wanted:
                 if isinstance(leaf, ListOf):
                     found[leaf] = snapshot.mapped(queries.list_identities(connection, leaf.name))
             restrained = self._restrained(connection)
@@ -282,14 +299,17 @@ class SegmentService:
         everyone = snapshot.everyone - excluded
         compiled = [
             (leaf, self._compiler(leaf, snapshot.tables))
-            for leaf in _distinct(definition, used)
+            for leaf in wanted
             if not isinstance(leaf, ListOf | SegmentOf)
         ]
         sets = snapshot.sets([one.sql for _, one in compiled], now)
         for (leaf, one), profiles in zip(compiled, sets, strict=True):
             found[leaf] = everyone - profiles if one.complement else profiles
-        members = Evaluation(found, used, everyone)(definition.where) & everyone
-        return _Result(members, snapshot.commit_no, now, read)
+        results = []
+        for definition, others, categories_read in zip(definitions, used, read, strict=True):
+            members = Evaluation(found, others, everyone)(definition.where) & everyone
+            results.append(_Result(members, snapshot.commit_no, now, categories_read))
+        return tuple(results)
 
     def _check(self, connection: Connection, definition: Definition) -> dict[str, Definition]:
         """Return the segments that ``definition`` uses.

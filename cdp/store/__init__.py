@@ -16,7 +16,7 @@ from cdp.store.commit import (
     read_head,
     retrying,
 )
-from cdp.store.dialect import chunks, insert_many, insert_new, lock_rows, upsert
+from cdp.store.dialect import among, chunks, insert_many, insert_new, lock_rows, upsert
 from cdp.store.engine import Store
 from cdp.store.metadata import batches, metadata
 from cdp.store.types import Bytes, Flag, Instant, Json, Name, Number
@@ -34,6 +34,7 @@ __all__ = [
     "Name",
     "Number",
     "Store",
+    "among",
     "batches",
     "chunks",
     "commits_since",

@@ -103,9 +103,7 @@ class Committer:
         )
         if batch.entries:
             batch.audit_indexes = self._append(connection, batch.commit_no, now, batch.entries)
-        connection.execute(
-            update(log_head).where(log_head.c.id == _HEAD).values(commit_no=batch.commit_no)
-        )
+        connection.execute(update(log_head).where(log_head.c.id == _HEAD).values(commit_no=batch.commit_no))
 
     def reserve(self, counter: str, count: int) -> range:
         """Reserve ``count`` consecutive numbers in a committed transaction of its own.
@@ -115,9 +113,7 @@ class Committer:
         with self.store.writing() as connection, connection.begin():
             query = dialect.lock_rows(select(counters.c.next).where(counters.c.name == counter))
             first = int(connection.execute(query).scalar_one())
-            connection.execute(
-                update(counters).where(counters.c.name == counter).values(next=first + count)
-            )
+            connection.execute(update(counters).where(counters.c.name == counter).values(next=first + count))
         return range(first, first + count)
 
 

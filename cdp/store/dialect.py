@@ -10,10 +10,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Engine,
+    Table,
+    Text,
+    TypeDecorator,
+    create_engine,
+    event,
+    literal,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import Select
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
+from sqlalchemy.types import TypeEngine
 
 from cdp.errors import ConfigurationError, MissingExtraError
 
@@ -30,7 +48,8 @@ _SQLITE_PRAGMAS = (
     "PRAGMA wal_autocheckpoint=4000",
 )
 _FEW = 100  # rows for which COPY's round trips cost more than they save
-_CHUNK = 400  # keys in one IN list or one multi-row insert: below every parameter limit
+_ROWS = 400  # rows of one multi-row insert: below SQLite's limit of parameters
+_CHUNK = 5000  # keys of one look-up
 
 
 def make_engine(url: str) -> Engine:
@@ -97,7 +116,7 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def chunks(keys: Iterable[Any], size: int = _CHUNK) -> Iterator[list[Any]]:
-    """Cut ``keys`` into lists of at most ``size``: what fits one ``IN``."""
+    """Cut ``keys`` into lists of at most ``size``: what one look-up takes."""
     chunk: list[Any] = []
     for key in keys:
         chunk.append(key)
@@ -106,6 +125,51 @@ def chunks(keys: Iterable[Any], size: int = _CHUNK) -> Iterator[list[Any]]:
             chunk = []
     if chunk:
         yield chunk
+
+
+class _Numbers(TypeDecorator[Any]):
+    """Many integers as one bound value: an array on PostgreSQL, JSON text on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column type that carries them."""
+        return dialect.type_descriptor(ARRAY(BigInteger) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Return the value as the driver takes it."""
+        return value if dialect.name == "postgresql" else str(value)
+
+
+class among(ColumnElement[bool]):  # noqa: N801  # reads as the function it is
+    """``column IN numbers`` with one bound value, however many there are: the statement stays the same.
+
+    :param numbers: integers.
+    """
+
+    inherit_cache = True
+    type = Boolean()
+    _traverse_internals = [  # noqa: RUF012  # as every SQLAlchemy element declares them
+        ("column", InternalTraversal.dp_clauseelement),
+        ("numbers", InternalTraversal.dp_clauseelement),
+    ]
+
+    def __init__(self, column: ColumnElement[Any], numbers: Iterable[int]) -> None:
+        self.column = column
+        self.numbers = literal(list(numbers), _Numbers())
+
+
+@compiles(among, "postgresql")
+def _among_array(element: among, compiler: SQLCompiler, **options: Any) -> str:
+    column, numbers = (compiler.process(part, **options) for part in (element.column, element.numbers))
+    return f"{column} = ANY({numbers})"
+
+
+@compiles(among, "sqlite")
+def _among_json(element: among, compiler: SQLCompiler, **options: Any) -> str:
+    column, numbers = (compiler.process(part, **options) for part in (element.column, element.numbers))
+    return f"{column} IN (SELECT value FROM json_each({numbers}))"  # noqa: S608  # a column and a bound value
 
 
 def lock_rows(query: Select[Any]) -> Select[Any]:
@@ -141,7 +205,11 @@ def _sqlite_insert(table: str, columns: tuple[str, ...]) -> str:
 
 
 def insert_new(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row], returning: Sequence[str]
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    returning: Sequence[str],
 ) -> list[tuple[Any, ...]]:
     """Insert the ``rows`` that do not conflict and return ``returning`` of those that went in.
 
@@ -156,7 +224,7 @@ def insert_new(
         return [tuple(row) for row in connection.exec_driver_sql(f"{statement} {end}", given)]
     taken: list[tuple[Any, ...]] = []
     row_marks = f"({', '.join('?' * len(columns))})"
-    for chunk in chunks(rows):
+    for chunk in chunks(rows, _ROWS):
         marks = ", ".join([row_marks] * len(chunk))
         statement = f"INSERT INTO {table.name} ({names}) VALUES {marks} {end}"  # noqa: S608  # names are ours
         flat = tuple(value for row in chunk for value in row)
@@ -174,9 +242,7 @@ def _from_arrays(
     return statement, tuple(list(column) for column in zip(*rows, strict=True))
 
 
-def upsert(
-    connection: Connection, table: Table, rows: Sequence[dict[str, Any]], keys: Sequence[str]
-) -> None:
+def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
     """Insert ``rows``; where the ``keys`` exist already, overwrite the other columns."""
     if not rows:
         return

@@ -26,6 +26,7 @@ from cdp.api.services import Services
 from cdp.audit import AuditFilter, AuditLog
 from cdp.clock import SystemClock
 from cdp.crypto import FileKeyProvider, Keyring
+from cdp.settings import Settings
 from cdp.store import Committer, Store, initialise, metadata
 
 ROLES: tuple[Role, ...] = ("source", "marketer", "destination", "steward", "officer", "admin")
@@ -51,7 +52,10 @@ class Small:
         self.access = AccessService(self.store, self.committer, clock)
         purposes = {PURPOSE: object(), "a.b": object()}
         services = SimpleNamespace(
-            access=self.access, committer=self.committer, bundle=SimpleNamespace(purposes=purposes)
+            settings=Settings(),
+            access=self.access,
+            committer=self.committer,
+            bundle=SimpleNamespace(purposes=purposes),
         )
         self.app = create_app(cast("Services", services), extra=extra)
         self.client = TestClient(self.app, raise_server_exceptions=False)

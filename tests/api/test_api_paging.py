@@ -15,13 +15,14 @@ NAMES = st.sets(st.text(min_size=1, max_size=20), max_size=40)
 def walk(names: set[str], limit: int) -> list[str]:
     found: list[str] = []
     cursor: str | None = None
-    while True:
+    for _ in range(len(names) + 1):
         page: Page[str] = page_by_key(names, limit, cursor, "names", lambda name: name)
         assert len(page.items) <= limit
         found += page.items
         if page.next is None:
             return found
         cursor = page.next
+    raise AssertionError("the list does not end")
 
 
 @given(NAMES, st.integers(1, 7))

@@ -12,7 +12,6 @@ import pytest
 from caller import Caller
 
 from cdp.api.rest.health import _is_near
-
 from cdp.audit import leaf_hash, verify_consistency, verify_inclusion
 
 EMAIL = "ada.nobody@example.org"

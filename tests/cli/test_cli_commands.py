@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,13 @@ def test_a_key_in_the_environment_is_whom_the_command_acts_as(
     assert ready.json("segment", "list") == []
     monkeypatch.setenv("CDP_API_KEY", "cdp_wrong")
     assert "unknown or revoked" in ready("segment", "list", expect=1)
+
+
+def test_serve_refuses_a_port_that_is_taken(ready: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"port {port}" in ready("serve", "--port", str(port), expect=1)
+    assert "port" in ready("serve", "--host", "256.1.1.1", expect=1)
 
 
 def test_wrong_usage_is_2(shell: Shell) -> None:

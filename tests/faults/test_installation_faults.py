@@ -85,7 +85,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB (tmpfs), which can be made larger again."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode
+    ):
         pytest.skip("a full disk needs the right to mount a tmpfs (run as root)")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)

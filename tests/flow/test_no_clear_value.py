@@ -79,7 +79,13 @@ def test_nothing_that_was_sent_in_can_be_read(
 ) -> None:
     caller.send(*_messages(), wait=True)
     caller.lookup("email", NEEDLES["email"])
-    caller.api("POST", "/profiles/lookup", {"type": "nope", "value": NEEDLES["email"]}, purpose="data_quality", expect=400)
+    caller.api(
+        "POST",
+        "/profiles/lookup",
+        {"type": "nope", "value": NEEDLES["email"]},
+        purpose="data_quality",
+        expect=400,
+    )
     output = capfd.readouterr()
     haystack = {"output": (output.out + output.err).encode()}
     for path in settings.data_dir.parent.rglob("*"):
@@ -98,7 +104,9 @@ def test_nothing_that_was_sent_in_can_be_read(
 
 
 def test_the_search_would_find_a_clear_value(caller: Caller, settings: Settings) -> None:
-    caller.send({"type": "track", "event": "Product Added", "userId": "u1", "properties": {"coupon": "HERON20"}})
+    caller.send(
+        {"type": "track", "event": "Product Added", "userId": "u1", "properties": {"coupon": "HERON20"}}
+    )
     found = [name for name, content in _tables(settings.database_url).items() if b"HERON20" in content]
     assert found == ["events"]
 
@@ -118,5 +126,3 @@ def _tables(url: str) -> dict[str, bytes]:
             )
     engine.dispose()
     return dump
-
-

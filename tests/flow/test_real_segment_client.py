@@ -21,7 +21,8 @@ write_key, host, gzip = sys.argv[1], sys.argv[2], sys.argv[3] == "gzip"
 failures = []
 client = Client(write_key, host=host, gzip=gzip, on_error=lambda error, items: failures.append(error))
 for number in range(250):
-    client.track(f"user-{number % 20}", "Order Completed", {"revenue": 1.5, "order_id": f"{sys.argv[3]}-{number}"})
+    properties = {"revenue": 1.5, "order_id": f"{sys.argv[3]}-{number}"}
+    client.track(f"user-{number % 20}", "Order Completed", properties)
 client.identify(42, {"email": "fern@mail.example", "country": "DE"})
 client.page("user-1", "Docs", "Home", {"path": "/"})
 client.screen("user-1", "Start")

@@ -68,7 +68,7 @@ people = st.builds(
 
 def _sets(facts: list[Facts]) -> FactSets:
     def those(test: object) -> BitMap:
-        return BitMap(no for no, one in enumerate(facts) if test(one))  # type: ignore[operator]
+        return BitMap(no for no, one in enumerate(facts) if test(one))  # type: ignore[operator]  # a callable
 
     return FactSets(
         people=BitMap(range(len(facts))),

@@ -85,7 +85,9 @@ candidates = st.lists(
     st.builds(
         lambda at, pair: seen(at, *pair),
         st.integers(0, 20),
-        st.tuples(st.sampled_from(sorted(TYPES)), st.sampled_from(sorted(TYPES))).filter(lambda p: p[0] != p[1]),
+        st.tuples(st.sampled_from(sorted(TYPES)), st.sampled_from(sorted(TYPES))).filter(
+            lambda p: p[0] != p[1]
+        ),
     ),
     max_size=15,
 )

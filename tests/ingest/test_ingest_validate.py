@@ -137,7 +137,9 @@ def test_a_declared_field_of_the_wrong_type_is_sealed(value: object) -> None:
 
 
 def test_a_declared_text_that_holds_an_address_is_sealed() -> None:
-    found = cut(track(properties={"coupon": "ANN@EXAMPLE.COM"}, context={"campaign": {"name": "+44 20 7946 0958"}}))
+    found = cut(
+        track(properties={"coupon": "ANN@EXAMPLE.COM"}, context={"campaign": {"name": "+44 20 7946 0958"}})
+    )
     assert found.clear is None
     assert b"ANN@EXAMPLE.COM" in (found.sealed or b"")
 
@@ -156,7 +158,11 @@ def test_products_are_cut_item_by_item() -> None:
         {"product_id": "p2"},
         {},
     ]
-    assert msgspec.json.decode(found.sealed or b"")["properties"]["products"] == [{}, {"engraving": "Ann"}, "Ann"]
+    assert msgspec.json.decode(found.sealed or b"")["properties"]["products"] == [
+        {},
+        {"engraving": "Ann"},
+        "Ann",
+    ]
 
 
 def test_text_stays_clear_on_declared_events_only() -> None:
@@ -191,7 +197,17 @@ json_values = st.recursive(
 @given(
     st.dictionaries(
         st.sampled_from(
-            ["type", "userId", "anonymousId", "event", "traits", "properties", "context", "timestamp", "messageId"]
+            [
+                "type",
+                "userId",
+                "anonymousId",
+                "event",
+                "traits",
+                "properties",
+                "context",
+                "timestamp",
+                "messageId",
+            ]
         ),
         json_values | st.sampled_from(["track", "identify", "page", "u1"]),
     )

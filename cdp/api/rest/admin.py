@@ -117,8 +117,7 @@ def rebuild(services: InjectedServices, caller: InjectedCaller) -> dict[str, int
     profiles = services.pipeline.rebuild_consent(caller.actor)
     reached = services.mirror.rebuild()
     held = [segment for segment in services.segments.list() if segment.definition is not None]
-    for segment in held:
-        services.segments.evaluate(segment.name, actor=caller.actor)
+    services.segments.refresh([segment.name for segment in held], actor=caller.actor)
     took = (services.clock.now() - started) // 1000
     return {"profiles": profiles, "commit_no": reached, "segments": len(held), "took_ms": took}
 

@@ -36,13 +36,13 @@ class Body(msgspec.Struct, frozen=True):
 class _Batch(msgspec.Struct, frozen=True):
     batch: list[msgspec.Raw]
     writeKey: Any = None  # noqa: N815  # the wire's spelling
-    sentAt: Any = None  # noqa: N815
+    sentAt: Any = None  # noqa: N815  # the field's name on the wire
     context: Any = None
 
 
 class _Single(msgspec.Struct, frozen=True):
-    writeKey: Any = None  # noqa: N815
-    sentAt: Any = None  # noqa: N815
+    writeKey: Any = None  # noqa: N815  # the field's name on the wire
+    sentAt: Any = None  # noqa: N815  # the field's name on the wire
 
 
 _batch_decoder = msgspec.json.Decoder(_Batch)

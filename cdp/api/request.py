@@ -1,0 +1,40 @@
+"""The request as handlers see it: no text in it holds a NUL character.
+
+PostgreSQL cannot store NUL, no name or identifier has one, and a store that refuses it halfway would look
+like a failure of ours. JSON can carry it only as an escape. Ingest reads its body itself and judges event
+by event.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+
+from cdp.errors import InvalidInputError
+
+_ESCAPED = b"\\u0000"
+
+
+class ApiRequest(Request[Any, Any, Any]):
+    """A request whose body is checked when it is read."""
+
+    async def body(self) -> bytes:
+        """Return the body.
+
+        :raises InvalidInputError: a text in it holds NUL.
+        """
+        raw = await super().body()
+        if _ESCAPED in raw:
+            raise InvalidInputError("a text in the body holds a NUL character")
+        return raw
+
+
+def check_address(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Check the path and the query.
+
+    :raises InvalidInputError: a text in them holds NUL.
+    """
+    if "\x00" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
+        raise InvalidInputError("the address holds a NUL character")
