@@ -20,11 +20,11 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from struct import pack
-from typing import Literal
+from typing import Any, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from cdp.clock import Clock
 from cdp.crypto.provider import KeyProvider
@@ -153,8 +153,8 @@ class Keyring:
                 found[no] = self._unwrap(row, context)
         return found
 
-    def _unwrap(self, row: object, context: bytes) -> Dek:
-        version, wrapped = int(row.kek_version), row.wrapped  # type: ignore[attr-defined]  # a Row
+    def _unwrap(self, row: Row[Any], context: bytes) -> Dek:
+        version, wrapped = int(row.kek_version), row.wrapped
         kek = self._keks.get(version)
         if kek is None:
             raise KeyAccessError(f"KEK version {version} is gone; what it wrapped cannot be opened")
@@ -164,9 +164,9 @@ class Keyring:
             raise KeyAccessError(
                 "a DEK does not unwrap: its row in the key database was altered or moved"
             ) from None
-        if not hmac.compare_digest(_commitment(key), row.commitment):  # type: ignore[attr-defined]
+        if not hmac.compare_digest(_commitment(key), row.commitment):
             raise KeyAccessError("a DEK does not match its commitment")
-        return Dek(row.dek_id, key, AESGCM(key))  # type: ignore[attr-defined]
+        return Dek(row.dek_id, key, AESGCM(key))
 
     def bucket(self, name: str) -> Dek:
         """Return the key of a bucket for data without an identity (``quarantine/2026-01-31``)."""

@@ -173,7 +173,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 def _type(body: dict[str, Any], delivery: Delivery) -> EventType:
     kind = delivery.type or body.get("type")
-    if kind not in EVENT_TYPES:
+    if not isinstance(kind, str) or kind not in EVENT_TYPES:
         _fail("unknown_type", "type is none of identify, track, page, screen, group, alias")
     return kind  # type: ignore[return-value]  # checked against EVENT_TYPES
 

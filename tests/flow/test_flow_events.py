@@ -104,7 +104,7 @@ def test_a_split_is_planned_first_and_then_done_for_good(caller: Caller) -> None
     identifiers = caller.api("GET", f"/profiles/{profile['id']}/identifiers", purpose=PURPOSE)["items"]
     browser = next(item["id"] for item in identifiers if item["type"] == "anonymous_id")
     planned = caller.api("POST", f"/profiles/{browser}/split", purpose=PURPOSE)
-    assert planned["done"] is False
+    assert planned["dry_run"] is True
     assert caller.lookup("user_id", "u1")["id"] == caller.lookup("anonymous_id", "a1")["id"]
     caller.api("POST", f"/profiles/{browser}/split", {"dry_run": False}, purpose=PURPOSE)
     assert caller.lookup("user_id", "u1")["id"] != caller.lookup("anonymous_id", "a1")["id"]

@@ -52,6 +52,7 @@ def track(**fields: Any) -> dict[str, Any]:
         (track(context="x"), "malformed"),
         (track(type="tracks"), "unknown_type"),
         (track(type=None), "unknown_type"),
+        (track(type=[]), "unknown_type"),
         (track(userId=None), "no_identifier"),
         (track(userId=""), "no_identifier"),
         (track(userId="null"), "no_identifier"),
