@@ -150,7 +150,8 @@ class Pipeline:
         if prepared.rejects:
             self._quarantine.prepare()
         with self._committer.batch() as batch:
-            self._keyring.observe_epoch(batch.epoch)
+            if self._keyring.observe_epoch(batch.epoch):
+                self._identity.forget()
             fresh = self._event_keys.fresh(batch, prepared.events)
             resolved = self._identity.resolve(batch, fresh)
             owned = [(item.classified, resolved.identity_of[item.indexes[0]]) for item in fresh]

@@ -198,12 +198,14 @@ class Keyring:
 
     # -- cache and status -----------------------------------------------------------------------
 
-    def observe_epoch(self, epoch: int) -> None:
-        """Drop every key held in memory when ``erasure_epoch`` has moved."""
+    def observe_epoch(self, epoch: int) -> bool:
+        """Drop every key held in memory when ``erasure_epoch`` has moved; True when it has."""
         with self._lock:
-            if epoch != self._epoch:
+            moved = epoch != self._epoch
+            if moved:
                 self._epoch = epoch
                 self._cache.clear()
+        return moved
 
     def _expire(self) -> None:
         now = time.monotonic()

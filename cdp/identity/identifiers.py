@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from cdp.policy import IdentityRules
 
 VERSION = 1
 MAX_LENGTH = 512
+_CACHED = 50_000
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 _NOT_DIGIT = re.compile(r"\D")
@@ -29,6 +31,11 @@ class Normaliser:
             kind: [re.compile(text) for text in rule.blocked.pattern] for kind, rule in rules.types.items()
         }
         self._any_patterns = [re.compile(text) for text in rules.blocked.pattern]
+        self._cached = lru_cache(_CACHED)(self._normalise)
+
+    def forget(self) -> None:
+        """Drop the values held in memory (a bounded number, as the same people come again and again)."""
+        self._cached.cache_clear()
 
     def __call__(self, kind: str, value: str) -> str | None:
         """Return the normalised value of an identifier of type ``kind``, or None.
@@ -36,6 +43,9 @@ class Normaliser:
         None means that the type is not declared, the value has not the form of its type, or it is
         blocked.
         """
+        return self._cached(kind, value)
+
+    def _normalise(self, kind: str, value: str) -> str | None:
         rule = self._rules.of(kind)
         if rule is None:
             return None

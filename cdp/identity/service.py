@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -35,6 +36,7 @@ from cdp.store import Batch, Committer, Connection, Store, retrying
 
 _COUNTER = "identity_no"
 _BLOCK = 2000
+_CACHED = 50_000
 
 
 class IdentityService:
@@ -56,6 +58,7 @@ class IdentityService:
         self._committer = committer
         self._keyring = keyring
         self._blind = blind
+        self._indexed = lru_cache(_CACHED)(blind)
         self._ledger = ledger
         self._clock = clock
         self._numbers: list[range] = []
@@ -65,7 +68,12 @@ class IdentityService:
 
     def index(self, identifiers: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
         """Return the blind index of each (type, normalised value)."""
-        return tuple(self._blind(kind, value, VERSION) for kind, value in identifiers)
+        return tuple(self._indexed(kind, value, VERSION) for kind, value in identifiers)
+
+    def forget(self) -> None:
+        """Drop the identifier values held in memory: somebody was erased."""
+        self.normalise.forget()
+        self._indexed.cache_clear()
 
     def reserve(self, most: int) -> None:
         """Make sure that ``most`` identity numbers are at hand; call it before the transaction."""
