@@ -88,6 +88,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Platform:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
     with ExitStack() as opened:
         services, writer, worker = _wire(settings, clock or SystemClock(), opened)
+        services.pipeline.settle_consent()
         return Platform(services, writer, worker, opened.pop_all().close)
 
 
@@ -171,7 +172,7 @@ def _wire(settings: Settings, clock: Clock, opened: ExitStack) -> tuple[Services
         segments=segments,
         gate=gate,
         exports=exports,
-        portrait=PortraitService(committer, ids, identity, profiles, ledger, segments, audit),
+        portrait=PortraitService(committer, ids, identity, profiles, ledger, segments, audit, bundle),
     )
 
     return services, writer, worker
@@ -185,11 +186,15 @@ def _check_parts(settings: Settings) -> None:
         raise ConfigurationError("CDP_INTAKE: direct is the only intake of this version")
 
 
-def create(settings: Settings | None = None, *, clock: Clock | None = None) -> Litestar:
-    """Make the HTTP application; its writer and worker run while it is started."""
+def create(settings: Settings | None = None) -> Litestar:
+    """Make the HTTP application of the environment's settings, or of those given."""
     chosen = settings or load()
     configure_logging(chosen.log_level)
-    platform = build(chosen, clock)
+    return application(build(chosen))
+
+
+def application(platform: Platform) -> Litestar:
+    """Make the HTTP application around a platform, whose writer and worker run while it is started."""
 
     def start() -> None:
         platform.writer.start()

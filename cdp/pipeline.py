@@ -12,6 +12,7 @@ commits to the proof secrets of the identities made in it.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -41,6 +42,7 @@ from cdp.store import Batch, Committer, retrying
 
 log = structlog.get_logger()
 _REBUILD_PAGE = 1000
+_REPLAY_PAGE = 500
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +111,7 @@ class Pipeline:
         self._ledger = ledger
         self._quarantine = quarantine
         self._protect = Protector(keyring)
+        self._one = threading.Lock()
         self._clock = clock
 
     # -- pure -----------------------------------------------------------------------------------
@@ -143,7 +146,8 @@ class Pipeline:
 
         :raises StoreError: nothing of it is stored.
         """
-        return retrying(lambda: self._store(prepared))
+        with self._one:  # the writer and a replay share the reserved numbers
+            return retrying(lambda: self._store(prepared))
 
     def _store(self, prepared: Prepared) -> Outcome:
         self._identity.reserve(sum(len(item.indexes) for item in prepared.events))
@@ -196,7 +200,7 @@ class Pipeline:
             statements=event.statements,
             named=named,
             authenticated=authenticated,
-            received_at=event.received_at,
+            received_at=event.landed_at,
             source_id=event.source.source_id,
             source_kind=event.source.kind,
             verified=verified,
@@ -220,20 +224,38 @@ class Pipeline:
     # -- what is derived ------------------------------------------------------------------------
 
     def rebuild_consent(self, actor: str) -> int:
-        """Derive the consent states of every profile anew, as after a change of policies.
+        """Derive the consent states of everybody who has a record anew.
 
-        :returns: the number of profiles.
+        :returns: the number of identities with a record.
         """
         count = after = 0
-        while True:
-            with self._committer.batch() as batch:
-                page = self._identity.profile_page(batch.connection, _REBUILD_PAGE, after)
-                members = self._identity.consent_members(batch.connection, page)
-                self._ledger.refresh(batch, members, ())
-                if not page:
-                    batch.record(Entry(action="consent.rebuild", actor=actor, counts={"profiles": count}))
-                    return count
+        while page := self._rebuilt_page(after):
             count, after = count + len(page), page[-1]
+        with self._committer.batch() as batch:
+            self._ledger.mark_derived(batch)
+            batch.record(Entry(action="consent.rebuild", actor=actor, counts={"identities": count}))
+        return count
+
+    def _rebuilt_page(self, after: int) -> list[int]:
+        return retrying(lambda: self._rebuild_page(after))
+
+    def _rebuild_page(self, after: int) -> list[int]:
+        with self._committer.batch() as batch:
+            page = self._ledger.speakers(batch.connection, after, _REBUILD_PAGE)
+            held = self._identity.lock(batch.connection, page)
+            members = self._identity.consent_members(batch.connection, {held[number][0] for number in page})
+            self._ledger.refresh(batch, members, ())
+            return page
+
+    def settle_consent(self) -> None:
+        """Derive consent states anew when they were derived under other purposes than those of now.
+
+        Call it before anything is served: a permission under old policies is no permission.
+        """
+        with self._committer.store.reading() as connection:
+            current = self._ledger.is_derived(connection)
+        if not current:
+            self.rebuild_consent("system")
 
     # -- quarantine -----------------------------------------------------------------------------
 
@@ -244,27 +266,13 @@ class Pipeline:
         """
         done = Outcome(commit_no=0, received=0, stored=0, duplicates=0, quarantined=0)
         after = 0
-        while taken := self._quarantine.take(500, after, kind):
+        while taken := self._quarantine.take(_REPLAY_PAGE, after, kind, sources):
             after = taken[-1][0].quarantine_id
-            known = [entry for entry in taken if entry[0].source_id in sources]
-            deliveries = [
-                Delivery(
-                    source=sources[item.source_id],
-                    messages=(raw,),
-                    received_at=item.received_at,
-                    type=type_,
-                    sent_at=sent_at,
-                )
-                for item, type_, sent_at, raw in known
-            ]
-            prepared = self.prepare(deliveries)
+            known = [(item.quarantine_id, delivery) for item, delivery in taken if delivery is not None]
+            prepared = self.prepare(delivery for _, delivery in known)
             failing = {id(reject.message.delivery) for reject in prepared.rejects}
             outcome = self.store(Prepared(prepared.events, []))
-            passed = [
-                item.quarantine_id
-                for (item, *_), delivery in zip(known, deliveries, strict=True)
-                if id(delivery) not in failing
-            ]
+            passed = [number for number, delivery in known if id(delivery) not in failing]
             with self._committer.batch() as batch:
                 self._quarantine.mark_replayed(batch, passed)
                 batch.record(Entry(action="quarantine.replay", actor=actor, counts={"replayed": len(passed)}))

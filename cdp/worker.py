@@ -110,13 +110,14 @@ class Writer:
 
     def _run(self) -> None:
         while batch := self._next():
+            waiting = [future for _, future in batch if future.set_running_or_notify_cancel()]
             try:
                 outcome = self._store(Prepared.of(prepared for prepared, _ in batch))
             except BaseException as error:  # noqa: BLE001  # it belongs to the callers that wait
-                for _, future in batch:
+                for future in waiting:
                     future.set_exception(error)
             else:
-                for _, future in batch:
+                for future in waiting:
                     future.set_result(outcome)
 
     def _next(self) -> list[_Waiting]:

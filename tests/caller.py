@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 from litestar.testing import TestClient
 
+from cdp.api import Services
+
 
 class Caller:
     """A client of the running application acting as the operator, and as a source."""
 
-    def __init__(self, http: TestClient[Any], operator_key: str) -> None:
+    def __init__(self, http: TestClient[Any], operator_key: str, services: Services) -> None:
         self.http = http
+        self.services = services
         self.operator_key = operator_key
         self._write_keys: dict[str, str] = {}
 

@@ -62,5 +62,6 @@ def settings(database_url: str, keys_url: str, tmp_path: Path) -> Settings:
 def caller(settings: Settings, clock: FixedClock) -> Iterator[Caller]:
     """A started application and its operator."""
     key = (settings.data_dir / app.OPERATOR_FILE).read_text(encoding="ascii").strip()
-    with TestClient(app.create(settings, clock=clock)) as http:
-        yield Caller(http, key)
+    platform = app.build(settings, clock)
+    with TestClient(app.application(platform)) as http:
+        yield Caller(http, key, platform.services)

@@ -22,7 +22,7 @@ from cdp.errors import (
     NotFoundError,
     NotPermittedError,
 )
-from cdp.store import Committer, Store
+from cdp.store import Committer, Connection, Store
 
 OPERATOR_ROLES: frozenset[Role] = frozenset({"marketer", "steward", "officer", "admin"})
 _CACHE_SECONDS = 5.0
@@ -101,7 +101,12 @@ class AccessService:
     def list_sources(self) -> list[Source]:
         """Return every source, by name."""
         with self._store.reading() as connection:
-            return queries.list_sources(connection)
+            return self.read_sources(connection)
+
+    @staticmethod
+    def read_sources(connection: Connection) -> list[Source]:
+        """Return every source as a transaction at hand sees them (a second one could starve the pool)."""
+        return queries.list_sources(connection)
 
     def disable_source(self, actor: str, name: str) -> None:
         """Refuse what a source sends from now on."""

@@ -87,6 +87,8 @@ def classify(error: Exception) -> tuple[int, str]:
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Answer ``error``."""
+    if isinstance(error, RecursionError):  # the decoder's word for it; nothing else here is unbounded
+        error = errors.MalformedBodyError("the body is nested too deeply")
     status, name = classify(error)
     incident, problems = "", list[dict[str, str]]()
     if isinstance(error, errors.CdpError) and name != "internal":

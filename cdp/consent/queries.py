@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Select, delete, select
 
 from cdp.clock import Micros
 from cdp.consent.model import RESTRAINING, EventType, Record, RecordState, Standing, State
-from cdp.consent.tables import consent_records, consent_states
-from cdp.store import among, batches, chunks, insert_many
+from cdp.consent.tables import consent_derivation, consent_records, consent_states
+from cdp.store import among, batches, chunks, insert_many, upsert
 
 T = TypeVar("T", Record, Standing)
 _NOBODY = "[]"
@@ -195,3 +195,20 @@ def _storable(row: T) -> T:
 
 def _tuple(text: str) -> tuple[str, ...]:
     return () if text == _NOBODY else msgspec.json.decode(text, type=tuple[str, ...])
+
+
+def speakers(connection: Connection, after: int, limit: int) -> list[int]:
+    """Return up to ``limit`` identity numbers above ``after`` that have a record, ascending."""
+    number = consent_records.c.identity_no
+    query = select(number).where(number > after).distinct().order_by(number).limit(limit)
+    return [int(row[0]) for row in connection.execute(query)]
+
+
+def derived_under(connection: Connection) -> str:
+    """Return the digest of the purposes that the states were derived under; empty when never marked."""
+    return str(connection.execute(select(consent_derivation.c.purposes)).scalar() or "")
+
+
+def mark_derived(connection: Connection, purposes: str) -> None:
+    """Store the digest of the purposes that the states are derived under."""
+    upsert(connection, consent_derivation, [{"id": 1, "purposes": purposes}], ("id",))

@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -47,6 +48,9 @@ class ConsentLedger:
         self._keyring = keyring
         self._bundle = bundle
         self._clock = clock
+        self._purposes = hashlib.sha256(
+            msgspec.json.encode(bundle.purposes, order="deterministic")
+        ).hexdigest()
         self._place = Place(keyring.workspace, "consent_records", "sealed").prefix()
         self._below = {
             above: [purpose for key, purpose in bundle.purposes.items() if covers(above, key)]
@@ -184,6 +188,18 @@ class ConsentLedger:
             )
             for purpose in touched.values()
         ]
+
+    def is_derived(self, connection: Connection) -> bool:
+        """True when the states were derived under the purposes of this bundle."""
+        return queries.derived_under(connection) == self._purposes
+
+    def mark_derived(self, batch: Batch) -> None:
+        """Note that every state was derived under the purposes of this bundle."""
+        queries.mark_derived(batch.connection, self._purposes)
+
+    def speakers(self, connection: Connection, after: int, limit: int) -> list[int]:
+        """Return up to ``limit`` identity numbers above ``after`` about which something is recorded."""
+        return queries.speakers(connection, after, limit)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -54,3 +54,11 @@ consent_states = Table(
     sqlite_with_rowid=False,
 )
 """Derived, rebuildable: purposes about which nothing was ever said have no row; age is checked at read."""
+
+consent_derivation = Table(
+    "consent_derivation",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=False),
+    Column("purposes", Name, nullable=False),  # SHA-256 of the purposes that the states were derived under
+)
+"""One row once anything was derived."""

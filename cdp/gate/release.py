@@ -34,7 +34,7 @@ from cdp.gate import queries
 from cdp.gate.admit import Refusal
 from cdp.gate.authorise import Authoriser
 from cdp.gate.decide import meet_plans
-from cdp.gate.facts import FactReader, touching
+from cdp.gate.facts import FactReader
 from cdp.gate.judge import Judge, Question
 from cdp.gate.model import Authorisation, FieldPlan, Partition, Released, Rendering, Request
 from cdp.gate.opening import Opener
@@ -179,8 +179,7 @@ class Gate:
         again, relinked = self._judge.facts.touched_since(
             connection, given.ledger_position, fetch.members, question.bundle
         )
-        aged = given.valid_until is not None and given.valid_until <= self._clock.now()
-        if aged or given.bundle != question.bundle.sha256:
+        if fetch.ages(self._clock.now()) or given.bundle != question.bundle.sha256:
             again = BitMap(fetch.members)
         fetch.plans = dict(fetch.then)  # as decided at L, for everybody to whom nothing happened since
         members = {no: fetch.members[no] for no in again}
@@ -252,13 +251,16 @@ class Gate:
             fetch.question = self._judge.bind(admitted, fetch.stored.inputs, given.fields)
             fetch.checked = given.ledger_position  # everybody's decision is an old one
             fetch.all_again = True
+        elif fetch.ages(self._clock.now()):
+            fetch.all_again = True
         elif head == fetch.checked:
             return
         people = BitMap(fetch.plans) - fetch.delivered
         left = {no: fetch.members[no] for no in people}
-        changes = self._judge.facts.changed_since(connection, fetch.checked, people)
-        relinked = touching(left, changes.relinked)
-        again = people if fetch.all_again else changes.profiles | relinked
+        touched, relinked = self._judge.facts.touched_since(
+            connection, fetch.checked, left, fetch.question.bundle
+        )
+        again = people if fetch.all_again else touched
         members = {no: left[no] for no in again}
         fetch.decided(again, self._judge.decide(connection, fetch.question, members, relinked))
         fetch.checked, fetch.all_again = head, False
@@ -300,6 +302,14 @@ class _Fetch:
         self.delivered = BitMap()
         self.checked = 0
         self.all_again = False
+        self.aged = False
+
+    def ages(self, now: Micros) -> bool:
+        """True once, when the decision's ``valid_until`` has passed: everybody is then decided anew."""
+        end = self.given.valid_until
+        passed = end is not None and end <= now and not self.aged
+        self.aged = self.aged or passed
+        return passed
 
     def decided(self, people: BitMap, partition: Partition) -> None:
         """Take a decision about ``people``."""

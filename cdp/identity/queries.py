@@ -25,7 +25,9 @@ MEMBER_COLUMNS = ("identity_no", "profile_no", "cluster_no", "batch")
 CANDIDATE_COLUMNS = (
     "low", "high", "occurred_at", "event_id", "position", "received_at", "verified", "batch",
 )  # fmt: skip
-LINK_COLUMNS = ("low", "high", "batch", "accepted", "reason", "event_id", "rules_version")
+LINK_COLUMNS = (
+    "low", "high", "batch", "accepted", "reason", "event_id", "rules_version", "decided_at",
+)  # fmt: skip
 
 
 def find(connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]:
@@ -201,6 +203,24 @@ def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pa
         for row in connection.execute(query):
             state[int(row[0]), int(row[1])] = (bool(row[2]), bytes(row[3]))
     return state
+
+
+def linked_since(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, Micros]:
+    """Return pair → when its link was accepted, for links that stand; a split in between starts anew."""
+    since: dict[Pair, Micros] = {}
+    for chunk in chunks(identity_nos):
+        query = (
+            select(links.c.low, links.c.high, links.c.accepted, links.c.decided_at)
+            .where(among(links.c.low, chunk))
+            .order_by(links.c.batch)
+        )
+        for row in connection.execute(query):
+            pair = int(row[0]), int(row[1])
+            if row[2]:
+                since.setdefault(pair, int(row[3]))
+            else:
+                since.pop(pair, None)
+    return since
 
 
 def add_links(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:

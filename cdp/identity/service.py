@@ -18,14 +18,15 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 
 import msgspec
 
 from cdp.audit import Entry
-from cdp.clock import Clock
+from cdp.clock import Clock, Micros
 from cdp.consent import ConsentLedger, Member
 from cdp.crypto import BlindIndex, Keyring, Place, seal
-from cdp.errors import InvalidInputError, NotFoundError
+from cdp.errors import ConflictError, InvalidInputError, NotFoundError
 from cdp.identity import queries
 from cdp.identity.identifiers import VERSION, Normaliser
 from cdp.identity.model import Candidate, Identifier, Pair, Plan, Resolution, Resolved
@@ -89,17 +90,27 @@ class IdentityService:
             yield block[0]
 
     def resolve(self, batch: Batch, events: Sequence[Indexed]) -> Resolved:
-        """Find or make the identities of these events and decide the links they give evidence for."""
+        """Find or make the identities of these events and decide the links they give evidence for.
+
+        The components of whoever speaks about consent in these events are locked too, until the batch
+        commits: what they say must reach the profile that they are in then.
+        """
         identity_of, created = self._identities(batch, events)
         candidates = self._candidates(batch, events, identity_of)
-        if not candidates:
-            return Resolved(
-                identity_of=identity_of, created=created, changed=frozenset(created), gone=frozenset()
-            )
-        queries.add_candidates(batch.connection, candidates, batch.id)
-        touched = {number for candidate in candidates for number in candidate.pair}
-        changed, gone = self._decide(batch, touched)
-        alone = frozenset(created) - touched
+        linking = {number for candidate in candidates for number in candidate.pair}
+        speaking = {
+            identity_of[index]
+            for item in events
+            if item.classified.event.statements
+            for index in item.indexes
+        }
+        changed, gone = frozenset[int](), frozenset[int]()
+        if linking or speaking:
+            held = self.lock(batch.connection, linking | speaking)
+        if candidates:
+            queries.add_candidates(batch.connection, candidates, batch.id)
+            changed, gone = self._decide(batch, held, linking, candidates)
+        alone = frozenset(created) - linking
         return Resolved(identity_of=identity_of, created=created, changed=changed | alone, gone=gone)
 
     def _identities(
@@ -154,7 +165,7 @@ class IdentityService:
                     position=position,
                     low=min(first, other),
                     high=max(first, other),
-                    received_at=event.received_at,
+                    received_at=event.landed_at,
                     verified=event.source.kind != "browser",
                 )
                 if candidate.pair not in seen or candidate < seen[candidate.pair]:
@@ -168,10 +179,19 @@ class IdentityService:
             if pair not in known or (candidate.occurred_at, candidate.event_id) < known[pair]
         ]
 
-    def _decide(self, batch: Batch, touched: Collection[int]) -> tuple[frozenset[int], frozenset[int]]:
-        """Decide the components of the touched identities; returns changed and gone profiles."""
-        connection = batch.connection
-        before = self._lock(connection, touched)  # 5
+    def _decide(
+        self,
+        batch: Batch,
+        before: Mapping[int, tuple[int, int]],
+        touched: Collection[int],
+        fresh: Collection[Candidate],
+    ) -> tuple[frozenset[int], frozenset[int]]:
+        """Decide locked components; returns changed and gone profiles.
+
+        :param before: identity_no → (profile_no, cluster_no) of all their members.
+        :param fresh: the candidates that this batch brought.
+        """
+        connection = batch.connection  # 5
         resolution = self._resolution(connection, before)
         cluster_of = _components(before, (d.candidate.pair for d in resolution.decisions))
         moved = {
@@ -180,7 +200,7 @@ class IdentityService:
             if held != (resolution.profile_of[number], cluster_of[number])
         }
         queries.move(connection, moved, batch.id)
-        self._append_links(batch, before, resolution)
+        self._append_links(batch, before, resolution, fresh)
         old_profiles = {profile_no for profile_no, _ in before.values()}
         new_profiles = set(resolution.profile_of.values())
         changed = {profile_no for number in moved for profile_no in (before[number][0], moved[number][0])}
@@ -188,12 +208,17 @@ class IdentityService:
         changed &= new_profiles
         return frozenset(changed), frozenset(old_profiles - new_profiles)
 
-    def _lock(self, connection: Connection, touched: Collection[int]) -> dict[int, tuple[int, int]]:
-        """Lock whole components; another writer may have joined one while we waited, so look again."""
+    def lock(self, connection: Connection, touched: Collection[int]) -> dict[int, tuple[int, int]]:
+        """Lock whole components and return identity_no → (profile_no, cluster_no) of all their members.
+
+        While we waited, another writer may have moved members in or out. Its work is visible to the next
+        statement only, so look again until nothing changes.
+        """
         while True:
             clusters = set(queries.clusters_of(connection, touched).values())
+            first = queries.lock_clusters(connection, clusters)
             held = queries.lock_clusters(connection, clusters)
-            if set(touched) <= held.keys():
+            if first.keys() == held.keys() and set(touched) <= held.keys():
                 return held
 
     def _resolution(
@@ -206,8 +231,16 @@ class IdentityService:
             self.rules,
         )
 
-    def _append_links(self, batch: Batch, component: Collection[int], resolution: Resolution) -> None:
+    def _append_links(
+        self,
+        batch: Batch,
+        component: Collection[int],
+        resolution: Resolution,
+        fresh: Collection[Candidate],
+    ) -> None:
         known = queries.latest_links(batch.connection, component)
+        now = self._clock.now()
+        arrived = {(candidate.pair, candidate.event_id): candidate.received_at for candidate in fresh}
         rows = [
             (
                 *decision.candidate.pair,
@@ -216,6 +249,8 @@ class IdentityService:
                 decision.reason,
                 decision.candidate.event_id,
                 self.rules.version,
+                # Of a link that an old candidate makes now, nobody knew until now.
+                arrived.get((decision.candidate.pair, decision.candidate.event_id), now),
             )
             for decision in resolution.decisions
             if known.get(decision.candidate.pair) != (decision.accepted, decision.candidate.event_id)
@@ -290,11 +325,10 @@ class IdentityService:
         known = {item.identity_no: item for item in queries.identifiers(connection, everyone)}
         several = [number for numbers in by_profile.values() if len(numbers) > 1 for number in numbers]
         suppressed = queries.suppressed_among(connection, several)
-        # Inside one profile every candidate that is not suppressed is accepted: what conflicts once
-        # conflicts for ever, so its two ends never share a profile.
-        accepted = [c for c in queries.candidates_among(connection, several) if c.pair not in suppressed]
+        seen = [c for c in queries.candidates_among(connection, several) if c.pair not in suppressed]
+        since = queries.linked_since(connection, several)
         return {
-            profile_no: _consent_members([known[number] for number in numbers], accepted, self._is_device)
+            profile_no: _consent_members([known[number] for number in numbers], seen, since, self._is_device)
             for profile_no, numbers in by_profile.items()
         }
 
@@ -312,7 +346,7 @@ class IdentityService:
         with self._committer.batch() as batch:
             connection = batch.connection
             profile_no = self.profile_of(connection, identity_no)
-            held = self._lock(connection, [identity_no])
+            held = self.lock(connection, [identity_no])
             others = {n for n, (profile, _) in held.items() if profile == profile_no} - {identity_no}
             if not others:
                 raise InvalidInputError("this profile has a single identity; there is nothing to split")
@@ -329,6 +363,7 @@ class IdentityService:
 
         :raises InvalidInputError: fewer than two different profiles.
         :raises NotFoundError: one of them does not exist.
+        :raises ConflictError: the rules refuse it; nothing is stored.
         """
         return retrying(lambda: self._merge(actor, profile_nos, dry_run=dry_run))
 
@@ -338,7 +373,7 @@ class IdentityService:
             current = sorted({self.profile_of(connection, number) for number in profile_nos})
             if len(current) < 2:
                 raise InvalidInputError("a merge takes two or more different profiles")
-            held = self._lock(connection, current)
+            held = self.lock(connection, current)
             now = self._clock.now()
             extra = tuple(
                 Candidate(
@@ -383,6 +418,9 @@ class IdentityService:
             refused={d.reason: 1 for d in outcome.decisions if d.candidate in extra and not d.accepted},
             done=not dry_run,
         )
+        if plan.refused and not dry_run:
+            reasons = ", ".join(sorted(plan.refused))
+            raise ConflictError(f"the rules of policies/identity.yaml refuse this merge: {reasons}")
         batch.record(
             Entry(
                 action=action,
@@ -398,7 +436,7 @@ class IdentityService:
             readmitted = {c.pair for c in extra} & queries.suppressed_among(connection, held)
             queries.add_suppressions(connection, readmitted, batch.id, actor, now, suppressed=False)
             queries.add_candidates(connection, extra, batch.id)
-            changed, gone = self._decide(batch, list(held))
+            changed, gone = self._decide(batch, held, list(held), extra)
             self.refresh_consent(batch, changed, gone)
         return plan
 
@@ -427,28 +465,37 @@ def _components(numbers: Iterable[int], pairs: Iterable[Pair]) -> dict[int, int]
 
 
 def _consent_members(
-    profile: Sequence[Identifier], accepted: Iterable[Candidate], is_device: Callable[[str], bool]
+    profile: Sequence[Identifier],
+    seen: Iterable[Candidate],
+    since: Mapping[Pair, Micros],
+    is_device: Callable[[str], bool],
 ) -> list[Member]:
     """Return the members of one profile with the time at which each pair became linked.
 
-    Links are walked in the order in which they were received; when one unites two groups, every pair
+    Links are walked in the order in which they were accepted; when one unites two groups, every pair
     across them is linked from then on.
+
+    :param seen: candidates that stand, of these identities and others.
+    :param since: pair → when its link was accepted.
     """
     numbers = {item.identity_no for item in profile}
-    inside = [c for c in accepted if c.low in numbers and c.high in numbers]
     linked: dict[int, dict[int, int]] = {number: {} for number in numbers}
     group = {number: [number] for number in numbers}
-    for candidate in sorted(inside, key=lambda c: c.received_at):
-        left, right = group[candidate.low], group[candidate.high]
-        if left is right:
+    for (low, high), at in sorted(since.items(), key=itemgetter(1)):
+        if low not in numbers or high not in numbers or group[low] is group[high]:
             continue
+        left, right = group[low], group[high]
         for a in left:
             for b in right:
-                linked[a][b] = linked[b][a] = candidate.received_at
+                linked[a][b] = linked[b][a] = at
         left += right
         for number in right:
             group[number] = left
-    first_events = {number: {c.event_id for c in inside if number in c.pair} for number in numbers}
+    first_events: dict[int, set[bytes]] = {number: set() for number in numbers}
+    for candidate in seen:
+        if candidate.low in numbers and candidate.high in numbers:
+            first_events[candidate.low].add(candidate.event_id)
+            first_events[candidate.high].add(candidate.event_id)
     return [
         Member(
             identity_no=item.identity_no,

@@ -49,6 +49,7 @@ links = Table(
     Column("reason", Name, nullable=False),
     Column("event_id", Bytes, nullable=False),
     Column("rules_version", Number, nullable=False),
+    Column("decided_at", Instant, nullable=False),
 )
 """Append-only history of what was decided about each candidate pair; the newest row holds."""
 

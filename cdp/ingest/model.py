@@ -45,6 +45,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     :param context: the batch's ``context``, merged under each message's own.
     :param statements: consent statements of the consent API, instead of those in the messages.
     :param identifiers: (type, value) pairs of the consent API, instead of those in the messages.
+    :param replayed_at: when it was taken out of quarantine, for a message that lay there.
     """
 
     source: Source
@@ -55,6 +56,12 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     context: Any = None
     statements: tuple[Statement, ...] = ()
     identifiers: tuple[tuple[str, str], ...] = ()
+    replayed_at: Micros | None = None
+
+    @property
+    def landed_at(self) -> Micros:
+        """When its word counts from: a message that lay in quarantine says nothing about the past."""
+        return self.received_at if self.replayed_at is None else self.replayed_at
 
 
 class Message(_Silent, frozen=True, gc=False):
@@ -108,6 +115,11 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
     def received_at(self) -> Micros:
         """When it arrived."""
         return self.message.delivery.received_at
+
+    @property
+    def landed_at(self) -> Micros:
+        """When its word counts from (see ``Delivery``)."""
+        return self.message.delivery.landed_at
 
 
 class Trait(_Silent, frozen=True, gc=False):

@@ -6,15 +6,18 @@ destroyed when the quarantine's retention ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from cdp.access import Source
 from cdp.clock import Clock, Micros, random_id, rfc3339
+from cdp.consent import Statement
 from cdp.crypto import Dek, Keyring, Place, open_sealed, seal
 from cdp.ingest import queries
-from cdp.ingest.model import Reject, RejectKind
-from cdp.store import Batch, Store
+from cdp.ingest.model import Delivery, Reject, RejectKind
+from cdp.store import Batch, Row, Store
 
 
 class QuarantineItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +28,17 @@ class QuarantineItem(msgspec.Struct, frozen=True, kw_only=True):
     kind: RejectKind
     cause: str
     received_at: Micros
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What is sealed: the message, and everything of its delivery that goes for it."""
+
+    raw: bytes
+    type: str
+    sent_at: Any
+    context: Any
+    statements: tuple[Statement, ...]
+    identifiers: tuple[tuple[str, str], ...]
 
 
 class Quarantine:
@@ -53,8 +67,15 @@ class Quarantine:
         rows = []
         for number, reject in enumerate(rejects, random_id()):
             delivery = reject.message.delivery
-            envelope = msgspec.json.encode([delivery.type, delivery.sent_at, reject.message.raw])
-            sealed = seal(dek, self._prefix, number.to_bytes(8), 0, envelope)
+            kept = _Kept(
+                reject.message.raw,
+                delivery.type,
+                delivery.sent_at,
+                delivery.context,
+                delivery.statements,
+                delivery.identifiers,
+            )
+            sealed = seal(dek, self._prefix, number.to_bytes(8), 0, msgspec.msgpack.encode(kept))
             source_id, at = delivery.source.source_id, delivery.received_at
             rows.append((number, batch.id, source_id, reject.kind, reject.cause, at, bucket, sealed))
         queries.add_quarantined(batch.connection, rows)
@@ -62,38 +83,47 @@ class Quarantine:
     def items(self, limit: int = 100, after: int = 0, kind: str = "") -> list[QuarantineItem]:
         """Return quarantined messages not yet replayed, oldest first, without their content."""
         with self._store.reading() as connection:
-            rows = queries.quarantined(connection, limit, after, kind)
-        return [
-            QuarantineItem(
-                quarantine_id=int(row.quarantine_id),
-                source_id=int(row.source_id),
-                kind=row.kind,
-                cause=row.cause,
-                received_at=int(row.received_at),
-            )
-            for row in rows
-        ]
+            return [_item(row) for row in queries.quarantined(connection, limit, after, kind)]
 
-    def take(self, limit: int, after: int, kind: str = "") -> list[tuple[QuarantineItem, str, object, bytes]]:
-        """Open quarantined messages for replay: (item, event type of the path, sentAt, raw bytes)."""
+    def take(
+        self, limit: int, after: int, kind: str, sources: Mapping[int, Source]
+    ) -> list[tuple[QuarantineItem, Delivery | None]]:
+        """Open quarantined messages for replay, each as the delivery of its own that it then is.
+
+        :param sources: by number; a message of a source that is not among them comes as None.
+        """
         with self._store.reading() as connection:
             rows = queries.quarantined(connection, limit, after, kind)
-        taken = []
-        for row in rows:
-            number = int(row.quarantine_id)
-            dek = self._keyring.bucket(row.bucket)
-            plain = open_sealed(dek, self._prefix, number.to_bytes(8), 0, row.sealed)
-            kind_, sent_at, raw = msgspec.json.decode(plain, type=tuple[str, object, bytes])
-            item = QuarantineItem(
-                quarantine_id=number,
-                source_id=int(row.source_id),
-                kind=row.kind,
-                cause=row.cause,
-                received_at=int(row.received_at),
-            )
-            taken.append((item, kind_, sent_at, raw))
-        return taken
+        return [(_item(row), self._opened(row, sources.get(int(row.source_id)))) for row in rows]
+
+    def _opened(self, row: Row[Any], source: Source | None) -> Delivery | None:
+        if source is None:
+            return None
+        number = int(row.quarantine_id)
+        plain = open_sealed(self._keyring.bucket(row.bucket), self._prefix, number.to_bytes(8), 0, row.sealed)
+        kept = msgspec.msgpack.decode(plain, type=_Kept)
+        return Delivery(
+            source=source,
+            messages=(kept.raw,),
+            received_at=int(row.received_at),
+            type=kept.type,
+            sent_at=kept.sent_at,
+            context=kept.context,
+            statements=kept.statements,
+            identifiers=kept.identifiers,
+            replayed_at=self._clock.now(),
+        )
 
     def mark_replayed(self, batch: Batch, quarantine_ids: Sequence[int]) -> None:
         """Mark messages as replayed in this batch."""
         queries.mark_replayed(batch.connection, quarantine_ids, self._clock.now())
+
+
+def _item(row: Row[Any]) -> QuarantineItem:
+    return QuarantineItem(
+        quarantine_id=int(row.quarantine_id),
+        source_id=int(row.source_id),
+        kind=row.kind,
+        cause=row.cause,
+        received_at=int(row.received_at),
+    )

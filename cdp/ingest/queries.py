@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from cdp.clock import Micros
 from cdp.ingest.tables import event_key_days, event_keys, events, quarantine
-from cdp.store import insert_many, insert_new, upsert
+from cdp.store import among, insert_many, insert_new, upsert
 
 EVENT_COLUMNS = (
     "batch", "seq", "identity_no", "event_id", "source_id", "type", "name", "occurred_at",
@@ -29,12 +29,12 @@ def claim_keys(connection: Connection, keys: Sequence[tuple[int, bytes]], today:
     taken = insert_new(connection, event_keys, ("day", "event_id"), keys, ("event_id",))
     fresh = {bytes(row[0]) for row in taken}
     days = {day for day, event_id in keys if event_id in fresh}
-    upsert(
-        connection,
-        event_key_days,
-        [{"day": day, "last_insert_on": today} for day in sorted(days)],
-        ("day",),
-    )
+    d = event_key_days.c
+    query = select(d.day).where(among(d.day, days), d.last_insert_on >= today)
+    current = {int(row.day) for row in connection.execute(query)}
+    # Only the first batch of a day writes the row: otherwise every writer would wait for the one before.
+    rows = [{"day": day, "last_insert_on": today} for day in sorted(days - current)]
+    upsert(connection, event_key_days, rows, ("day",))
     return fresh
 
 

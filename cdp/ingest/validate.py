@@ -14,11 +14,12 @@ import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import msgspec
 
 from cdp.clock import DAY, Micros, parse_rfc3339
-from cdp.consent import segment_statements
+from cdp.consent import RESTRAINING, segment_statements
 from cdp.ingest.model import Delivery, Event, EventType, Message, Reject
 from cdp.ingest.sources.segment import EVENT_TYPES
 from cdp.policy import Bundle
@@ -30,9 +31,15 @@ UNDATED = -1
 _SKEW = 7 * DAY
 _AHEAD = DAY
 _EARLIEST = parse_rfc3339("1900-01-01T00:00:00Z")
-_PERSONAL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+\d[\d\s().-]{6,}\d")
+_PERSONAL = re.compile(
+    r"[^\s@]+@[^\s@]+\.[^\s@]+"  # an e-mail address
+    r"|\+\d[\d\s().-]{6,}\d"  # a telephone number with its country
+    r"|(?<!\d)0\d{1,4}[\s/-]\d[\d\s/-]{4,}\d"  # and one without, if it is written as one
+)
+_LONG_NUMBER = re.compile(r"\d[\d\s().-]{5,}\d")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _decoder = msgspec.json.Decoder()
+_encode = msgspec.json.encode
 _ordered = msgspec.json.Encoder(order="sorted")
 
 # Fields with a home of their own; what is left of a message is sealed with the event.
@@ -80,15 +87,23 @@ class Validator:
         body = _object(message.raw)
         kind = _type(body, delivery)
         context = _context(body, delivery)
+        if delivery.context and len(_encode(context)) > self._max_event_bytes:
+            _fail("size_violation", "the event with its batch's context is over the limit")
         properties = _mapping(body, "properties")
         traits = self._traits(body, kind, context)
         given = delivery.identifiers or _given_identifiers(body, kind, traits, context)
         identifiers = self._identifiers(given)
         name = _name(body, kind)
         stamped, occurred, dated = _times(body, delivery)
+        in_range = _EARLIEST <= occurred <= delivery.received_at + _AHEAD
+        if not in_range:
+            stamped, occurred, dated = delivery.received_at, delivery.received_at, False
         statements = delivery.statements or segment_statements(
             kind, name, context, stamped if dated else delivery.received_at, self._mapping
         )
+        if not in_range and not any(statement.state in RESTRAINING for statement in statements):
+            # A refusal is never lost to a wrong clock: it counts from when it was received.
+            _fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
         rest = {key: value for key, value in body.items() if key not in _KNOWN and value}
         if kind == "group" and (group := _mapping(body, "traits")):
             rest["traits"] = group
@@ -231,29 +246,34 @@ def _name(body: dict[str, Any], kind: EventType) -> str:
         return kind
     if len(name) > MAX_NAME:
         _fail("bad_name", f"the event name has more than {MAX_NAME} characters")
-    if _CONTROL.search(name) or _PERSONAL.search(name):
-        _fail("bad_name", "the event name holds control characters, an e-mail address or a phone number")
+    if _CONTROL.search(name) or looks_personal(name) or _LONG_NUMBER.search(name):
+        _fail("bad_name", "the event name holds control characters, an e-mail address or a long number")
     return name
 
 
 def looks_personal(text: str) -> bool:
-    """True for text that holds an e-mail address or an international phone number."""
-    return ("@" in text or "+" in text) and _PERSONAL.search(text) is not None
+    """True for text that holds an e-mail address or a telephone number, percent-encoded or not."""
+    if "%" in text:
+        text = unquote(text)
+    return _PERSONAL.search(text) is not None
 
 
 def _times(body: dict[str, Any], delivery: Delivery) -> tuple[Micros, Micros, bool]:
     """Return (stamped, occurred, whether the client gave a readable stamp)."""
     received = delivery.received_at
-    stamp = _instant(body.get("timestamp")) or _instant(body.get("originalTimestamp"))
+    stamp = _first(body.get("timestamp"), body.get("originalTimestamp"))
     if stamp is None:
         return received, received, False
-    sent = _instant(body.get("sentAt")) or _instant(delivery.sent_at)
+    sent = _first(body.get("sentAt"), delivery.sent_at)
     occurred = stamp
     if sent is not None and abs(received - sent) <= _SKEW and stamp - sent <= _SKEW:
         occurred = received - (sent - stamp)
-    if not _EARLIEST <= occurred <= received + _AHEAD:
-        _fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
     return stamp, occurred, True
+
+
+def _first(*values: object) -> Micros | None:
+    """Return the first readable instant; 1970 is one, too."""
+    return next((at for value in values if (at := _instant(value)) is not None), None)
 
 
 def _instant(value: object) -> Micros | None:

@@ -3,6 +3,8 @@
 Invariants: every read here is a use. It is recorded with the person as its subject, in the
 transaction that reads, and the caller gets the result only after that transaction has committed; a
 look-up that finds nobody is recorded too. Nothing sealed is opened: what is sealed is named.
+The purpose is an internal one (for all others the gate decides), and a person who is restrained for
+it is not read for it; both refusals are recorded. A list leaves such people out.
 An id that a merge retired answers for the survivor.
 """
 
@@ -14,12 +16,13 @@ from typing import TypeVar
 import msgspec
 from pyroaring import BitMap
 
-from cdp.audit import AuditEntry, AuditFilter, AuditLog, Entry
+from cdp.audit import AuditEntry, AuditFilter, AuditLog, Entry, Outcome
 from cdp.clock import Micros
-from cdp.consent import ConsentLedger, Standing
+from cdp.consent import RESTRAINING, ConsentLedger, Standing
 from cdp.crypto import ProfileIds
-from cdp.errors import NotFoundError
+from cdp.errors import CdpError, NotFoundError, NotPermittedError
 from cdp.identity import Identifier, IdentityService
+from cdp.policy import Bundle
 from cdp.portrait import queries
 from cdp.portrait.model import Portrait
 from cdp.profiles import ProfileService, TimelineEvent
@@ -34,7 +37,8 @@ CONTROLLER = "controller"
 class PortraitService:
     """One person, seen from every stage.
 
-    Every verb takes the ``actor`` and the ``purpose`` that the audit log names.
+    Every verb takes the ``actor`` and the ``purpose`` that the audit log names, and raises
+    ``NotPermittedError`` for a purpose that is not internal, or for which the person is restrained.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class PortraitService:
         ledger: ConsentLedger,
         segments: SegmentService,
         audit: AuditLog,
+        bundle: Bundle,
     ) -> None:
         self._committer = committer
         self._ids = ids
@@ -54,6 +59,7 @@ class PortraitService:
         self._ledger = ledger
         self._segments = segments
         self._audit = audit
+        self._purposes = bundle.purposes
 
     # -- one person -----------------------------------------------------------------------------
 
@@ -131,6 +137,7 @@ class PortraitService:
         :param segment: only members of this segment, as last evaluated.
         :raises NotFoundError: there is no such segment.
         """
+        self._check_internal(actor, purpose, "profile.list")
         number = 0 if after is None else self._ids.decode(after)
         chosen = None if segment is None else self._segments.members(segment).bitmap
 
@@ -138,11 +145,12 @@ class PortraitService:
             with self._committer.batch() as batch:
                 connection = batch.connection
                 evaluations = queries.evaluations(connection)
+                hidden = self._restrained(connection, purpose)
                 if chosen is None:
-                    found = self._identity.profile_page(connection, limit, number)
-                    total = queries.count_profiles(connection)
+                    found = self._profile_page(connection, limit, number, hidden)
+                    total = queries.count_profiles(connection) - len(hidden)
                 else:
-                    members = queries.current_profiles(connection, chosen)
+                    members = queries.current_profiles(connection, chosen) - hidden
                     rank, total = members.rank(number), len(members)
                     found = list(members[rank : rank + limit])
                 portraits = [self._portrait(connection, no, evaluations) for no in found]
@@ -175,22 +183,57 @@ class PortraitService:
         read: Callable[[Connection, int], T],
     ) -> T:
         """Find a person, read of them, record both; the result counts once all of it has committed."""
+        self._check_internal(actor, purpose, action)
 
-        def run() -> T | None:
+        def run() -> T | CdpError:
             with self._committer.batch() as batch:
                 profile_no = find(batch.connection)
                 if profile_no is None:
-                    batch.record(_entry(action, actor, purpose, (), outcome_failed=True))
-                    return None
+                    batch.record(_entry(action, actor, purpose, (), outcome="failed"))
+                    return NotFoundError("nobody has this identifier")
+                members = self._identity.members(batch.connection, profile_no)
+                if self._is_restrained(batch.connection, profile_no, purpose):
+                    batch.record(_entry(action, actor, purpose, members, outcome="denied"))
+                    return NotPermittedError("the use of this person's data is restrained for this purpose")
                 result = read(batch.connection, profile_no)
-                members = tuple(self._identity.members(batch.connection, profile_no))
                 batch.record(_entry(action, actor, purpose, members))
             return result
 
         found = retrying(run)
-        if found is None:
-            raise NotFoundError("nobody has this identifier")
+        if isinstance(found, CdpError):
+            raise found
         return found
+
+    def _check_internal(self, actor: str, purpose: str, action: str) -> None:
+        """Refuse a purpose that is not internal, on record."""
+        stated = self._purposes.get(purpose)
+        if stated is None or not stated.internal:
+            with self._committer.batch() as batch:
+                batch.record(_entry(action, actor, purpose, (), outcome="denied"))
+            known = ", ".join(sorted(key for key, held in self._purposes.items() if held.internal))
+            raise NotPermittedError(f"people are read for an internal purpose only: {known}")
+
+    def _is_restrained(self, connection: Connection, profile_no: int, purpose: str) -> bool:
+        if not self._purposes[purpose].restrainable:
+            return False
+        members = self._identity.consent_members(connection, [profile_no])[profile_no]
+        return self._ledger.states_of(connection, members)[purpose].state in RESTRAINING
+
+    def _restrained(self, connection: Connection, purpose: str) -> BitMap:
+        """Return all profiles that are restrained for a purpose."""
+        restrainable = self._purposes[purpose].restrainable
+        return self._ledger.restrained(connection, purpose) if restrainable else BitMap()
+
+    def _profile_page(self, connection: Connection, limit: int, after: int, hidden: BitMap) -> list[int]:
+        """Return up to ``limit`` profile numbers above ``after`` that are not ``hidden``."""
+        found: list[int] = []
+        while len(found) < limit:
+            more = self._identity.profile_page(connection, limit, after)
+            found += [profile_no for profile_no in more if profile_no not in hidden]
+            if len(more) < limit:
+                break
+            after = more[-1]
+        return found[:limit]
 
     def _read(self, connection: Connection, profile_no: int) -> Portrait:
         return self._portrait(connection, profile_no, queries.evaluations(connection))
@@ -222,12 +265,12 @@ def _entry(
     subjects: Sequence[int],
     *,
     people: int | None = None,
-    outcome_failed: bool = False,
+    outcome: Outcome = "allowed",
 ) -> Entry:
     return Entry(
         action=action,
         actor=actor,
-        outcome="failed" if outcome_failed else "allowed",
+        outcome=outcome,
         purpose=purpose,
         destination=CONTROLLER,
         people={} if people is None else {"people": people},

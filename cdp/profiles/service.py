@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from cdp.access import AccessService
+from cdp.access import AccessService, Source
 from cdp.clock import Micros
 from cdp.identity import IdentityService
 from cdp.ingest import timeline
@@ -34,7 +34,7 @@ class ProfileService:
         grouped: dict[int, list[Observation]] = defaultdict(list)
         for profile_no, observation in queries.observations(connection, profile_nos, names):
             grouped[profile_no].append(observation)
-        trust = self.trust()
+        trust = self._trust(connection)
         return {
             profile_no: fold(found, self._bundle.fields, lambda source_id: trust.get(source_id, 0))
             for profile_no, found in grouped.items()
@@ -48,11 +48,14 @@ class ProfileService:
 
     def trust(self) -> dict[int, int]:
         """Return source_id → trust, by the source's name, else by its kind (``identity.yaml``)."""
+        return self._ranked(self._access.list_sources())
+
+    def _trust(self, connection: Connection) -> dict[int, int]:
+        return self._ranked(self._access.read_sources(connection))
+
+    def _ranked(self, sources: Iterable[Source]) -> dict[int, int]:
         ranks = self._bundle.identity.source_trust
-        return {
-            source.source_id: ranks.get(source.name, ranks.get(source.kind, 0))
-            for source in self._access.list_sources()
-        }
+        return {source.source_id: ranks.get(source.name, ranks.get(source.kind, 0)) for source in sources}
 
     def traits(self, connection: Connection, profile_no: int) -> dict[str, Observation]:
         """Return the folded traits of one profile by name."""

@@ -4,7 +4,7 @@ Everything above imports from here: ``Store`` (open, read, snapshot), ``Committe
 (write), ``metadata`` and the column types for ``tables.py`` files.
 """
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from cdp.store.commit import (
     Batch,
@@ -33,6 +33,7 @@ __all__ = [
     "LeafAppender",
     "Name",
     "Number",
+    "Row",
     "Store",
     "among",
     "batches",

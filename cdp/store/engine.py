@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from cdp.errors import StoreError
 from cdp.store import dialect
@@ -56,6 +57,8 @@ class Store:
         try:
             with self.engine.connect() as raw:
                 yield raw.execution_options(**dialect.begin_options(self.engine, writes=writes))
+        except PoolTimeoutError:
+            raise StoreError("every connection to the database is in use") from None
         except (DBAPIError, self._driver_error) as error:
             if dialect.is_retryable(error):
                 raise

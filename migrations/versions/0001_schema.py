@@ -99,6 +99,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("size", name=op.f("pk_checkpoints")),
     )
     op.create_table(
+        "consent_derivation",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("purposes", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_consent_derivation")),
+    )
+    op.create_table(
         "consent_records",
         sa.Column("record_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("batch", sa.BigInteger(), nullable=False),
@@ -297,6 +303,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("event_id", sa.LargeBinary(), nullable=False),
         sa.Column("rules_version", sa.BigInteger(), nullable=False),
+        sa.Column("decided_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("low", "high", "batch", name=op.f("pk_links")),
     )
     op.create_table(

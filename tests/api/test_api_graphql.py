@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from caller import Caller
 
 EMAIL = "ada.nobody@example.org"
@@ -216,3 +217,87 @@ def test_the_http_face(caller: Caller) -> None:
     assert codes(broken.json()) == {"invalid-query"}
     unstated = run(caller, "{profiles {totalCount}}", purpose="")
     assert codes(unstated) == {"invalid-input"}
+
+
+NO_OPERATION = "fragment f on Query {segments {totalCount}}"
+SEVERAL = "query a {segments {totalCount}} query b {segments {totalCount}}"
+SECRET = "secret-9876543210"
+
+
+@pytest.mark.parametrize(
+    ("query", "extra", "code"),
+    [
+        ("", {}, "invalid-query"),
+        ("  ", {}, "invalid-query"),
+        (NO_OPERATION, {}, "invalid-query"),
+        ("type X {a: Int}", {}, "invalid-query"),
+        ("{segments {totalCount}}", {"operationName": SECRET}, "invalid-query"),
+        ("{segments {totalCount}}", {"operationName": ""}, "invalid-query"),
+        (SEVERAL, {}, "invalid-query"),
+        ("subscription {segments {totalCount}}", {}, "invalid-query"),
+        (f"{{segments(first: {'9' * 5000}) {{totalCount}}}}", {}, "invalid-query"),
+        ("{a" * 900, {}, "invalid-query"),
+        (f'{{segment(name: "{SECRET}\\u{{0}}") {{name}}}}', {}, "invalid-input"),
+        (f'{{segment(name: """{SECRET}""", {SECRET[:6]}: 1) {{name}}}}', {}, "invalid-query"),
+    ],
+)
+def test_a_query_that_cannot_run_is_the_clients_mistake(
+    caller: Caller, capsys: pytest.CaptureFixture[str], query: str, extra: dict[str, str], code: str
+) -> None:
+    assert_mistake(caller, capsys, {"query": query, **extra}, code)
+
+
+@pytest.mark.parametrize("value", [SECRET, 1 << 40, int(1e300), 1.5, True, [SECRET], {SECRET: SECRET}])
+def test_a_variable_of_a_wrong_type_is_the_clients_mistake(
+    caller: Caller, capsys: pytest.CaptureFixture[str], value: object
+) -> None:
+    query = "query($n: Int) {segments(first: $n) {totalCount}}"
+    errors = assert_mistake(caller, capsys, {"query": query, "variables": {"n": value}}, "invalid-input")
+    assert [error["message"] for error in errors] == ["the variable $n does not fit its type Int"]
+
+
+def test_a_variable_that_is_missing_or_null_or_unknown_inside_is_the_clients_mistake(
+    caller: Caller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = "query($id: ID!) {profile(id: $id) {id}}"
+    assert_mistake(caller, capsys, {"query": query}, "invalid-input")
+    assert_mistake(caller, capsys, {"query": query, "variables": {"id": None}}, "invalid-input")
+    query = "query($f: ExportFilter) {exports(filter: $f) {totalCount}}"
+    for wrong in ({SECRET: 1}, {"segment": 5}, SECRET, [SECRET]):
+        assert_mistake(caller, capsys, {"query": query, "variables": {"f": wrong}}, "invalid-input")
+
+
+def test_one_of_several_operations_runs_by_its_name(caller: Caller) -> None:
+    headers = {"Authorization": f"Bearer {caller.operator_key}"}
+    body = {"query": SEVERAL, "operationName": "b"}
+    assert caller.http.post("/graphql", json=body, headers=headers).json() == {
+        "data": {"segments": {"totalCount": 0}}
+    }
+
+
+def test_a_mistake_of_ours_is_an_incident(
+    caller: Caller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError(SECRET)
+
+    monkeypatch.setattr(caller.services.segments, "list", broken)
+    assert codes(run(caller, "{segments {totalCount}}")) == {"internal"}
+    logged = capsys.readouterr().err
+    assert "incident" in logged
+    assert SECRET not in logged
+
+
+def assert_mistake(
+    caller: Caller, capsys: pytest.CaptureFixture[str], body: dict[str, Any], code: str
+) -> list[dict[str, Any]]:
+    """Send a request that is refused: no data, no incident, nothing of it repeated."""
+    headers = {"Authorization": f"Bearer {caller.operator_key}", "CDP-Purpose": PURPOSE}
+    answer = caller.http.post("/graphql", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["errors"]
+    assert answer.json()["data"] is None
+    assert {error["extensions"]["code"] for error in found} == {code}, found
+    assert "incident" not in answer.text + capsys.readouterr().err
+    assert SECRET not in answer.text
+    return found

@@ -116,6 +116,13 @@ def test_consents_are_recorded_as_acts_and_answered_with_their_reason(caller: Ca
     assert [entry["object"]["state"] for entry in recorded] == ["withdrawn", "granted"]
 
 
+def test_a_consent_of_the_first_instant_of_1970_is_no_consent_of_today(caller: Caller) -> None:
+    caller.send(identify("u1", EMAIL))
+    person = {"identifiers": [{"type": "email", "value": EMAIL}], "purpose": "marketing.communications.email"}
+    given = {**person, "state": "granted", "event_time": "1970-01-01T00:00:00Z"}
+    assert caller.api("POST", "/consents", given)["state"] == "stale"
+
+
 def test_merge_and_split_say_first_and_do_then_and_old_ids_answer(caller: Caller) -> None:
     caller.send(identify("u1", EMAIL), identify("u2", "bob.nobody@example.org"))
     one, two = caller.lookup("email", EMAIL), caller.lookup("email", "bob.nobody@example.org")
@@ -155,6 +162,19 @@ def test_segments_are_stored_counted_paged_and_deleted(caller: Caller) -> None:
     caller.api("PUT", "/segments/x", {"where": {"trait": "email", "op": "eq", "value": "a"}}, expect=400)
     caller.api("DELETE", "/segments/others")
     caller.api("GET", "/segments/others", expect=404)
+
+
+def test_a_count_that_is_shown_is_a_use_of_the_caller(caller: Caller) -> None:
+    caller.send(*(identify(f"u{n}", f"person{n}@example.org") for n in range(12)), wait=True)
+    caller.api("PUT", "/segments/britons", WHERE)
+    made = caller.api("POST", "/keys", {"name": "m", "roles": ["marketer"]})
+    before = len(caller.api("GET", "/audit?action=segment.count")["items"])
+    caller.api("GET", "/segments/britons", key=made["key"])
+    used = caller.api("GET", "/audit?action=segment.count")["items"]
+    assert len(used) == before + 1
+    assert (used[0]["actor"], used[0]["purpose"]) == (f"key:{made['id']}", "segmentation")
+    assert used[0]["object"]["segment"] == "britons"
+    assert used[0]["people"] == {"members": 12}
 
 
 def test_a_marketer_sees_noised_counts_and_none_on_a_short_list(caller: Caller) -> None:

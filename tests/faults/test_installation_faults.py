@@ -99,8 +99,9 @@ def test_a_full_disk_refuses_and_loses_nothing_that_was_acknowledged(small_disk:
     app.initialise(settings)
     key = (settings.data_dir / app.OPERATOR_FILE).read_text(encoding="ascii").strip()
     acknowledged = 0
-    with TestClient(app.create(settings)) as http:
-        caller = Caller(http, key)
+    platform = app.build(settings)
+    with TestClient(app.application(platform)) as http:
+        caller = Caller(http, key, platform.services)
         write_key = caller.write_key()
 
         def push(number: int) -> int:

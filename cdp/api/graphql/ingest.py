@@ -93,7 +93,8 @@ class IngestMutation:
             body = msgspec.convert(given, ConsentBody)
         except msgspec.ValidationError:
             raise InvalidInputError("a field of this consent has a value that it cannot have") from None
-        done = record_consent(info.context.services, info.context.caller, body)
+        context = info.context
+        done = record_consent(context.services, context.caller, context.denials, body)
         return Consent(purpose=done.purpose) if done.standing is None else consent_of(done.standing)
 
 

@@ -2,7 +2,8 @@
 
 A recorded consent is an *act* (privacy.md, consent rule 2) and goes through the pipeline like any
 other event, so that the same rules decide whose it is. A source learns only that it was recorded;
-an officer is told the resulting state.
+an officer is told the resulting state. ``restricted`` is an officer's word (GDPR Art. 18): a write key may
+stand in a page, and only an officer lifts a restriction.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from litestar import get, post
 from litestar.params import FromQuery, JSONBody
 
 from cdp.access import Source
-from cdp.api.auth import Caller, allow
-from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
+from cdp.api.auth import Caller, Denials, allow
+from cdp.api.injected import Cursor, InjectedCaller, InjectedDenials, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
 from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.rest.profiles import standing
@@ -24,7 +25,7 @@ from cdp.api.services import Services
 from cdp.audit import Entry
 from cdp.clock import Micros, parse_rfc3339
 from cdp.consent import EventType, RecordState, Standing, Statement
-from cdp.errors import InvalidInputError
+from cdp.errors import InvalidInputError, NotPermittedError
 from cdp.ingest import Delivery
 from cdp.store import retrying
 
@@ -74,9 +75,11 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 @post("/consents", opt=allow("source", "officer"), sync_to_thread=True)
-def record(services: InjectedServices, caller: InjectedCaller, data: JSONBody[ConsentBody]) -> dict[str, Any]:
+def record(
+    services: InjectedServices, caller: InjectedCaller, denials: InjectedDenials, data: JSONBody[ConsentBody]
+) -> dict[str, Any]:
     """Record what a person said about a purpose; it is an act, so it may lift an earlier restraint."""
-    done = record_consent(services, caller, data)
+    done = record_consent(services, caller, denials, data)
     if done.standing is None:
         return {"purpose": done.purpose, "recorded": True}
     return {"recorded": True, "profile": done.profile_id, **standing(done.standing)}
@@ -95,21 +98,26 @@ def states(
     return page_by_key(items, limit, cursor, "consents", lambda item: str(item["purpose"]))
 
 
-def record_consent(services: Services, caller: Caller, data: ConsentBody) -> Recorded:
+def record_consent(services: Services, caller: Caller, denials: Denials, data: ConsentBody) -> Recorded:
     """Record a consent through the pipeline and, for an officer, return the state that followed.
 
+    :raises NotPermittedError: a restriction from anybody but an officer; the refusal is recorded.
     :raises InvalidInputError: the purpose is unknown, a time is unreadable, or no identifier is usable.
     """
+    if data.state == "restricted" and not caller.has("officer"):
+        denials.record(caller.actor, "consent.record", "consents")
+        raise NotPermittedError("only an officer records `restricted`; the person's own word is `objected`")
     if data.purpose not in services.bundle.purposes:
         raise InvalidInputError("this purpose is not declared in policies/purposes.yaml")
     if not set(data.recipients) <= services.bundle.destinations.keys():
         raise InvalidInputError("a recipient is no destination of policies/destinations")
     now = services.clock.now()
+    said_at = _instant("event_time", data.event_time)
     statement = Statement(
         purpose=data.purpose,
         state=data.state,
         act=True,
-        event_time=_instant("event_time", data.event_time) or now,
+        event_time=now if said_at is None else said_at,
         event_type=data.event_type,
         expires_at=_instant("expires_at", data.expires_at),
         notice_id=data.notice_id or "",

@@ -1,7 +1,13 @@
-"""Exports: ask the gate, see what it decided, fetch what it released."""
+"""Exports: ask the gate, see what it decided, fetch what it released.
+
+Invariant: a destination's key never sees the name of a segment, which can tell why somebody is in it;
+it sees the segment's opaque id (``shown``), also when it filters.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,6 +24,7 @@ from cdp.clock import rfc3339
 from cdp.errors import InvalidInputError
 from cdp.export import Export
 
+_SECRET = "segment-ids"  # noqa: S105  # the name of a secret
 _SEE = allow("marketer", "destination", "officer")
 
 
@@ -60,14 +67,15 @@ def read_export(
     services: InjectedServices, caller: InjectedCaller, export_id: FromPath[str]
 ) -> dict[str, Any]:
     """Show what was asked, released and withheld."""
-    return export(services.exports.get(caller.principal, export_id))
+    return export(found_export(services, caller, export_id))
 
 
 @get("/exports/{export_id:str}/data", opt=allow("destination"), sync_to_thread=True)
 def data(services: InjectedServices, caller: InjectedCaller, export_id: FromPath[str]) -> Stream:
     """Fetch the release; it is rendered while it streams, for those who are permitted now."""
-    found = services.exports.get(caller.principal, export_id)
+    # First, as the gate records what it refuses; a bare look-up would answer before it.
     media_type, pieces = services.exports.data(caller.principal, export_id)
+    found = found_export(services, caller, export_id)
     disposition = f'attachment; filename="{found.segment}.{found.format}"'
     headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
     return Stream(pieces, media_type=media_type, headers=headers)
@@ -80,7 +88,7 @@ def requested(services: Services, caller: Caller, data: ExportBody) -> Export:
     """
     if data.mode != "full":
         raise InvalidInputError("mode is full")
-    return services.exports.request(
+    given = services.exports.request(
         caller.principal,
         segment=data.segment,
         destination=data.destination,
@@ -89,6 +97,24 @@ def requested(services: Services, caller: Caller, data: ExportBody) -> Export:
         format=data.format,
         dry_run=data.dry_run,
     )
+    return shown(services, caller, given)
+
+
+def found_export(services: Services, caller: Caller, export_id: str) -> Export:
+    """Return one export as this key may know it.
+
+    :raises NotFoundError: there is none, or the key may not know of it.
+    """
+    return shown(services, caller, services.exports.get(caller.principal, export_id))
+
+
+def shown(services: Services, caller: Caller, found: Export) -> Export:
+    """Return an export as this key may know it: for a destination the segment has an id, no name."""
+    if caller.has("officer") or not caller.principal.destination:
+        return found
+    secret = services.keyring.secret(_SECRET)
+    digest = hmac.new(secret, b"cdp/segment-id/v1" + found.segment.encode(), hashlib.sha256).hexdigest()
+    return msgspec.structs.replace(found, segment=f"s_{digest[:16]}")
 
 
 def export_page(
@@ -108,7 +134,8 @@ def export_page(
     size = checked_limit(limit) + 1
     while len(found) < size:
         more = services.exports.list(caller.principal, limit=size, before=before)
-        found += [item for item in more if _fits(item, wanted or {})]
+        known = (shown(services, caller, item) for item in more)
+        found += [item for item in known if _fits(item, wanted or {})]
         if len(more) < size:
             break
         before = export_position(more[-1])

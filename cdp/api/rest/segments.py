@@ -14,9 +14,10 @@ from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
 from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.services import Services
+from cdp.audit import Entry
 from cdp.clock import rfc3339
 from cdp.errors import InvalidInputError
-from cdp.segments import ListKind, Segment
+from cdp.segments import PURPOSE, ListKind, Segment
 
 _DEFINE = allow("marketer", "officer")
 
@@ -123,12 +124,26 @@ def segment(held: Segment) -> dict[str, Any]:
 
 
 def counted(services: Services, caller: Caller, held: Segment) -> dict[str, Any]:
-    """Return a segment with its count, where it still holds and the caller may have one."""
+    """Return a segment with its count, where it still holds and the caller may have one.
+
+    The count that is shown is a use, and recorded as one.
+    """
     shown = segment(held)
     if held.definition is None or not is_countable(services, caller, held.source):
         return {**shown, "count": None, "as_of": None}
     members = services.segments.members(held.name)
-    return {**shown, "count": shown_count(services, caller, members.bitmap), "as_of": members.as_of}
+    count = shown_count(services, caller, members.bitmap)
+    with services.committer.batch() as batch:
+        batch.record(
+            Entry(
+                action="segment.count",
+                actor=caller.actor,
+                purpose=PURPOSE,
+                object={"segment": members.name, "version": members.version, "as_of": members.as_of},
+                people={"members": len(members.bitmap)},
+            )
+        )
+    return {**shown, "count": count, "as_of": members.as_of}
 
 
 HANDLERS = [list_segments, preview, read_segment, apply, remove, put_list]

@@ -17,6 +17,9 @@ from cdp.errors import MalformedBodyError, TooLargeError
 EVENT_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 
 
+_MAX_CONTEXT = 4096
+
+
 class Body(msgspec.Struct, frozen=True):
     """A parsed call.
 
@@ -37,7 +40,7 @@ class _Batch(msgspec.Struct, frozen=True):
     batch: list[msgspec.Raw]
     writeKey: Any = None  # noqa: N815  # the wire's spelling
     sentAt: Any = None  # noqa: N815  # the field's name on the wire
-    context: Any = None
+    context: msgspec.Raw | None = None
 
 
 class _Single(msgspec.Struct, frozen=True):
@@ -75,9 +78,13 @@ def read_body(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         expected = "a JSON object" if single else "a JSON object with a list named 'batch'"
         raise MalformedBodyError(f"the body is not {expected}") from None
+    if many.context is not None and len(bytes(many.context)) > _MAX_CONTEXT:
+        # it is merged into every event, so a large one would be stored thousands of times
+        raise TooLargeError(f"the batch's context is over the limit of {_MAX_CONTEXT} bytes")
     if len(many.batch) > max_events:
         raise TooLargeError(f"the batch is over the limit of {max_events} events")
-    return Body(tuple(map(bytes, many.batch)), _text(many.writeKey), many.sentAt, many.context)
+    context = None if many.context is None else msgspec.json.decode(many.context)
+    return Body(tuple(map(bytes, many.batch)), _text(many.writeKey), _text(many.sentAt) or None, context)
 
 
 def _text(value: object) -> str:
