@@ -28,7 +28,7 @@ from benchmarks.databases import fresh_databases, size_of
 from cdp import app
 from cdp.settings import Settings
 
-BATCH, CONNECTIONS = 100, 8
+BATCH, CONNECTIONS = 100, 32
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from cdp.segments import SegmentService
 from cdp.settings import Settings, load
 from cdp.store import Committer, Store, migrate
 from cdp.warehouse import Mirror, Warehouse
-from cdp.worker import Periodic, Worker, Writer
+from cdp.worker import Beside, Periodic, Worker, Writer
 
 OPERATOR_NAME = "operator"
 OPERATOR_FILE = "operator.key"
@@ -80,19 +80,22 @@ def initialise(settings: Settings, clock: Clock | None = None) -> bool:
     return True
 
 
-def build(settings: Settings, clock: Clock | None = None) -> Platform:
+def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool = False) -> Platform:
     """Wire the stages.
 
+    :param mirror_apart: keep the warehouse current in a process of its own (``cdp worker``).
     :raises ConfigurationError: a part is missing, wrong or not initialised; nothing is left open.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
     with ExitStack() as opened:
-        services, writer, worker = _wire(settings, clock or SystemClock(), opened)
+        services, writer, worker = _wire(settings, clock or SystemClock(), opened, mirror_apart=mirror_apart)
         services.pipeline.settle_consent()
         return Platform(services, writer, worker, opened.pop_all().close)
 
 
-def _wire(settings: Settings, clock: Clock, opened: ExitStack) -> tuple[Services, Writer, Worker]:
+def _wire(
+    settings: Settings, clock: Clock, opened: ExitStack, *, mirror_apart: bool
+) -> tuple[Services, Writer, Worker]:
     _check_parts(settings)
     bundle = policy.load(settings.policies_dir)
     store = Store(settings.database)
@@ -107,7 +110,7 @@ def _wire(settings: Settings, clock: Clock, opened: ExitStack) -> tuple[Services
 
     audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
     committer = Committer(store, audit.append, clock)
-    access = AccessService(store, committer, clock)
+    access = AccessService(store, committer, clock, bundle.purposes, bundle.destinations)
     ledger = ConsentLedger(keyring, bundle, clock)
     identity = IdentityService(store, committer, keyring, blind, ledger, bundle.identity, clock)
     profiles = ProfileService(identity, access, bundle)
@@ -146,7 +149,7 @@ def _wire(settings: Settings, clock: Clock, opened: ExitStack) -> tuple[Services
 
     worker = Worker(
         [
-            Periodic("mirror", settings.mirror_interval_ms / 1000, mirror.refresh),
+            Beside([sys.executable, "-m", "cdp", "worker"]) if mirror_apart else _mirroring(settings, mirror),
             Periodic("checkpoint", settings.checkpoint_interval_s, lambda: audit.sign_checkpoint(committer)),
             Periodic("housekeeping", _HOUSEKEEPING_SECONDS, forget_keys),
         ]
@@ -186,11 +189,24 @@ def _check_parts(settings: Settings) -> None:
         raise ConfigurationError("CDP_INTAKE: direct is the only intake of this version")
 
 
-def create(settings: Settings | None = None) -> Litestar:
+def create(settings: Settings | None = None, *, mirror_apart: bool = False) -> Litestar:
     """Make the HTTP application of the environment's settings, or of those given."""
     chosen = settings or load()
     configure_logging(chosen.log_level)
-    return application(build(chosen))
+    return application(build(chosen, mirror_apart=mirror_apart))
+
+
+@contextmanager
+def mirror_task(settings: Settings) -> Iterator[Periodic]:
+    """Open what ``cdp worker`` runs: the mirror alone, which only reads the database."""
+    configure_logging(settings.log_level)
+    fields = policy.load(settings.policies_dir).fields
+    with closing(Store(settings.database)) as store:
+        yield _mirroring(settings, Mirror(store, settings.mirror_dir, fields, SystemClock()))
+
+
+def _mirroring(settings: Settings, mirror: Mirror) -> Periodic:
+    return Periodic("mirror", settings.mirror_interval_ms / 1000, mirror.refresh)
 
 
 def application(platform: Platform) -> Litestar:

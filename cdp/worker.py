@@ -10,6 +10,7 @@ de-duplication keys; everything it does can be repeated without harm.
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from cdp.pipeline import Outcome, Pipeline, Prepared
 
 log = structlog.get_logger()
 
+_WATCH_SECONDS = 2.0
 CONSENT_EVENT = "Consent Recorded"
 _Waiting = tuple[Prepared, "Future[Outcome]"]
 
@@ -182,8 +184,9 @@ class Periodic:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _run(self) -> None:
-        while True:
+    def run_while(self, wanted: Callable[[], bool]) -> None:
+        """Do the work in the calling thread, for as long as it is wanted."""
+        while wanted():
             try:
                 self._work()
             except Exception as error:  # noqa: BLE001  # the next turn tries again
@@ -191,11 +194,44 @@ class Periodic:
             if self._stopping.wait(self._seconds):
                 return
 
+    def _run(self) -> None:
+        self.run_while(lambda: True)
+
+
+class Beside:
+    """A process of ours beside this one; looked after every few seconds, and started again if it ended.
+
+    :param command: arguments; the process inherits the environment and ends when this one does.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watch = Periodic("beside", _WATCH_SECONDS, self._look)
+
+    def start(self) -> None:
+        """Start it, and watch over it."""
+        self._watch.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._watch.stop()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def _look(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            log.warning("a process ended and is started again", status=self._process.returncode)
+            self._process = None
+        if self._process is None:
+            self._process = subprocess.Popen(self._command)  # noqa: S603  # our own command
+
 
 class Worker:
     """The clockwork: mirror, checkpoints, housekeeping."""
 
-    def __init__(self, tasks: list[Periodic]) -> None:
+    def __init__(self, tasks: Sequence[Periodic | Beside]) -> None:
         self._tasks = tasks
 
     def start(self) -> None:

@@ -68,7 +68,7 @@ class Caller:
             "name": f"{destination}-{secrets.token_hex(4)}",
             "roles": ["destination"],
             "destination": destination,
-            "purposes": purposes,
+            "purposes": purposes or ["*"],
         }
         key = self.api("POST", "/keys", body)["key"]
         assert isinstance(key, str)

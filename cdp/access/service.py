@@ -1,7 +1,8 @@
 """Making, finding, changing and revoking sources and keys.
 
-Every change is an audit entry in the same transaction. Look-ups on the ingest path are cached for a
-few seconds by key hash, so a disabled source stops within that time in every process.
+Every change is an audit entry in the same transaction. A key that could never work is not made. Look-ups on
+the ingest path are cached for a few seconds by key hash, so a disabled source stops within that time in every
+process.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 from cdp.access import queries
 from cdp.access.model import Principal, Role, Source, SourceKind
@@ -35,12 +36,25 @@ def hash_key(key: str) -> bytes:
 
 
 class AccessService:
-    """Sources and API keys."""
+    """Sources and API keys.
 
-    def __init__(self, store: Store, committer: Committer, clock: Clock) -> None:
+    :param purposes: those that the policies declare; None where no policies are at hand to hold keys against.
+    :param destinations: likewise.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        purposes: Container[str] | None = None,
+        destinations: Container[str] | None = None,
+    ) -> None:
         self._store = store
         self._committer = committer
         self._clock = clock
+        self._purposes = purposes
+        self._destinations = destinations
         self._cached: dict[bytes, tuple[float, Source]] = {}
 
     # -- authentication -------------------------------------------------------------------------
@@ -113,7 +127,10 @@ class AccessService:
         self._change(actor, name, "source.disable", enabled=False)
 
     def rotate_source(self, actor: str, name: str) -> str:
-        """Give a source a new write key and return it; the old one stops working."""
+        """Give a source a new write key and return it; the old one stops working.
+
+        :raises ConflictError: the source is disabled, so that no key of it would work.
+        """
         write_key = secrets.token_urlsafe(32)
         self._change(actor, name, "source.rotate", key_hash=hash_key(write_key))
         return write_key
@@ -131,6 +148,11 @@ class AccessService:
             source = queries.source_by_name(batch.connection, name)
             if source is None:
                 raise NotFoundError("there is no source with this name")
+            if key_hash is not None and not source.enabled:
+                raise ConflictError(
+                    "this source is disabled, so a new key of it would not work;"
+                    " make another source with `cdp source create` or POST /api/v1/sources"
+                )
             queries.change_source(batch.connection, source.source_id, enabled=enabled, key_hash=key_hash)
             batch.record(self._entry(action, actor, source.source_id, source.kind))
         self._cached.clear()
@@ -151,12 +173,12 @@ class AccessService:
 
         :param creator: who makes it; None only for the first operator key of ``cdp init``.
         :raises NotPermittedError: the creator lacks a role or purpose it would grant.
+        :raises InvalidInputError: a key like this could never work.
         :raises ConflictError: the name is taken.
         """
         if creator is not None:
             _check_grant(creator, roles, purposes)
-        if ("destination" in roles) != bool(destination):
-            raise InvalidInputError("a key of role destination names its destination, no other does")
+        self._check_usable(roles, purposes, destination, expires_at)
         key = "cdp_" + secrets.token_urlsafe(32)
         principal = Principal(
             key_id=random_id(),
@@ -173,6 +195,34 @@ class AccessService:
             queries.add_key(batch.connection, principal, hash_key(key), self._clock.now())
             batch.record(self._entry("key.create", actor, principal.key_id, ",".join(sorted(roles))))
         return principal, key
+
+    def _check_usable(
+        self,
+        roles: Collection[Role],
+        purposes: Collection[str],
+        destination: str,
+        expires_at: Micros | None,
+    ) -> None:
+        if not roles:
+            raise InvalidInputError("an API key has at least one role")
+        if "source" in roles:
+            raise InvalidInputError(
+                "a source has a write key, not an API key: make it with `cdp source create`"
+            )
+        if ("destination" in roles) != bool(destination):
+            raise InvalidInputError("a key of role destination names its destination, no other does")
+        if destination and not purposes:
+            raise InvalidInputError(
+                "a key of role destination has at least one purpose, or it could fetch nothing"
+            )
+        if self._purposes is not None and not all(
+            purpose == "*" or purpose in self._purposes for purpose in purposes
+        ):
+            raise InvalidInputError("one of the purposes is not declared in policies/purposes.yaml")
+        if destination and self._destinations is not None and destination not in self._destinations:
+            raise InvalidInputError("the destination is not declared in policies/destinations/")
+        if expires_at is not None and expires_at <= self._clock.now():
+            raise InvalidInputError("expires_at lies in the past; the key would never work")
 
     def list_keys(self) -> list[Principal]:
         """Return every live API key, by name."""

@@ -2,11 +2,12 @@
 
 Every command but ``init``, ``serve``, ``migrate``, ``doctor`` and ``demo`` is a client of the REST API
 (``client.py``), so that one set of rules decides what a key may do. Exit codes: 0 done, 1 refused or
-failed with one line on standard error, 2 wrong usage.
+failed with one line on standard error, 2 wrong usage. Whatever file a command makes is its owner's alone.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command that the arguments name, and exit."""
+    os.umask(0o077)
     try:
         app()
     except CdpError as error:

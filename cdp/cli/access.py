@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import typer
 
+from cdp.access import SourceKind
 from cdp.cli.client import connected
-from cdp.cli.options import AsJson
+from cdp.cli.options import AsJson, KeyRole
 from cdp.cli.output import say, show_list, show_record
 
 sources = typer.Typer(help="Sources: systems that push events.", no_args_is_help=True)
@@ -20,9 +21,7 @@ _KEY_COLUMNS = ("name", "roles", "purposes", "destination", "expires_at")
 @sources.command("create")
 def create_source(
     name: str,
-    kind: Annotated[
-        str, typer.Option(help="browser, server or import: what its word counts for.")
-    ] = "server",
+    kind: Annotated[SourceKind, typer.Option(help="What its word counts for.")] = "server",
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Make a source and print its write key, this once."""
@@ -55,7 +54,7 @@ def rotate_source(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  
 
 @keys.command("create")
 def create_key(
-    role: Annotated[list[str], typer.Option(help="admin, marketer, destination, steward or officer.")],
+    role: Annotated[list[KeyRole], typer.Option(help="What it may do; repeatable.")],
     name: Annotated[str, typer.Option(help="How it appears in lists.")],
     destination: Annotated[str, typer.Option(help="For the role destination: whose releases it pulls.")] = "",
     purpose: Annotated[list[str] | None, typer.Option(help="A purpose it may state; repeatable.")] = None,

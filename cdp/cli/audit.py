@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Annotated
 
 import typer
 
+from cdp.audit import Outcome
 from cdp.cli.client import connected
 from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list
@@ -22,7 +22,7 @@ def search(
     action: str | None = None,
     purpose: str | None = None,
     destination: str | None = None,
-    outcome: str | None = None,
+    outcome: Outcome | None = None,
     profile: str | None = None,
     from_: Annotated[str | None, typer.Option("--from", help="RFC 3339; not before.")] = None,
     to: Annotated[str | None, typer.Option(help="RFC 3339; before.")] = None,
@@ -41,7 +41,7 @@ def search(
         "to": to,
     }
     with connected() as api:
-        show_list(islice(api.items("/audit", **wanted), limit), _COLUMNS, as_json=as_json)
+        show_list(api.items("/audit", most=limit, **wanted), _COLUMNS, as_json=as_json)
 
 
 @audit.command("verify")

@@ -12,6 +12,7 @@ Either way the same routes, roles and audit entries apply, and the command acts 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -39,6 +40,7 @@ T = TypeVar("T")
 Json = Any
 AsgiApp = Callable[..., Awaitable[None]]
 OPERATOR_KEY_FILE = "operator.key"
+_PAGE = 500
 _PATIENCE_SECONDS = 15.0
 _UNAVAILABLE_SECONDS = 5.0
 _TIMEOUT = httpx.Timeout(600.0, connect=5.0)
@@ -89,15 +91,16 @@ class Api:
         answer = self._request(method, path, body, params, purpose)
         return msgspec.json.decode(answer.content) if answer.content else None
 
-    def items(self, path: str, **params: str | float | None) -> Iterator[Json]:
-        """Yield every item of a list, page after page."""
+    def items(self, path: str, *, most: float = math.inf, **params: str | float | None) -> Iterator[Json]:
+        """Yield every item of a list, or the first ``most`` of them, page after page."""
         cursor: str | None = None
-        while True:
-            page = self.get(path, **params, limit=500, cursor=cursor)
+        while most > 0:
+            page = self.get(path, **params, limit=int(min(_PAGE, most)), cursor=cursor)
             yield from page["items"]
             cursor = page["next"]
             if cursor is None:
                 return
+            most -= len(page["items"])
 
     def data(self, path: str) -> bytes:
         """Return the raw bytes that ``GET /api/v1{path}`` answers."""

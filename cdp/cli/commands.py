@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cdp.cli import access, audit, demo, exports, identity, operations, policy, segments, setup
+from cdp.cli import access, audit, demo, exports, identity, operations, policy, segments, setup, worker
 
 app = typer.Typer(
     name="cdp",
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 setup.register(app)
 demo.register(app)
+worker.register(app)
 operations.register(app)
 exports.register(app)
 app.add_typer(access.sources, name="source")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,31 +13,37 @@ import typer
 import yaml
 
 from cdp.cli.client import connected
-from cdp.cli.options import AsJson
+from cdp.cli.options import AsJson, ListKind
 from cdp.cli.output import say, show_json, show_list, show_record
 from cdp.errors import DefinitionError, InvalidInputError
 
 segments = typer.Typer(help="Segments: who fits a definition.", no_args_is_help=True)
 lists = typer.Typer(help="White, grey and black lists.", no_args_is_help=True)
 _COLUMNS = ("name", "version", "description", "problem")
+_LINE = re.compile(r"line (\d+)(?:, |: )")
+_LAST_KEY = re.compile(r"(\.?[^.\[\]]+|\[\d+\])$")
 
 
 @segments.command("apply")
 def apply(file: Path, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """Store the definition in a YAML or JSON file as a segment's newest version."""
-    definition = _definition(file)
-    name = definition.get("name")
-    if not isinstance(name, str) or not name:
-        raise DefinitionError(f"{file}: the definition has no name")
-    with connected() as api:
-        show_record(api.call("PUT", f"/segments/{quote(name, safe='')}", body=definition), as_json=as_json)
+    with _definition(file) as definition, connected() as api:
+        name = definition.get("name")
+        if not isinstance(name, str) or not name:
+            raise DefinitionError("the definition has no name")
+        made = api.call("PUT", f"/segments/{quote(name, safe='')}", body=definition)
+    if as_json:
+        show_json(made)
+    else:
+        say(_headline(made))
 
 
 @segments.command("preview")
 def preview(file: Path, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """Count who fits the definition in a file, without storing it."""
-    with connected() as api:
-        show_record(api.post("/segments/preview", _definition(file)), as_json=as_json)
+    with _definition(file) as definition, connected() as api:
+        found = api.post("/segments/preview", definition)
+    show_record(found, as_json=as_json)
 
 
 @segments.command("list")
@@ -45,17 +54,24 @@ def list_segments(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
 
 
 @segments.command("show")
-def show(name: str) -> None:
-    """Show a segment with its definition."""
+def show(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Show a segment with its definition, as a file would hold it."""
     with connected() as api:
-        show_json(api.get(f"/segments/{quote(name, safe='')}"))
+        held = api.get(f"/segments/{quote(name, safe='')}")
+    if as_json:
+        show_json(held)
+        return
+    say(_headline(held))
+    if held["problem"]:
+        say(held["problem"])
+    say(yaml.safe_dump(held["definition"], sort_keys=False, allow_unicode=True).rstrip())
 
 
 @lists.command("import")
 def import_list(
     name: str,
     file: Path,
-    kind: Annotated[str, typer.Option(help="white, grey or black.")],
+    kind: Annotated[ListKind, typer.Option(help="What standing on it means.")],
     type_: Annotated[str, typer.Option("--type", help="Identifier type of the lines.")] = "email",
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
@@ -74,16 +90,46 @@ def import_list(
         say(f"list {name}: {len(members)} lines read, {answer['members']} known identifiers")
 
 
-def _definition(file: Path) -> dict[str, Any]:
+def _headline(held: Mapping[str, Any]) -> str:
+    people = "its count is not for this key" if held["count"] is None else f"{held['count']} people"
+    return f"segment {held['name']}, version {held['version']}: {people}"
+
+
+@contextmanager
+def _definition(file: Path) -> Iterator[dict[str, Any]]:
+    """Read a definition; what is found wrong with it, here or by the platform, gets its file and line.
+
+    :raises DefinitionError: it is wrong.
+    """
+    from cdp.segments import read  # noqa: PLC0415  # all of the warehouse, as other commands need not
+
+    lines: dict[str, int] = {}
+    raw = file.read_bytes()
     try:
-        held = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise DefinitionError(f"{file} is not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DefinitionError(f"{file}:{line}: not readable as YAML") from None
-    except yaml.YAMLError:
-        raise DefinitionError(f"{file}: not readable as YAML") from None
-    if not isinstance(held, dict):
-        raise DefinitionError(f"{file}: a definition is a mapping")
-    return held
+        document = read(raw)
+        lines = {_place(path): line for path, line in document.lines.items()}
+        if not isinstance(document.data, dict):
+            raise DefinitionError("a definition is a mapping")
+        yield document.data
+    except InvalidInputError as error:
+        message = error.message
+        if found := _LINE.match(message):
+            line: int | None = int(found[1])
+            message = message[found.end() :]
+        else:
+            line = _line(message.partition(": ")[0], lines)
+        raise DefinitionError(f"{file}{'' if line is None else f':{line}'}: {message}") from None
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    """Return how the platform names a place in a definition: ``where.all[0].trait``."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).lstrip(".")
+
+
+def _line(place: str, lines: Mapping[str, int]) -> int | None:
+    """Return the line of a place, else of the nearest one around it that has a line."""
+    while place and place not in lines:
+        place, before = _LAST_KEY.sub("", place), place
+        if place == before:
+            break
+    return lines.get(place)

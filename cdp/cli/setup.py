@@ -101,7 +101,7 @@ def application() -> object:
     """Return the ASGI application; the server's worker process calls this."""
     from cdp.app import create  # noqa: PLC0415  # as above
 
-    return create(load())
+    return create(load(), mirror_apart=True)
 
 
 def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag

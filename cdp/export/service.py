@@ -126,7 +126,8 @@ def _export(given: Authorisation, principal: Principal) -> Export:
         as_of=given.ledger_position,
         members_as_of=given.segment_as_of,
         members=counts.members,
-        released=counts.released,
+        # whoever fetches the rows can count them; who was withheld, and why, is another matter
+        released=given.counts.released if principal.destination else counts.released,
         withheld=counts.withheld,
         exact=exact,
         fields=given.plan,

@@ -139,7 +139,7 @@ class PortraitService:
         """
         self._check_internal(actor, purpose, "profile.list")
         number = 0 if after is None else self._ids.decode(after)
-        chosen = None if segment is None else self._segments.members(segment).bitmap
+        chosen = None if segment is None else self._segments.members(segment, actor=actor).bitmap
 
         def run() -> tuple[list[Portrait], int]:
             with self._committer.batch() as batch:

@@ -1,6 +1,7 @@
 """Segments: definitions, their evaluation on the warehouse, and the white, grey and black lists."""
 
 from cdp.segments.definition import Definition
+from cdp.segments.document import read
 from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
 from cdp.segments.noise import noised
 from cdp.segments.parse import parse
@@ -21,4 +22,5 @@ __all__ = [
     "closure",
     "noised",
     "parse",
+    "read",
 ]

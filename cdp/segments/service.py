@@ -209,7 +209,7 @@ class SegmentService:
             for one, definition, result in zip(held, definitions, results, strict=True)
         )
 
-    def members(self, name: str) -> Members:
+    def members(self, name: str, *, actor: str = "system") -> Members:
         """Return who was in a segment when it was last evaluated.
 
         :raises NotFoundError: there is no such segment.
@@ -220,7 +220,7 @@ class SegmentService:
             definition = self._parsed(held)
             read = self._categories(connection, definition)
         if stored is None or stored.version != held.version:
-            return self.evaluate(name)
+            return self.evaluate(name, actor=actor)
         return Members(
             name=name,
             version=held.version,

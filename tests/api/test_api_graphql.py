@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from caller import Caller
+from structlog.testing import capture_logs
 
 EMAIL = "ada.nobody@example.org"
 PURPOSE = "compliance_review"
@@ -242,29 +243,25 @@ SECRET = "secret-9876543210"
     ],
 )
 def test_a_query_that_cannot_run_is_the_clients_mistake(
-    caller: Caller, capsys: pytest.CaptureFixture[str], query: str, extra: dict[str, str], code: str
+    caller: Caller, query: str, extra: dict[str, str], code: str
 ) -> None:
-    assert_mistake(caller, capsys, {"query": query, **extra}, code)
+    assert_mistake(caller, {"query": query, **extra}, code)
 
 
 @pytest.mark.parametrize("value", [SECRET, 1 << 40, int(1e300), 1.5, True, [SECRET], {SECRET: SECRET}])
-def test_a_variable_of_a_wrong_type_is_the_clients_mistake(
-    caller: Caller, capsys: pytest.CaptureFixture[str], value: object
-) -> None:
+def test_a_variable_of_a_wrong_type_is_the_clients_mistake(caller: Caller, value: object) -> None:
     query = "query($n: Int) {segments(first: $n) {totalCount}}"
-    errors = assert_mistake(caller, capsys, {"query": query, "variables": {"n": value}}, "invalid-input")
+    errors = assert_mistake(caller, {"query": query, "variables": {"n": value}}, "invalid-input")
     assert [error["message"] for error in errors] == ["the variable $n does not fit its type Int"]
 
 
-def test_a_variable_that_is_missing_or_null_or_unknown_inside_is_the_clients_mistake(
-    caller: Caller, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_variable_that_is_missing_or_null_or_unknown_inside_is_the_clients_mistake(caller: Caller) -> None:
     query = "query($id: ID!) {profile(id: $id) {id}}"
-    assert_mistake(caller, capsys, {"query": query}, "invalid-input")
-    assert_mistake(caller, capsys, {"query": query, "variables": {"id": None}}, "invalid-input")
+    assert_mistake(caller, {"query": query}, "invalid-input")
+    assert_mistake(caller, {"query": query, "variables": {"id": None}}, "invalid-input")
     query = "query($f: ExportFilter) {exports(filter: $f) {totalCount}}"
     for wrong in ({SECRET: 1}, {"segment": 5}, SECRET, [SECRET]):
-        assert_mistake(caller, capsys, {"query": query, "variables": {"f": wrong}}, "invalid-input")
+        assert_mistake(caller, {"query": query, "variables": {"f": wrong}}, "invalid-input")
 
 
 def test_one_of_several_operations_runs_by_its_name(caller: Caller) -> None:
@@ -275,29 +272,26 @@ def test_one_of_several_operations_runs_by_its_name(caller: Caller) -> None:
     }
 
 
-def test_a_mistake_of_ours_is_an_incident(
-    caller: Caller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mistake_of_ours_is_an_incident(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError(SECRET)
 
     monkeypatch.setattr(caller.services.segments, "list", broken)
-    assert codes(run(caller, "{segments {totalCount}}")) == {"internal"}
-    logged = capsys.readouterr().err
-    assert "incident" in logged
-    assert SECRET not in logged
+    with capture_logs() as logged:
+        assert codes(run(caller, "{segments {totalCount}}")) == {"internal"}
+    assert [line["event"] for line in logged] == ["incident"]
+    assert SECRET not in str(logged)
 
 
-def assert_mistake(
-    caller: Caller, capsys: pytest.CaptureFixture[str], body: dict[str, Any], code: str
-) -> list[dict[str, Any]]:
+def assert_mistake(caller: Caller, body: dict[str, Any], code: str) -> list[dict[str, Any]]:
     """Send a request that is refused: no data, no incident, nothing of it repeated."""
     headers = {"Authorization": f"Bearer {caller.operator_key}", "CDP-Purpose": PURPOSE}
-    answer = caller.http.post("/graphql", json=body, headers=headers)
+    with capture_logs() as logged:
+        answer = caller.http.post("/graphql", json=body, headers=headers)
+    assert logged == []
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["errors"]
     assert answer.json()["data"] is None
     assert {error["extensions"]["code"] for error in found} == {code}, found
-    assert "incident" not in answer.text + capsys.readouterr().err
     assert SECRET not in answer.text
     return found

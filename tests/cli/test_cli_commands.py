@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from cdp.cli import main
+from cdp.access import Role
+from cdp.cli import main, options
+from cdp.gate import Format
+from cdp.segments import ListKind
 
 ROOT = Path(__file__).parents[2]
 WHERE = "where: {trait: country, op: eq, value: GB}\n"
@@ -44,11 +49,15 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+def shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Shell]:
     monkeypatch.setenv("CDP_DATA_DIR", str(tmp_path / "var"))
     monkeypatch.setenv("CDP_POLICIES_DIR", str(ROOT / "policies"))
     monkeypatch.delenv("CDP_API_KEY", raising=False)
-    return Shell(monkeypatch, capsys)
+    held = os.umask(0o022)  # a careless one, which the commands must not keep
+    yield Shell(monkeypatch, capsys)
+    os.umask(held)
 
 
 @pytest.fixture
@@ -79,7 +88,6 @@ def test_sources_and_keys(ready: Shell) -> None:
     made = ready.json("source", "create", "shop", "--kind", "browser")
     assert made["write_key"]
     assert "exists already" in ready("source", "create", "shop", expect=1)
-    ready("source", "create", "x", "--kind", "martian", expect=1)
     rotated = ready.json("source", "rotate", "shop")
     assert rotated["write_key"] != made["write_key"]
     ready("source", "disable", "shop")
@@ -120,6 +128,34 @@ def test_wrong_usage_is_2(shell: Shell) -> None:
     shell("audit", "search", "--limit", "0", expect=2)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("source", "create", "x", "--kind", "purple"),
+        ("key", "create", "--name", "x", "--role", "purple"),
+        ("key", "create", "--name", "x", "--role", "source"),
+        ("export", "x", "--destination", "mailer", "--purpose", "analytics", "--format", "purple"),
+        ("list", "import", "x", "x.txt", "--kind", "purple"),
+        ("audit", "search", "--outcome", "purple"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_wrong_usage(ready: Shell, arguments: tuple[str, ...]) -> None:
+    ready(*arguments, expect=2)
+
+
+def test_the_choices_are_those_of_the_platform() -> None:
+    assert set(get_args(options.Format)) == set(get_args(Format))
+    assert set(get_args(options.ListKind)) == set(get_args(ListKind))
+    assert set(options.KeyRole) == set(get_args(Role)) - {"source"}
+
+
+def test_what_lies_in_the_data_directory_is_its_owners_alone(ready: Shell, tmp_path: Path) -> None:
+    ready("source", "create", "shop")
+    found = sorted((tmp_path / "var").rglob("*"))
+    assert {"cdp.sqlite", "keys.sqlite", "operator.key", "lock"} <= {path.name for path in found}
+    assert [path.name for path in found if path.stat().st_mode & 0o077] == []
+
+
 def test_an_unknown_setting_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDP_DATA_DIRECTORY", "x")
     assert "CDP_DATA_DIRECTORY" in shell("source", "list", expect=1)
@@ -131,7 +167,11 @@ def test_segments_from_files(ready: Shell, tmp_path: Path) -> None:
     assert ready.json("segment", "preview", str(file))["count"] == 0
     assert ready.json("segment", "apply", str(file))["version"] == 1
     assert [item["name"] for item in ready.json("segment", "list")] == ["britons"]
-    assert "britons" in ready("segment", "show", "britons")
+    assert ready.json("segment", "show", "britons")["definition"]["where"]["value"] == "GB"
+    shown = ready("segment", "show", "britons")
+    assert shown.splitlines()[0] == "segment britons, version 1: 0 people"
+    assert "  trait: country" in shown.splitlines()
+    assert ready("segment", "apply", str(file)) == "segment britons, version 1: 0 people\n"
     file.write_text("name: [\n")
     assert "britons.yaml:" in ready("segment", "apply", str(file), expect=1)
     file.write_text(WHERE)
@@ -146,6 +186,44 @@ def test_segments_from_files(ready: Shell, tmp_path: Path) -> None:
     assert "example.org" not in shown
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"name: x\nwhere:\n  all:\n  - {{{WHERE[8:-2]}}}\n  - {{trait: email, op: eq}}\n",
+            ":5: where.all[1]",
+        ),
+        ("name: x\n\nwhere: {trait: nonsense, op: eq, value: 1}\n", ":3: where.trait"),
+        (
+            "name: x\nwhere:\n  all:\n  - trait: country\n    op: eq\n    value: GB\n    colour: red\n",
+            ":4: where.all",
+        ),
+        ("name: x\nname: y\n", ":2: "),
+        ("name: x\nwhere: &a {trait: country}\n", ":2: "),
+        ("name: x\nwhere: {segment: nobody}\n", ":2: where"),
+        ("name: x\n", ":1: "),
+        ("[1, 2]\n", ":1: a definition"),
+        ("where: [\n", ":2: "),
+        ('{"name": "x", "where": {"trait": "nonsense", "op": "exists"}}', ": where.trait"),
+    ],
+)
+def test_a_mistake_in_a_definition_is_named_with_its_file_and_line(
+    ready: Shell, tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text)
+    line = ready("segment", "apply", str(file), expect=1)
+    assert line.startswith(f"cdp: {file}{said}")
+    assert "line " not in line.removeprefix(f"cdp: {file}")
+
+
+def test_a_country_code_in_a_file_stays_text(ready: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "norway.yaml"
+    file.write_text("name: norway\nwhere: {trait: country, op: eq, value: no}\n")
+    ready("segment", "apply", str(file))
+    assert ready.json("segment", "show", "norway")["definition"]["where"]["value"] == "no"
+
+
 def test_exports_are_decided_and_fetched_into_a_file(ready: Shell, tmp_path: Path) -> None:
     file = tmp_path / "britons.yaml"
     file.write_text(f"name: britons\n{WHERE}")
@@ -153,6 +231,7 @@ def test_exports_are_decided_and_fetched_into_a_file(ready: Shell, tmp_path: Pat
     asked = ("export", "britons", "--destination", "controller", "--purpose", "compliance_review")
     tried = ready.json(*asked, "--dry-run")
     assert tried["id"] is None
+    assert ready(*asked, "--dry-run").splitlines()[0] == "dry run: 0 would be released"
     out = tmp_path / "out.jsonl"
     made = ready.json(*asked, "--out", str(out))
     assert made["released"] == 0
@@ -169,6 +248,51 @@ def test_exports_are_decided_and_fetched_into_a_file(ready: Shell, tmp_path: Pat
     ready("export", "gone", *asked[2:], "--out", str(failed), expect=1)
     assert not failed.exists()
     ready("export", "nothing", "--destination", "mailer", "--purpose", "analytics", expect=1)
+
+
+ASKED = ("export", "britons", "--destination", "controller", "--purpose", "compliance_review")
+
+
+def test_a_destination_fetches_with_its_own_key(
+    ready: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "britons.yaml"
+    file.write_text(f"name: britons\n{WHERE}")
+    ready("segment", "apply", str(file))
+    own = ("--role", "destination", "--destination", "controller", "--purpose", "compliance_review")
+    key = ready.json("key", "create", "--name", "d", *own)["key"]
+    monkeypatch.setenv("CDP_API_KEY", key)
+    out = tmp_path / "out.jsonl"
+    ready(*ASKED, "--out", str(out))
+    assert out.read_bytes() == b""
+    monkeypatch.delenv("CDP_API_KEY")
+    assert len(ready.json("audit", "search", "--action", "key.create")) == 2  # the operator's and this one
+    assert ready.json("audit", "search", "--action", "access.denied") == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--role", "officer", "--role", "marketer", "--purpose", "compliance_review"),
+        ("--role", "destination", "--destination", "mailer", "--purpose", "compliance_review"),
+    ],
+    ids=["no admin", "another destination"],
+)
+def test_who_cannot_fetch_is_told_before_anything_is_exported(
+    ready: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]
+) -> None:
+    file = tmp_path / "britons.yaml"
+    file.write_text(f"name: britons\n{WHERE}")
+    ready("segment", "apply", str(file))
+    key = ready.json("key", "create", "--name", "k", *wrong)["key"]
+    monkeypatch.setenv("CDP_API_KEY", key)
+    out = tmp_path / "out.jsonl"
+    said = ready(*ASKED, "--out", str(out), expect=1)
+    assert "role admin" in said
+    assert "own key" in said
+    assert not out.exists()
+    monkeypatch.delenv("CDP_API_KEY")
+    assert ready.json("audit", "search", "--action", "export.authorise") == []
 
 
 def test_the_audit_log_is_searched_and_verified(ready: Shell) -> None:

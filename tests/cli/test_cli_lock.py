@@ -170,3 +170,17 @@ def test_places_of_a_problem_stand_on_the_one_line() -> None:
     problem = {"detail": "it does not fit", "problems": [{"place": "name", "problem": "too long"}]}
     error = way._error_of(httpx.Response(400, json=problem))
     assert error.message == "it does not fit; name: too long"
+
+
+def test_a_list_is_asked_for_no_more_than_is_shown() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        limit = int(request.url.params["limit"])
+        asked.append(f"{limit} after {request.url.params.get('cursor', 'nothing')}")
+        return httpx.Response(200, json={"items": [{}] * limit, "next": f"c{len(asked)}"})
+
+    api = way.Api(answer, "k")
+    assert len(list(api.items("/audit", most=3))) == 3
+    assert len(list(api.items("/audit", most=1200))) == 1200
+    assert asked == ["3 after nothing", "500 after nothing", "500 after c2", "200 after c3"]

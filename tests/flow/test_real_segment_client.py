@@ -80,9 +80,13 @@ def test_every_call_of_the_real_client_is_counted(server: tuple[str, Settings]) 
                 [sys.executable, "-c", CLIENT, write_key, url, mode], timeout=60, check=False
             )
             assert done.returncode == 0
+        last = {"type": "page", "userId": "42", "name": "Home", "messageId": "last"}
+        body = {"batch": [last], "writeKey": write_key}
+        mirrored = http.post("/v1/batch?wait=warehouse", json=body, timeout=30)
+        assert mirrored.status_code == 200, "the worker process keeps the warehouse current"
         entries = http.get("/api/v1/audit?action=ingest.batch&limit=500").json()["items"]
         counts = [entry["counts"] for entry in entries]
-        assert sum(count["stored"] for count in counts) == 2 * CALLS
+        assert sum(count["stored"] for count in counts) == 2 * CALLS + 1
         assert sum(count["quarantined"] for count in counts) == 0
         body = {"type": "user_id", "value": "42"}
         found = http.post("/api/v1/profiles/lookup", json=body, headers={"CDP-Purpose": "data_quality"})

@@ -8,6 +8,7 @@ Invariants:
    field reads nothing at all, and the refusal is audited.
 3. Depth and cost are bounded. A field costs 1; what lies below ``edges`` costs as often as the
    connection's ``first`` says. Fragments are counted where they are spread.
+4. Of several operations the one that runs is named; no text holds NUL.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 import strawberry
 from graphql import (
+    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -27,6 +29,7 @@ from graphql import (
     IntValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    StringValueNode,
     ValidationContext,
     ValidationRule,
     VariableNode,
@@ -46,6 +49,7 @@ from cdp.errors import CdpError, NotPermittedError
 T = TypeVar("T")
 MAX_DEPTH = 12
 MAX_COST = 20_000
+_MAX_DIGITS = 10  # of a 32-bit integer
 _ATTRIBUTE = "__cdp_access__"
 _METADATA = "access"
 AccessTable = Mapping[tuple[str, str], Access | None]
@@ -100,17 +104,19 @@ def access_table(schema: Schema) -> AccessTable:
 
 
 class Guarded(SchemaExtension):
-    """Adds the two rules below to the validation of each query."""
+    """Adds the rules below to the validation of each query."""
 
     def on_operation(self) -> Iterator[None]:
         """Add them."""
         context = self.execution_context.context
         table = context_table(self.execution_context.schema)
         variables = self.execution_context.variables or {}
+        named = self.execution_context._provided_operation_name is not None  # noqa: SLF001  # the public one falls back to the first
         self.execution_context.validation_rules = (
             *self.execution_context.validation_rules,
             _access_rule(context, table),
             _cost_rule(variables),
+            _text_rule(named=named),
         )
         yield
 
@@ -187,6 +193,26 @@ def _cost_rule(variables: Mapping[str, Any]) -> type[ValidationRule]:
     return CostRule
 
 
+def _text_rule(*, named: bool) -> type[ValidationRule]:
+    class TextRule(ValidationRule):
+        """Refuses several operations of which none is named (GraphQL 6.1), and NUL, as every body does."""
+
+        def enter_document(self, node: DocumentNode, *_: object) -> None:
+            """Count the operations."""
+            operations = [found for found in node.definitions if isinstance(found, OperationDefinitionNode)]
+            if len(operations) > 1 and not named:
+                message = "the query has several operations; name one of them as operationName"
+                self.report_error(GraphQLError(message, operations, extensions={"code": "invalid-query"}))
+
+        def enter_string_value(self, node: StringValueNode, *_: object) -> None:
+            """Check one text."""
+            if "\x00" in node.value:
+                message = "a text in the query holds a NUL character"
+                self.report_error(GraphQLError(message, [node], extensions={"code": "invalid-input"}))
+
+    return TextRule
+
+
 class _Measure:
     """Cost and depth of selections; a fragment is measured once and counted wherever it is spread."""
 
@@ -231,7 +257,7 @@ class _Measure:
                 continue
             value: Any = None
             if isinstance(argument.value, IntValueNode):
-                value = int(argument.value.value)
+                value = int(argument.value.value[: _MAX_DIGITS + 1])  # longer ones another rule refuses
             elif isinstance(argument.value, VariableNode):
                 value = self._variables.get(argument.value.name.value)
             return max(1, min(value, MAX_LIMIT)) if isinstance(value, int) else DEFAULT_LIMIT

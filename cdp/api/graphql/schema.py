@@ -1,7 +1,8 @@
 """The schema, its limits, and ``POST /graphql``.
 
 Invariants: a query runs in a worker thread, as REST handlers do; errors carry a stable ``code`` and never
-a value that was sent; one that nobody foresaw is an incident id and nothing else.
+a value that was sent; one that nobody foresaw is an incident id and nothing else. A query or a variable that
+does not fit is never one: it says so, and nothing of it is executed.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from typing import Any
 
 import msgspec
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, VariableDefinitionNode, print_ast
 from litestar import Response, get, post
 from litestar.params import JSONBody
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import ExecutionContext
 
 from cdp.access import Role
@@ -31,13 +34,7 @@ from cdp.errors import CdpError
 
 MAX_TOKENS = 2_000
 _ROLES: tuple[Role, ...] = ("source", "marketer", "destination", "steward", "officer", "admin")
-_SAYABLE = (
-    "Cannot query field",
-    "Unknown argument",
-    "Unknown type",
-    "Unknown fragment",
-    "Must provide operation",
-)
+_SAYABLE = ("Cannot query field", "Unknown argument", "Unknown type", "Unknown fragment")
 
 
 @strawberry.type
@@ -82,12 +79,16 @@ def graphql(
     services: InjectedServices, caller: InjectedCaller, denials: InjectedDenials, data: JSONBody[GraphQLBody]
 ) -> dict[str, Any]:
     """Answer a GraphQL query; every field has roles of its own."""
-    result = SCHEMA.execute_sync(
-        data.query,
-        variable_values=data.variables,
-        operation_name=data.operation_name,
-        context_value=Context(services, caller, denials),
-    )
+    try:
+        result = SCHEMA.execute_sync(
+            data.query,
+            variable_values=data.variables,
+            operation_name=data.operation_name,
+            context_value=Context(services, caller, denials),
+        )
+    except (MissingQueryError, CannotGetOperationTypeError):
+        message = "the query has no operation, or none of the name that operationName says"
+        return {"data": None, "errors": [{"message": message, "extensions": {"code": "invalid-query"}}]}
     answer: dict[str, Any] = {"data": result.data}
     if result.errors:
         answer["errors"] = [_error(error) for error in result.errors]
@@ -108,17 +109,27 @@ def _error(error: GraphQLError) -> dict[str, Any]:
     if error.path:
         shown["path"] = error.path
     original = error.original_error
-    if original is None:
-        code = (error.extensions or {}).get("code")
-        sayable = code is not None or error.message.startswith(_SAYABLE)
-        message = error.message if sayable else "the query does not fit the schema here"
-        return {"message": message, **shown, "extensions": {"code": code or "invalid-query"}}
+    if original is None or (error.path is None and error.nodes):  # it stands in the query, not in a resolver
+        message, code = _mistake(error)
+        return {"message": message, **shown, "extensions": {"code": code}}
     status, code = classify(original)
     if isinstance(original, CdpError) and code != "internal":
         return {"message": original.message, **shown, "extensions": {"code": code, "status": status}}
     incident = log_incident(original)
     message = f"an unforeseen error; the server's log has it as incident {incident}"
     return {"message": message, **shown, "extensions": {"code": "internal", "incident": incident}}
+
+
+def _mistake(error: GraphQLError) -> tuple[str, str]:
+    """Return what a request's own error says, and its code."""
+    if code := (error.extensions or {}).get("code"):
+        return error.message, str(code)
+    for node in error.nodes or ():
+        if isinstance(node, VariableDefinitionNode) and isinstance(error.original_error, GraphQLError):
+            name, type_ = node.variable.name.value, print_ast(node.type)
+            return f"the variable ${name} does not fit its type {type_}", "invalid-input"
+    sayable = error.message.startswith(_SAYABLE)
+    return error.message if sayable else "the query does not fit the schema here", "invalid-query"
 
 
 HANDLERS = [graphql, schema_document]

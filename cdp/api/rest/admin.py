@@ -78,11 +78,15 @@ def list_keys(
     return page_by_key(items, limit, cursor, "keys", lambda item: str(item["name"]))
 
 
+@get("/key", opt=allow("marketer", "destination", "steward", "officer", "admin"), sync_to_thread=False)
+def read_key(caller: InjectedCaller) -> dict[str, Any]:
+    """Show who calls: the roles, purposes and destination of the key that asks."""
+    return _key(caller.principal)
+
+
 @post("/keys", opt=allow("admin"), sync_to_thread=True)
 def create_key(services: InjectedServices, caller: InjectedCaller, data: JSONBody[KeyBody]) -> dict[str, Any]:
-    """Make an API key, shown this once; nobody can grant what they lack."""
-    if not data.roles:
-        raise InvalidInputError("an API key has at least one role")
+    """Make an API key, shown this once; nobody can grant what they lack, and none that could never work."""
     try:
         expires_at = None if data.expires_at is None else parse_rfc3339(data.expires_at)
     except ValueError:
@@ -148,6 +152,7 @@ HANDLERS = [
     disable_source,
     rotate_source,
     list_keys,
+    read_key,
     create_key,
     revoke_key,
     keyring_status,

@@ -2,7 +2,8 @@
 
 Steps of a call: read at most the allowed bytes → parse the envelope → authenticate the write key
 (header, then body) → hand the delivery to the writer → answer after the commit. The handlers are async
-and only wait; one writer thread does the work. Errors answer ``{"code", "message"}``.
+and only wait; one writer thread does the work. Errors answer ``{"code", "message"}``. Pages of any site may
+call these routes (``cors.py``).
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from litestar import Request, Response, post
+from litestar import Request, Response, Router, post
 
 from cdp.access import Source
 from cdp.api.auth import WRITE_KEY, allow, credential_of
 from cdp.api.injected import InjectedServices
+from cdp.api.rest.cors import CrossOrigin
 from cdp.api.services import Services
 from cdp.errors import NotAuthenticatedError, TooLargeError, UnavailableError
 from cdp.ingest import Body, Delivery, read_body
@@ -24,14 +26,7 @@ _OK = b'{"success": true}'
 
 
 @post(
-    [
-        "/v1/identify",
-        "/v1/track",
-        "/v1/page",
-        "/v1/screen",
-        "/v1/group",
-        "/v1/alias",
-    ],
+    ["/identify", "/track", "/page", "/screen", "/group", "/alias"],
     opt=allow(WRITE_KEY),
     status_code=200,
 )
@@ -40,7 +35,7 @@ async def single(request: Request[Any, Any, Any], services: InjectedServices) ->
     return await _ingest(request, services, request.url.path.rpartition("/")[2])
 
 
-@post(["/v1/batch", "/v1/import"], opt=allow(WRITE_KEY), status_code=200)
+@post(["/batch", "/import"], opt=allow(WRITE_KEY), status_code=200)
 async def batch(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
     """Take a batch of events."""
     return await _ingest(request, services, "")
@@ -107,4 +102,4 @@ def _is_basic(request: Request[Any, Any, Any]) -> bool:
     return request.headers.get("authorization", "")[:6].lower() == "basic "
 
 
-HANDLERS = [single, batch]
+HANDLERS = [Router("/v1", route_handlers=[single, batch], middleware=[CrossOrigin()])]

@@ -131,7 +131,7 @@ def counted(services: Services, caller: Caller, held: Segment) -> dict[str, Any]
     shown = segment(held)
     if held.definition is None or not is_countable(services, caller, held.source):
         return {**shown, "count": None, "as_of": None}
-    members = services.segments.members(held.name)
+    members = services.segments.members(held.name, actor=caller.actor)
     count = shown_count(services, caller, members.bitmap)
     with services.committer.batch() as batch:
         batch.record(
