@@ -59,7 +59,8 @@ def micros(moment: datetime) -> Micros:
     """Return ``moment`` as microseconds; a naive one is read as UTC."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
 
 
 def rfc3339(at: Micros) -> str:

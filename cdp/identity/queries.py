@@ -147,21 +147,12 @@ def lock_clusters(connection: Connection, cluster_nos: Iterable[int]) -> dict[in
 
 def candidates_among(connection: Connection, identity_nos: Iterable[int]) -> list[Candidate]:
     """Return every candidate whose low end is one of these identities (a whole component)."""
+    c = link_candidates.c
+    columns = (c.occurred_at, c.event_id, c.position, c.low, c.high, c.received_at, c.verified)
     found = []
     for chunk in chunks(identity_nos):
-        query = select(link_candidates).where(among(link_candidates.c.low, chunk))
-        found += [
-            Candidate(
-                occurred_at=int(row.occurred_at),
-                event_id=bytes(row.event_id),
-                position=int(row.position),
-                low=int(row.low),
-                high=int(row.high),
-                received_at=int(row.received_at),
-                verified=bool(row.verified),
-            )
-            for row in connection.execute(query)
-        ]
+        query = select(*columns).where(among(c.low, chunk))
+        found += [Candidate(*row) for row in connection.execute(query)]
     return found
 
 

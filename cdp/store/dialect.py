@@ -45,7 +45,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout=30000",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA cache_size=-65536",
-    "PRAGMA wal_autocheckpoint=4000",
+    "PRAGMA wal_autocheckpoint=20000",
 )
 _FEW = 100  # rows for which COPY's round trips cost more than they save
 _ROWS = 400  # rows of one multi-row insert: below SQLite's limit of parameters
