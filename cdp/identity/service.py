@@ -38,6 +38,7 @@ from cdp.store import Batch, Committer, Connection, Store, retrying
 _COUNTER = "identity_no"
 _BLOCK = 2000
 _CACHED = 50_000
+_KNOWN = 200_000
 
 
 class IdentityService:
@@ -64,6 +65,7 @@ class IdentityService:
         self._clock = clock
         self._numbers: list[range] = []
         self._prefixes: dict[str, bytes] = {}
+        self._known: dict[bytes, int] = {}
 
     # -- ingest ---------------------------------------------------------------------------------
 
@@ -75,6 +77,7 @@ class IdentityService:
         """Drop the identifier values held in memory: somebody was erased."""
         self.normalise.forget()
         self._indexed.cache_clear()
+        self._known.clear()
 
     def reserve(self, most: int) -> None:
         """Make sure that ``most`` identity numbers are at hand; call it before the transaction."""
@@ -121,7 +124,7 @@ class IdentityService:
             for (kind, value), index in zip(item.classified.event.identifiers, item.indexes, strict=True):
                 if index not in named:
                     named[index] = (kind, value, item)
-        identity_of = queries.find(batch.connection, named)  # 1
+        identity_of = self._find(batch.connection, named)  # 1
         unseen = sorted(named.keys() - identity_of.keys())
         if not unseen:
             return identity_of, ()
@@ -141,6 +144,17 @@ class IdentityService:
             rows.append((number, kind, sealed, event.received_at, event.event_id, batch.id))
         queries.add_identities(batch.connection, rows, batch.id)
         return identity_of, tuple(row[0] for row in rows)
+
+    def _find(self, connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]:
+        """Return blind index → identity_no for those committed; an index never gets another number."""
+        found = {index: number for index in indexes if (number := self._known.get(index))}
+        if len(found) < len(indexes):
+            loaded = queries.find(connection, [index for index in indexes if index not in found])
+            if len(self._known) > _KNOWN:
+                self._known.clear()
+            self._known.update(loaded)
+            found |= loaded
+        return found
 
     def _prefix(self, kind: str) -> bytes:
         prefix = self._prefixes.get(kind)

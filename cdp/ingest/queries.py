@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from cdp.clock import Micros
 from cdp.ingest.tables import event_key_days, event_keys, events, quarantine
-from cdp.store import among, insert_many, insert_new, upsert
+from cdp.store import among, chunks, insert_ignoring, insert_many, upsert
 
 EVENT_COLUMNS = (
     "batch", "seq", "identity_no", "event_id", "source_id", "type", "name", "occurred_at",
@@ -20,14 +20,26 @@ QUARANTINE_COLUMNS = (
 )  # fmt: skip
 
 
-def claim_keys(connection: Connection, keys: Sequence[tuple[int, bytes]], today: int) -> set[bytes]:
+def claim_keys(
+    connection: Connection, keys: Sequence[tuple[int, bytes]], batch: int, today: int
+) -> set[bytes]:
     """Store the (day, event id) keys that are new and return their event ids.
 
     :param keys: sorted, without repeats.
     :param today: the current day number, the last insert of every day touched.
     """
-    taken = insert_new(connection, event_keys, ("day", "event_id"), keys, ("event_id",))
-    fresh = {bytes(row[0]) for row in taken}
+    claims = [(day, event_id, batch) for day, event_id in keys]
+    inserted = insert_ignoring(connection, event_keys, ("day", "event_id", "batch"), claims)
+    fresh = {event_id for _, event_id in keys}
+    if inserted < len(keys):
+        k = event_keys.c
+        for chunk in chunks(keys):
+            held = select(k.event_id).where(
+                k.event_id.in_([event_id for _, event_id in chunk]),
+                among(k.day, {day for day, _ in chunk}),
+                k.batch != batch,
+            )
+            fresh.difference_update(bytes(row[0]) for row in connection.execute(held))
     days = {day for day, event_id in keys if event_id in fresh}
     d = event_key_days.c
     query = select(d.day).where(among(d.day, days), d.last_insert_on >= today)

@@ -29,7 +29,7 @@ class EventKeys:
         for item in events:
             event = item.classified.event
             first.setdefault((event.day, event.event_id), item)
-        claimed = queries.claim_keys(batch.connection, sorted(first), self._clock.now() // DAY)
+        claimed = queries.claim_keys(batch.connection, sorted(first), batch.id, self._clock.now() // DAY)
         return [item for (_, event_id), item in first.items() if event_id in claimed]
 
     def forget(self, batch: Batch) -> int:

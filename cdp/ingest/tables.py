@@ -29,6 +29,7 @@ event_keys = Table(
     metadata,
     Column("day", Number, primary_key=True, autoincrement=False),  # of the raw client timestamp
     Column("event_id", Bytes, primary_key=True),
+    Column("batch", Number, nullable=False),  # that claimed it
     sqlite_with_rowid=False,
 )
 

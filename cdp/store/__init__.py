@@ -16,7 +16,7 @@ from cdp.store.commit import (
     read_head,
     retrying,
 )
-from cdp.store.dialect import among, chunks, insert_many, insert_new, lock_rows, upsert
+from cdp.store.dialect import among, chunks, insert_ignoring, insert_many, insert_new, lock_rows, upsert
 from cdp.store.engine import Store
 from cdp.store.metadata import batches, metadata
 from cdp.store.types import Bytes, Flag, Instant, Json, Name, Number
@@ -40,6 +40,7 @@ __all__ = [
     "chunks",
     "commits_since",
     "initialise",
+    "insert_ignoring",
     "insert_many",
     "insert_new",
     "lock_rows",

@@ -232,6 +232,18 @@ def insert_new(
     return taken
 
 
+def insert_ignoring(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> int:
+    """Insert the ``rows`` that do not conflict, given sorted by key; returns how many went in."""
+    if not rows:
+        return 0
+    end = "ON CONFLICT DO NOTHING"
+    if connection.dialect.name == "postgresql":
+        statement, given = _from_arrays(connection, table, columns, rows)
+        return connection.exec_driver_sql(f"{statement} {end}", given).rowcount
+    statement = f"{_sqlite_insert(table.name, tuple(columns))} {end}"
+    return connection.exec_driver_sql(statement, list(rows)).rowcount
+
+
 def _from_arrays(
     connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]
 ) -> tuple[str, tuple[list[Any], ...]]:

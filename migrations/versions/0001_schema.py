@@ -174,6 +174,7 @@ def upgrade() -> None:
         "event_keys",
         sa.Column("day", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("event_id", sa.LargeBinary(), nullable=False),
+        sa.Column("batch", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("day", "event_id", name=op.f("pk_event_keys")),
         sqlite_with_rowid=False,
     )
