@@ -389,9 +389,12 @@ class IdentityService:
                 raise InvalidInputError("a merge takes two or more different profiles")
             held = self.lock(connection, current)
             now = self._clock.now()
+            known = queries.candidates_among(connection, held)
+            # considered after all that is known, so that it takes no identity from anybody's profile
+            last = max((candidate.occurred_at + 1 for candidate in known), default=now)
             extra = tuple(
                 Candidate(
-                    occurred_at=now,
+                    occurred_at=max(now, last),
                     event_id=hashlib.sha256(b"merge %d %d %d" % (batch.id, current[0], other)).digest()[:16],
                     position=0,
                     low=current[0],
