@@ -17,6 +17,8 @@
     ├── UnavailableError            try again later (``retry_after`` seconds)
     │   ├── StoreError              the database cannot be read or written
     │   ├── KeyAccessError          a key cannot be reached or does not open what it should
+    │   ├── JournalError            the journal cannot be written: nothing that restrains is taken
+    │   ├── NotRecoveredError       the database came out of a backup and its journal is not replayed
     │   └── OverloadedError         the queue is full
     └── IntegrityError              stored data does not verify
         ├── SealError               a sealed value does not open in its place
@@ -105,6 +107,14 @@ class StoreError(UnavailableError):
 
 class KeyAccessError(UnavailableError):
     """A key cannot be reached."""
+
+
+class JournalError(UnavailableError):
+    """The journal cannot be written."""
+
+
+class NotRecoveredError(UnavailableError):
+    """The database came out of a backup and its journal is not replayed yet."""
 
 
 class OverloadedError(UnavailableError):

@@ -1,7 +1,7 @@
 """The flow of an event, on one screen.
 
-decode → validate → classify → index          pure, outside any transaction
-       → resolve → protect → append           one transaction per micro-batch
+decode → validate → classify → index             pure, outside any transaction
+       → resolve → consent → protect → append    one transaction per micro-batch
 
 Invariants: a call is answered after its micro-batch committed, or refused with nothing half done; a
 message counts once; one bad event goes to quarantine with its cause and its neighbours land; nothing
@@ -17,12 +17,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import structlog
+from prometheus_client import Counter
 
 from cdp.access import Source
 from cdp.audit import Entry
 from cdp.audit import root as merkle_root
 from cdp.clock import Clock
-from cdp.consent import ConsentLedger, Draft
+from cdp.consent import ConsentLedger, Statement
 from cdp.crypto import Keyring
 from cdp.identity import IdentityService, Resolved
 from cdp.ingest import (
@@ -30,6 +31,7 @@ from cdp.ingest import (
     Delivery,
     EventKeys,
     Indexed,
+    Keeper,
     Message,
     Protector,
     Quarantine,
@@ -38,21 +40,31 @@ from cdp.ingest import (
     add_events,
 )
 from cdp.profiles import add_observations
-from cdp.store import Batch, Committer, retrying
+from cdp.recovery import Recovery
+from cdp.statements import StatementRecorder
+from cdp.store import Committer, EpochMovedError, retrying
 
 log = structlog.get_logger()
+_EVENTS = Counter("cdp_ingest_events", "Events received, by what became of them", ["outcome"])
 _REBUILD_PAGE = 1000
 _REPLAY_PAGE = 500
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one micro-batch: received = stored + duplicates + quarantined."""
+    """What became of one micro-batch: received = stored + duplicates + quarantined + suppressed.
+
+    :param suppressed: dropped, because they name somebody who was erased and may not come back, or who
+        refused their collection (``policies/intake.yaml``).
+    :param records: event id → the consent records made of what it said, whom it names first.
+    """
 
     commit_no: int
     received: int
     stored: int
     duplicates: int
     quarantined: int
+    suppressed: int = 0
+    records: dict[bytes, tuple[int, ...]] = {}
 
     def plus(self, later: Outcome) -> Outcome:
         """Return both together, standing where the later one was committed."""
@@ -62,14 +74,20 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             stored=self.stored + later.stored,
             duplicates=self.duplicates + later.duplicates,
             quarantined=self.quarantined + later.quarantined,
+            suppressed=self.suppressed + later.suppressed,
+            records={**self.records, **later.records},
         )
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """Deliveries after the pure stages."""
+    """Deliveries after the pure stages.
+
+    :param generation: under which policies, as the pipeline counts them; others make it stale.
+    """
 
     events: list[Indexed]
     rejects: list[Reject]
+    generation: int = 0
 
     @property
     def size(self) -> int:
@@ -81,7 +99,8 @@ class Prepared(msgspec.Struct, frozen=True):
         """Return several as one."""
         held = list(parts)
         events = [event for part in held for event in part.events]
-        return Prepared(events, [reject for part in held for reject in part.rejects])
+        rejects = [reject for part in held for reject in part.rejects]
+        return Prepared(events, rejects, min((part.generation for part in held), default=0))
 
     def __repr__(self) -> str:
         return f"<prepared {len(self.events)} events, {len(self.rejects)} rejects>"
@@ -96,28 +115,40 @@ class Pipeline:
         keyring: Keyring,
         validator: Validator,
         classifier: Classifier,
+        keeper: Keeper,
         keys: EventKeys,
         identity: IdentityService,
         ledger: ConsentLedger,
+        recovery: Recovery,
         quarantine: Quarantine,
         clock: Clock,
     ) -> None:
         self._committer = committer
         self._keyring = keyring
-        self._validate = validator
-        self._classify = classifier
+        self._generation = -1
+        self.adopt(validator, classifier, keeper)
         self._event_keys = keys
         self._identity = identity
         self._ledger = ledger
+        self._recovery = recovery
+        self._statements = StatementRecorder(committer, keyring, identity, ledger, recovery, clock)
         self._quarantine = quarantine
         self._protect = Protector(keyring)
         self._one = threading.Lock()
         self._clock = clock
 
+    def adopt(self, validator: Validator, classifier: Classifier, keeper: Keeper) -> None:
+        """Judge and cut events by these; what was prepared before is prepared again before it is stored."""
+        self._validate = validator
+        self._classify = classifier
+        self._keeper = keeper
+        self._generation += 1
+
     # -- pure -----------------------------------------------------------------------------------
 
     def prepare(self, deliveries: Iterable[Delivery]) -> Prepared:
         """Run decode, validate, classify and index."""
+        generation = self._generation
         events: list[Indexed] = []
         rejects: list[Reject] = []
         for delivery in deliveries:
@@ -127,7 +158,17 @@ class Pipeline:
                     rejects.append(prepared)
                 else:
                     events.append(prepared)
-        return Prepared(events, rejects)
+        return Prepared(events, rejects, generation)
+
+    def _prepared_now(self, prepared: Prepared) -> Prepared:
+        """Return what was prepared under other policies as those of now prepare it."""
+        generation = self._generation
+        if prepared.generation == generation:
+            return prepared
+        again = [self._prepare_one(item.classified.event.message) for item in prepared.events]
+        events = [item for item in again if isinstance(item, Indexed)]
+        rejects = [item for item in again if isinstance(item, Reject)]
+        return Prepared(events, [*prepared.rejects, *rejects], generation)
 
     def _prepare_one(self, message: Message) -> Indexed | Reject:
         try:
@@ -139,6 +180,10 @@ class Pipeline:
             log.warning("event failed", error=type(error).__name__)
             return Reject(message, "unexpected", f"the platform failed on it: {type(error).__name__}")
 
+    def event_id(self, source: Source, message_id: str) -> bytes:
+        """Return the id of the event that a source sends under ``message_id``."""
+        return self._validate.event_id(source.source_id, message_id)
+
     # -- one transaction ------------------------------------------------------------------------
 
     def store(self, prepared: Prepared) -> Outcome:
@@ -147,68 +192,56 @@ class Pipeline:
         :raises StoreError: nothing of it is stored.
         """
         with self._one:  # the writer and a replay share the reserved numbers
-            return retrying(lambda: self._store(prepared))
+            return retrying(lambda: self._store(self._prepared_now(prepared)))
 
     def _store(self, prepared: Prepared) -> Outcome:
         self._identity.reserve(sum(len(item.indexes) for item in prepared.events))
         if prepared.rejects:
             self._quarantine.prepare()
         with self._committer.batch() as batch:
+            if self._generation != prepared.generation:
+                raise EpochMovedError  # other policies came in force: prepare it under those
             if self._keyring.observe_epoch(batch.epoch):
                 self._identity.forget()
-            fresh = self._event_keys.fresh(batch, prepared.events)
+            new = self._event_keys.fresh(batch, prepared.events)
+            erased = self._recovery.suppressed(batch.connection, new)
+            fresh = [item for place, item in enumerate(new) if place not in erased] if erased else new
+            fresh = self._statements.turn_away(batch.connection, fresh, self._keeper)
             resolved = self._identity.resolve(batch, fresh)
-            owned = [(item.classified, resolved.identity_of[item.indexes[0]]) for item in fresh]
+            said = self._statements.append(batch, fresh, resolved)
+            kept = self._statements.keep(batch.connection, fresh, resolved, self._keeper)
+            owned = [(item.classified, resolved.identity_of[item.indexes[0]]) for item in kept]
             event_rows, trait_rows = self._protect(owned, batch.id)
             add_events(batch.connection, event_rows)
             add_observations(batch.connection, trait_rows)
-            self._consent(batch, fresh, resolved)
             self._quarantine.add(batch, prepared.rejects)
             counts = {
-                "stored": len(fresh),
-                "duplicates": len(prepared.events) - len(fresh),
+                "stored": len(kept),
+                "duplicates": len(prepared.events) - len(new),
                 "quarantined": len(prepared.rejects),
+                "suppressed": len(new) - len(kept),
             }
-            batch.record(self._leaf(resolved, counts))
+            batch.record(self._leaf(resolved, counts | said.counts))
+        for outcome, count in counts.items():
+            _EVENTS.labels(outcome).inc(count)
         received = len(prepared.events) + len(prepared.rejects)
-        return Outcome(commit_no=batch.commit_no, received=received, **counts)
+        return Outcome(commit_no=batch.commit_no, received=received, **counts, records=said.records)
 
-    def _consent(self, batch: Batch, fresh: Sequence[Indexed], resolved: Resolved) -> None:
-        """Append what was said about consent, and derive the states of every profile it touches."""
-        drafts = [self._draft(item, resolved) for item in fresh if item.classified.event.statements]
-        speaking = {number for draft in drafts for number in draft.named}
-        touched = self._identity.profiles_of(batch.connection, speaking)
-        relinked = set(resolved.changed).difference(resolved.created)
-        affected = relinked | set(touched.values())
-        if not affected and not resolved.gone:
-            return
-        members = self._identity.consent_members(batch.connection, affected)
-        spoken = self._ledger.append(batch, drafts, members, touched) if drafts else frozenset()
-        again = {profile_no: members[profile_no] for profile_no in relinked | spoken}
-        self._ledger.refresh(batch, again, resolved.gone)
+    def record_act(
+        self, identity_no: int, statements: Sequence[Statement], *, actor: str = "system"
+    ) -> list[int]:
+        """Record what the person behind an identity said, where no identifier in clear is at hand.
 
-    def _draft(self, item: Indexed, resolved: Resolved) -> Draft:
-        event = item.classified.event
-        named = tuple(resolved.identity_of[index] for index in item.indexes)
-        verified = event.source.kind != "browser"
-        kinds = [kind for kind, _ in event.identifiers]
-        person = next((n for n, kind in zip(named, kinds, strict=True) if not self._device(kind)), None)
-        device = next((n for n, kind in zip(named, kinds, strict=True) if self._device(kind)), None)
-        # Consent rule 3 and 4: an unverified word binds the device, and no person at all without one.
-        authenticated = person if verified and person is not None else device
-        return Draft(
-            statements=event.statements,
-            named=named,
-            authenticated=authenticated,
-            received_at=event.landed_at,
-            source_id=event.source.source_id,
-            source_kind=event.source.kind,
-            verified=verified,
-        )
+        It counts as an act of that identity, verified by whoever hands it over: a grant attaches to it, a
+        restraint to it and everybody then in its profile.
 
-    def _device(self, kind: str) -> bool:
-        rule = self._identity.rules.of(kind)
-        return rule is not None and rule.device
+        :param statements: each with its purpose, state, time, method and evidence.
+        :param actor: who recorded it, for the audit log.
+        :returns: the new records, those of this identity first; none when nothing was news.
+        :raises NotFoundError: there is no such identity.
+        """
+        with self._one:
+            return self._statements.record(identity_no, statements, actor)
 
     def _leaf(self, resolved: Resolved, counts: dict[str, int]) -> Entry:
         secrets = self._keyring.proof_secrets(resolved.created)
@@ -226,15 +259,21 @@ class Pipeline:
     def rebuild_consent(self, actor: str) -> int:
         """Derive the consent states of everybody who has a record anew.
 
+        When other policies come in force meanwhile it begins again: states are marked as derived only when
+        all of them were derived under the same purposes.
+
         :returns: the number of identities with a record.
         """
-        count = after = 0
-        while page := self._rebuilt_page(after):
-            count, after = count + len(page), page[-1]
-        with self._committer.batch() as batch:
-            self._ledger.mark_derived(batch)
-            batch.record(Entry(action="consent.rebuild", actor=actor, counts={"identities": count}))
-        return count
+        while True:
+            under = self._ledger.derivation
+            count = after = 0
+            while page := self._rebuilt_page(after):
+                count, after = count + len(page), page[-1]
+            with self._committer.batch() as batch:
+                if self._ledger.derivation == under:
+                    self._ledger.mark_derived(batch)
+                    batch.record(Entry(action="consent.rebuild", actor=actor, counts={"identities": count}))
+                    return count
 
     def _rebuilt_page(self, after: int) -> list[int]:
         return retrying(lambda: self._rebuild_page(after))

@@ -27,9 +27,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     policies_dir: Path = Path("policies")
     keys: str = ""
     keys_database_url: str = ""
+    key_backup_days: int = 30
+    journal: Path | None = None
+    four_eyes: bool = True
     warehouse: str = "duckdb"
     intake: str = "direct"
     public_url: str = "http://127.0.0.1:8000"
+    controller_name: str = ""
     workspace: str = "default"
     audit_origin: str = "cdp.local/audit"
     checkpoint_file: Path | None = None
@@ -41,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_batch_events: int = 2500
     mirror_interval_ms: int = 1000
     checkpoint_interval_s: int = 60
+    webhook_loopback: bool = False
 
     @property
     def database(self) -> str:
@@ -56,6 +61,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def key_provider(self) -> str:
         """Where the root key lives, as ``kind:place``."""
         return self.keys or f"file:{self.data_dir / 'root.key'}"
+
+    @property
+    def journal_dir(self) -> Path:
+        """Where the journal lies: best on another disk than the database."""
+        return self.journal or self.data_dir / "journal"
 
     @property
     def mirror_dir(self) -> Path:

@@ -3,7 +3,7 @@
 ``cdp.store.migrate`` hands its open transaction over; without one (``alembic revision``, while
 developing) the database of the settings is used. The tables are those of every stage: whichever
 package has a ``tables.py`` is imported, so that none can be forgotten. The key tables are not among
-them: they live in a database of their own, with its own ``MetaData``.
+them: they live in a database of their own, with its own ``MetaData`` and its own chain in ``keys/``.
 """
 
 from __future__ import annotations

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
+from databases import fresh_postgres
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
 pytest_plugins = ["platform_fixtures"]
 
@@ -38,6 +37,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture(autouse=True)
+def _plain_logging() -> Iterator[None]:
+    """Undo what a command configured: the standard error it logs to is gone with its test."""
+    yield
+    structlog.reset_defaults()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of test data and vectors."""
@@ -58,16 +64,9 @@ def postgres_server() -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of an empty database, once of each kind."""
+    """URL of a database, once of each kind: empty, or filled by the fixture ``settings``."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'cdp.sqlite'}"
         return
-    server = make_url(request.getfixturevalue("postgres_server")).set(drivername="postgresql+psycopg")
-    name = f"cdp_test_{secrets.token_hex(6)}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
+    with fresh_postgres(request, "cdp_test") as url:
+        yield url

@@ -16,6 +16,7 @@ from pyroaring import BitMap
 from sqlalchemy import select, update
 
 import cdp.consent.tables
+import cdp.export.tables
 import cdp.gate.tables
 import cdp.identity.tables  # noqa: F401  # their tables are made below
 from cdp.access import AccessService, Principal
@@ -65,6 +66,9 @@ class Segments:
     def blocked(self, _connection: object) -> BitMap:
         return BitMap(self.black)
 
+    def list(self) -> list[object]:
+        return []
+
 
 class World:
     """A store, its people and a gate."""
@@ -85,6 +89,8 @@ class World:
         self.committer = Committer(self.store, self.audit.append, self.clock)
         self.bundle: Bundle = load(POLICIES)
         self.ledger = ConsentLedger(self.keyring, self.bundle, self.clock)
+        with self.committer.batch() as batch:
+            self.ledger.mark_derived(batch)
         self.access = AccessService(self.store, self.committer, self.clock)
         blind = BlindIndex(self.keyring.secret("index"), "test")
         self.identity = IdentityService(
@@ -103,11 +109,19 @@ class World:
             purposes=frozenset({EMAIL}),
             destination="mailer",
         )
-        self.gate = Gate(
+        self.gate = self.another_gate()
+
+    def another_key(self, destination: str) -> Principal:
+        """Return the key of another destination."""
+        return msgspec.structs.replace(self.mailer, name=destination, destination=destination)
+
+    def another_gate(self) -> Gate:
+        """Return a gate as another process would have it."""
+        return Gate(
             self.store,
             self.committer,
             self.keyring,
-            self.bundle,
+            lambda _connection: self.bundle,
             self.ledger,
             cast("SegmentService", self.segments),
             self.profiles,
@@ -182,11 +196,13 @@ class World:
         *,
         purpose: str = EMAIL,
         separate: bool = False,
+        numbers: Sequence[int] = (),
         **more: Any,
     ) -> None:
-        """Record an act of the person about a purpose."""
+        """Record an act of the person about a purpose, whose identities are ``numbers`` or the two made."""
         now = self.clock.now()
-        members = {profile_no: self._consent_members((profile_no, profile_no + 1))}
+        numbers = numbers or (profile_no, profile_no + 1)
+        members = {profile_no: self._consent_members(numbers)}
         statement = Statement(
             purpose=purpose,
             state=state,
@@ -197,14 +213,14 @@ class World:
         )
         draft = Draft(
             statements=(statement,),
-            named=(profile_no, profile_no + 1),
+            named=tuple(numbers),
             authenticated=profile_no,
             received_at=now,
             source_id=1,
             source_kind="server",
             verified=True,
         )
-        profile_of = dict.fromkeys((profile_no, profile_no + 1), profile_no)
+        profile_of = dict.fromkeys(numbers, profile_no)
         with self.committer.batch() as batch:
             self.ledger.append(batch, [draft], members, profile_of)
             self.ledger.refresh(batch, members, ())
@@ -309,7 +325,7 @@ class World:
     def change(self, **changes: Any) -> None:
         """Put another bundle in force."""
         sha = hashlib.sha256(repr((self.bundle.sha256, sorted(changes))).encode()).hexdigest()
-        self.bundle = self.gate.bundle = msgspec.structs.replace(self.bundle, sha256=sha, **changes)
+        self.bundle = msgspec.structs.replace(self.bundle, sha256=sha, **changes)
 
     def change_destination(self, **changes: Any) -> None:
         """Change the destination mailer."""

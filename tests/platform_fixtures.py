@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from caller import Caller
+from databases import fresh_postgres, postgres_database, server_of
 from litestar.testing import TestClient
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from cdp import app
@@ -29,33 +32,75 @@ def clock() -> FixedClock:
 @pytest.fixture
 def keys_url(request: pytest.FixtureRequest, database_url: str) -> Iterator[str]:
     """URL of the key database, of the same kind as the main one."""
-    url = make_url(database_url)
-    if url.get_backend_name() == "sqlite":
+    if make_url(database_url).get_backend_name() == "sqlite":
         yield database_url.replace("cdp.sqlite", "keys.sqlite")
         return
-    server = make_url(request.getfixturevalue("postgres_server")).set(drivername="postgresql+psycopg")
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    name = f"cdp_keys_{secrets.token_hex(6)}"
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield url.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
+    with fresh_postgres(request, "cdp_keys") as url:
+        yield url
 
 
-@pytest.fixture
-def settings(database_url: str, keys_url: str, tmp_path: Path) -> Settings:
-    """Settings of an initialised platform."""
-    chosen = Settings(
-        data_dir=tmp_path / "var",
-        database_url=database_url,
-        keys_database_url=keys_url,
+class Template(NamedTuple):
+    """What ``cdp init`` made: a data folder and two databases that nobody has open."""
+
+    folder: Path
+    database: str
+    keys: str
+
+
+@pytest.fixture(scope="session")
+def templates(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Template]]:
+    """Return a function that gives the template of a kind of database, made once: each test has a copy."""
+    made: dict[str, Template] = {}
+    with ExitStack() as opened:
+
+        def template(kind: str) -> Template:
+            if kind not in made:
+                folder = tmp_path_factory.mktemp(f"template-{kind}")
+                names = ("cdp", "keys")
+                urls = [f"sqlite:///{folder / name}.sqlite" for name in names]
+                if kind != "sqlite":
+                    server = request.getfixturevalue("postgres_server")
+                    urls = [opened.enter_context(postgres_database(server, f"cdp_{name}")) for name in names]
+                made[kind] = Template(folder / "var", *urls)
+                app.initialise(_settings(*made[kind]))
+            return made[kind]
+
+        yield template
+
+
+def _copy(source: str, target: str) -> None:
+    """Make the database at ``target``, which does not exist yet, a copy of the one at ``source``."""
+    given, wanted = make_url(source), make_url(target)
+    if given.get_backend_name() == "sqlite":
+        shutil.copyfile(given.database or "", wanted.database or "")
+        return
+    with server_of(target) as connection:
+        connection.execute(text(f"CREATE DATABASE {wanted.database} TEMPLATE {given.database}"))
+
+
+def _settings(folder: Path, main: str, keys: str) -> Settings:
+    return Settings(
+        data_dir=folder,
+        database_url=main,
+        keys_database_url=keys,
         policies_dir=POLICIES,
         mirror_interval_ms=50,
     )
-    app.initialise(chosen)
-    return chosen
+
+
+@pytest.fixture
+def settings(
+    database_url: str, keys_url: str, tmp_path: Path, templates: Callable[[str], Template]
+) -> Settings:
+    """Settings of an initialised platform."""
+    template = templates(make_url(database_url).get_backend_name())
+    folder = tmp_path / "var"
+    shutil.copytree(template.folder, folder)
+    _copy(template.database, database_url)
+    _copy(template.keys, keys_url)
+    return _settings(folder, database_url, keys_url)
 
 
 @pytest.fixture

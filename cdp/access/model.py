@@ -20,12 +20,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A system that pushes events.
 
     :param kind: what its word counts for; browser keys are public.
+    :param secret_version: which signing secret its site holds; None while it signs no user ids.
     """
 
     source_id: int
     name: str
     kind: SourceKind
     enabled: bool
+    secret_version: int | None = None
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,10 +42,15 @@ def add_source(connection: Connection, source: Source, key_hash: bytes, now: Mic
 
 
 def change_source(
-    connection: Connection, source_id: int, *, enabled: bool | None = None, key_hash: bytes | None = None
+    connection: Connection,
+    source_id: int,
+    *,
+    enabled: bool | None = None,
+    key_hash: bytes | None = None,
+    secret_version: int | None = None,
 ) -> None:
-    """Switch a source on or off, or give it another write key."""
-    given = {"enabled": enabled, "key_hash": key_hash}
+    """Switch a source on or off, or give it another write key or signing secret."""
+    given = {"enabled": enabled, "key_hash": key_hash, "secret_version": secret_version}
     values = {name: value for name, value in given.items() if value is not None}
     connection.execute(update(sources).where(sources.c.source_id == source_id).values(**values))
 
@@ -97,7 +102,14 @@ def revoke_key(connection: Connection, name: str, now: Micros) -> bool:
 
 def _source(row: Row[tuple[object, ...]]) -> Source:
     return msgspec.convert(
-        {"source_id": row.source_id, "name": row.name, "kind": row.kind, "enabled": row.enabled}, Source
+        {
+            "source_id": row.source_id,
+            "name": row.name,
+            "kind": row.kind,
+            "enabled": row.enabled,
+            "secret_version": row.secret_version,
+        },
+        Source,
     )
 
 

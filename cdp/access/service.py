@@ -12,6 +12,8 @@ import secrets
 import time
 from collections.abc import Collection, Container
 
+import msgspec
+
 from cdp.access import queries
 from cdp.access.model import Principal, Role, Source, SourceKind
 from cdp.audit import Entry
@@ -53,9 +55,13 @@ class AccessService:
         self._store = store
         self._committer = committer
         self._clock = clock
+        self.adopt(purposes, destinations)
+        self._cached: dict[bytes, tuple[float, Source]] = {}
+
+    def adopt(self, purposes: Container[str] | None, destinations: Container[str] | None) -> None:
+        """Hold new keys against these."""
         self._purposes = purposes
         self._destinations = destinations
-        self._cached: dict[bytes, tuple[float, Source]] = {}
 
     # -- authentication -------------------------------------------------------------------------
 
@@ -134,6 +140,27 @@ class AccessService:
         write_key = secrets.token_urlsafe(32)
         self._change(actor, name, "source.rotate", key_hash=hash_key(write_key))
         return write_key
+
+    def sign_source(self, actor: str, name: str) -> Source:
+        """Have a browser source sign user ids under a new secret; the one before it stops counting.
+
+        :returns: the source with the version of its secret (``UserIdSignatures`` makes it).
+        :raises NotFoundError: there is no such source.
+        :raises InvalidInputError: it is not of kind browser; the others are believed without.
+        """
+        with self._committer.batch() as batch:
+            source = queries.source_by_name(batch.connection, name)
+            if source is None:
+                raise NotFoundError("there is no source with this name")
+            if source.kind != "browser":
+                raise InvalidInputError(
+                    "only a source of kind browser signs user ids; the word of this source counts without"
+                )
+            version = (source.secret_version or 0) + 1
+            queries.change_source(batch.connection, source.source_id, secret_version=version)
+            batch.record(self._entry("source.secret", actor, source.source_id, source.kind))
+        self._cached.clear()
+        return msgspec.structs.replace(source, secret_version=version)
 
     def _change(
         self,

@@ -15,6 +15,7 @@ sources = Table(
     Column("key_hash", Bytes, nullable=False, unique=True),
     Column("enabled", Flag, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("secret_version", Number),  # of the secret that signs user ids; NULL while there is none
 )
 
 api_keys = Table(

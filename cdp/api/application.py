@@ -17,14 +17,21 @@ from cdp.api.request import ApiRequest
 from cdp.api.rest import (
     admin,
     audit,
+    consent_imports,
     consents,
+    destinations,
     exports,
     health,
     ingest,
+    keyring,
     policies,
+    preferences,
     profiles,
     quarantine,
+    recovery,
+    rights,
     segments,
+    well_known,
 )
 from cdp.api.services import Services
 
@@ -44,17 +51,34 @@ def create_app(
     :param extra: further handlers (the console, ingest), under the same guard.
     """
     denials = Denials(services.committer)
-    stages = (profiles, segments, exports, consents, policies, audit, quarantine, admin, health)
+    stages = (
+        profiles,
+        segments,
+        exports,
+        destinations,
+        consents,
+        consent_imports,
+        preferences,
+        rights,
+        policies,
+        audit,
+        quarantine,
+        recovery,
+        admin,
+        keyring,
+        health,
+    )
     routes = [handler for stage in stages for handler in stage.HANDLERS]
     return Litestar(
         route_handlers=[
             Router("/api/v1", route_handlers=routes, response_headers=_HEADERS),
             *health.HANDLERS,
+            *well_known.HANDLERS,
             *GRAPHQL,
             *ingest.HANDLERS,
             *extra,
         ],
-        guards=[Guard(services.access, denials, lambda: services.bundle.purposes)],
+        guards=[Guard(services.access, denials, lambda: services.bundle.purposes, services.recovery.check)],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "denials": Provide(lambda: denials, sync_to_thread=False),

@@ -4,11 +4,13 @@ Invariants:
 
 1. Default deny. A route says ``opt=allow(...)``, a GraphQL field through ``guarded(...)`` or its type;
    the guard refuses a handler that says nothing, also to an admin.
-2. ``OPEN`` (health, schema) and ``WRITE_KEY`` (ingest, whose write key may stand in the body, so
-   that the handler itself authenticates) are said explicitly.
+2. ``OPEN`` (pages with a link of their own), ``ALWAYS`` (health, schema) and ``WRITE_KEY`` (ingest, whose
+   write key may stand in the body, so that the handler itself authenticates) are said explicitly.
 3. A route that reads single people says ``purpose=True``: the caller states a purpose in the header
    ``CDP-Purpose``, else its key's only purpose counts, else the answer is 400; the key must carry it.
 4. Refusals are audited. An attempt with an unknown key counts against that key and its address.
+
+5. While a restored database is not in order only what says ``always`` answers.
 
 Steps of the guard: (1) declaration, (2) credential, (3) role, (4) purpose.
 """
@@ -54,15 +56,18 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     :param purpose: a purpose must be stated.
     :param open: nobody is asked.
     :param write_key: the handler authenticates a source itself.
+    :param always: answers also while a restored database is not in order: it reads no data.
     """
 
     roles: frozenset[Role] = frozenset()
     purpose: bool = False
     open: bool = False
     write_key: bool = False
+    always: bool = False
 
 
 OPEN = Access(open=True)
+ALWAYS = Access(open=True, always=True)
 WRITE_KEY = Access(roles=frozenset({"source"}), write_key=True)
 
 
@@ -71,11 +76,12 @@ def roles(*names: Role, purpose: bool = False) -> Access:
     return Access(roles=frozenset(names), purpose=purpose)
 
 
-def allow(*names: Role | Access, purpose: bool = False) -> dict[str, Any]:
+def allow(*names: Role | Access, purpose: bool = False, always: bool = False) -> dict[str, Any]:
     """Return the ``opt=`` of a route: ``allow("officer", purpose=True)`` or ``allow(OPEN)``."""
     if len(names) == 1 and isinstance(names[0], Access):
         return {_OPTION: names[0]}
-    return {_OPTION: roles(*(name for name in names if not isinstance(name, Access)), purpose=purpose)}
+    held = frozenset(name for name in names if not isinstance(name, Access))
+    return {_OPTION: Access(roles=held, purpose=purpose, always=always)}
 
 
 def declared(handler: BaseRouteHandler) -> Access | None:
@@ -171,14 +177,20 @@ class Guard:
     """The app's one guard; Litestar calls it in a worker thread before the handler.
 
     :param purposes: returns the purposes that the policies declare; no other can be stated.
+    :param ready: raises while nothing may be served.
     """
 
     def __init__(
-        self, access: AccessService, denials: Denials, purposes: Callable[[], Container[str]]
+        self,
+        access: AccessService,
+        denials: Denials,
+        purposes: Callable[[], Container[str]],
+        ready: Callable[[], None],
     ) -> None:
         self._access = access
         self._denials = denials
         self._purposes = purposes
+        self._ready = ready
         self._by_key = Buckets(_FAILURES_PER_KEY, _FAILURES_PER_KEY / 60)
         self._by_address = Buckets(_FAILURES_PER_ADDRESS, _FAILURES_PER_ADDRESS / 60)
 
@@ -192,6 +204,8 @@ class Guard:
         access = declared(handler)
         if access is None:
             raise NotPermittedError("this route declares no role, so nobody may call it")
+        if not access.always:
+            self._ready()
         if access.open or access.write_key:
             return
         # (2) credential
@@ -238,7 +252,8 @@ class Guard:
 
     def _purpose(self, key: Principal, stated: str | None) -> str:
         """Return the purpose in force, not yet checked against the key."""
-        if stated and stated not in self._purposes():
+        declared_now = self._purposes()  # at every call: it then runs under the policies in force
+        if stated and stated not in declared_now:
             raise InvalidInputError("the stated purpose is not declared in policies/purposes.yaml")
         only = key.purposes - {"*"}
         return stated or (next(iter(only)) if len(only) == 1 == len(key.purposes) else "")

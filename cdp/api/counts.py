@@ -1,76 +1,82 @@
 """Counts of people, as exact as the caller's role allows (privacy.md, "Counts").
 
-An officer sees the number. Everybody else sees it with sticky noise, rounded to 10, a bounded number of
-times an hour, and not at all for a definition that stands on a short list: a list of one would turn the
-count into a look-up.
+An officer sees the number. Everybody else sees it with noise, a bounded number of times a day, and not at
+all for a definition that would turn the count into a look-up (``cdp/segments/counting.py``). Showing one is a
+use, recorded together with what the key has used up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
+import msgspec
 from pyroaring import BitMap
 
 from cdp.api.auth import Caller
-from cdp.api.limits import Buckets
 from cdp.api.services import Services
-from cdp.errors import NotFoundError, NotPermittedError, OverloadedError
-from cdp.segments import noised
-
-_PER_HOUR = 300
-_SHORT_LIST = 50
-_SECRET = "counts"  # noqa: S105  # the name of the gate's secret, so that both give the same noise
-_budget = Buckets(_PER_HOUR, _PER_HOUR / 3600)
+from cdp.audit import Entry
+from cdp.errors import NotPermittedError, OverloadedError
+from cdp.segments import PURPOSE, Definition
 
 
-def shown_count(services: Services, caller: Caller, members: BitMap) -> int:
-    """Return how many ``members`` are, as this caller may see it.
+def shown_count(
+    services: Services,
+    caller: Caller,
+    definition: Definition,
+    members: BitMap,
+    target: Mapping[str, str | int],
+) -> int:
+    """Return how many ``members`` of a definition are, as this caller may see it.
 
-    :raises OverloadedError: the key has used up its counts for now.
+    :param target: what was counted, for the audit log.
+    :raises OverloadedError: the key has used up its counts for today; that is on record, too.
     """
-    if caller.has("officer"):
-        return len(members)
-    if not _budget.take(caller.actor):
-        raise OverloadedError(
-            f"a key may ask for {_PER_HOUR} counts an hour", retry_after=_budget.wait(caller.actor)
+    entry = Entry(
+        action="segment.count",
+        actor=caller.actor,
+        purpose=PURPOSE,
+        object=dict(target),
+        people={"members": len(members)},
+    )
+    officer = caller.has("officer")
+    try:
+        with services.committer.batch(head_first=not officer) as batch:
+            batch.record(entry)
+            if officer:
+                return len(members)
+            return services.counting.noised(batch, caller.actor, definition, members)
+    except OverloadedError:  # a key that runs out may be one that tries to find somebody
+        refused = msgspec.structs.replace(
+            entry, outcome="denied", object={**target, "reason": "count_budget"}, people={}
         )
-    return noised(members, services.keyring.secret(_SECRET))
+        with services.committer.batch() as batch:
+            batch.record(refused)
+        raise
 
 
-def is_countable(services: Services, caller: Caller, source: object) -> bool:
-    """Tell whether a caller may have a count of a definition: only officers count on a short list.
+def charge_figures(services: Services, caller: Caller, export: str, figures: int) -> None:
+    """Charge whoever sees an export's noised counts for each of them; the last one may overdraw.
 
-    :param source: the definition as plain data.
+    :param export: stands for this answer.
     """
-    if caller.has("officer"):
-        return True
-    short = {held.name for held in services.segments.lists() if held.entries < _SHORT_LIST}
-    return not short or not any(name in short for name in _lists(services, source, set()))
+    with services.committer.batch(head_first=True) as batch:
+        services.counting.charge(batch, caller.actor, [f"{export} {number}" for number in range(figures)])
 
 
-def check_countable(services: Services, caller: Caller, source: object) -> None:
-    """Refuse what ``is_countable`` does not allow.
+def check_countable(services: Services, caller: Caller, definition: Definition) -> None:
+    """Refuse a count that would be a look-up to all but officers.
 
-    :raises NotPermittedError: the definition stands on a short list, itself or through another segment.
+    :raises NotPermittedError: the definition names a person or stands on a short list, itself or through
+        another segment.
     """
-    if not is_countable(services, caller, source):
-        raise NotPermittedError(f"a count on a list of fewer than {_SHORT_LIST} people is for officers")
+    if not caller.has("officer"):
+        services.counting.check(definition)
 
 
-def _lists(services: Services, source: object, seen: set[str]) -> Iterator[str]:
-    if isinstance(source, Mapping):
-        held: Mapping[str, Any] = source
-        if isinstance(name := held.get("list"), str):
-            yield name
-        if isinstance(name := held.get("segment"), str) and name not in seen:
-            seen.add(name)
-            try:
-                yield from _lists(services, services.segments.get(name).source, seen)
-            except NotFoundError:
-                return  # the definition is refused for it anyway
-        for value in held.values():
-            yield from _lists(services, value, seen)
-    elif isinstance(source, list):
-        for item in source:
-            yield from _lists(services, item, seen)
+def is_countable(services: Services, caller: Caller, definition: Definition) -> bool:
+    """Tell whether ``check_countable`` would allow it."""
+    try:
+        check_countable(services, caller, definition)
+    except NotPermittedError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Server
 
 from cdp import __version__
-from cdp.api.auth import OPEN, allow
+from cdp.api.auth import ALWAYS, allow
 
 _STYLE = (
     "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -57,6 +57,11 @@ def openapi_config(public_url: str) -> OpenAPIConfig:
         servers=[Server(url=public_url)],
         render_plugins=[_Page()],
         openapi_router=Router(
-            "/schema", route_handlers=[], include_in_schema=False, opt=allow(OPEN), dto=None, return_dto=None
+            "/schema",
+            route_handlers=[],
+            include_in_schema=False,
+            opt=allow(ALWAYS),
+            dto=None,
+            return_dto=None,
         ),
     )

@@ -34,10 +34,13 @@ _KINDS: dict[type[errors.CdpError], tuple[int, str]] = {
     errors.OverloadedError: (429, "too-many-requests"),
     errors.StoreError: (503, "store-unavailable"),
     errors.KeyAccessError: (503, "keys-unavailable"),
+    errors.JournalError: (503, "journal-unavailable"),
+    errors.NotRecoveredError: (503, "not-recovered"),
     errors.UnavailableError: (503, "unavailable"),
     errors.SealError: (500, "integrity"),
     errors.AuditError: (500, "integrity"),
     errors.IntegrityError: (500, "integrity"),
+    errors.PolicyError: (400, "invalid-policies"),
     errors.ConfigurationError: (500, "configuration"),
 }
 _HTTP_SLUGS = {

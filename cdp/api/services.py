@@ -1,4 +1,4 @@
-"""Everything that the faces call; ``cdp/app.py`` builds it, handlers are given it."""
+"""Everything that the faces call; ``cdp/app/`` builds it, handlers are given it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from cdp.access import AccessService
 from cdp.audit import AuditLog
 from cdp.clock import Clock
-from cdp.consent import ConsentLedger
-from cdp.crypto import Keyring, ProfileIds
-from cdp.export import ExportService
-from cdp.gate import Gate
+from cdp.consent import ConsentLedger, ReceiptIssuer
+from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
+from cdp.export import ExportService, Feeds, Outbox, Webhooks
+from cdp.gate import Gate, Review
 from cdp.identity import IdentityService
-from cdp.ingest import Quarantine
+from cdp.ingest import Quarantine, Undeclared
+from cdp.journal import Journal
 from cdp.pipeline import Pipeline
-from cdp.policy import Bundle
+from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import PortraitService
 from cdp.profiles import ProfileService
-from cdp.segments import SegmentService
+from cdp.recovery import Recovery
+from cdp.rights import Links, RightsService
+from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Committer, Store
 from cdp.warehouse import Mirror, Warehouse
@@ -33,19 +36,38 @@ class Services:
     store: Store
     committer: Committer
     keyring: Keyring
+    rotation: Rotation
+    signatures: UserIdSignatures
     profile_ids: ProfileIds
-    bundle: Bundle
+    in_force: InForce
+    policies: Policies
     audit: AuditLog
+    journal: Journal
+    recovery: Recovery
     access: AccessService
     ledger: ConsentLedger
+    receipts: ReceiptIssuer
     identity: IdentityService
     profiles: ProfileService
     quarantine: Quarantine
+    undeclared: Undeclared
     pipeline: Pipeline
     writer: Writer
     mirror: Mirror
     warehouse: Warehouse
     segments: SegmentService
+    counting: Counting
     gate: Gate
     exports: ExportService
+    outbox: Outbox
+    feeds: Feeds
+    webhooks: Webhooks
+    review: Review
     portrait: PortraitService
+    rights: RightsService
+    links: Links
+
+    @property
+    def bundle(self) -> Bundle:
+        """The policies in force now."""
+        return self.in_force.refresh()

@@ -14,6 +14,7 @@ from cdp.audit.merkle import (
     verify_inclusion,
 )
 from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Entry, Outcome
+from cdp.audit.queries import log_position
 from cdp.audit.service import AuditLog
 from cdp.audit.sparse import SparseProof, sparse_prove, sparse_root, verify_absence, verify_presence
 from cdp.audit.tables import initialise
@@ -33,6 +34,7 @@ __all__ = [
     "SparseProof",
     "initialise",
     "leaf_hash",
+    "log_position",
     "node_hash",
     "open_checkpoint",
     "parse_verifier",

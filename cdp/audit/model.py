@@ -13,6 +13,9 @@ import msgspec
 
 from cdp.clock import Micros
 
+NEW_ORIGIN = "audit.origin"
+"""The action of an entry that opens a new origin; the verifier reads it too."""
+
 Outcome = Literal["allowed", "denied", "failed"]
 
 
@@ -93,3 +96,16 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     root: bytes
     note: str
     signed_at: Micros
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """A name under which the log went on after it had fallen behind a checkpoint of its own.
+
+    :param start: the index of its first entry, which names ``closed``.
+    :param closed: the newest known checkpoint of the origin before, as its signed note.
+    """
+
+    start: int
+    name: str
+    closed: str
+    opened_at: Micros

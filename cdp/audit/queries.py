@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from cdp.audit.entry import decode
-from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint
-from cdp.audit.tables import audit_entries, audit_head, audit_nodes, audit_subjects, checkpoints
+from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Origin
+from cdp.audit.tables import (
+    audit_entries,
+    audit_head,
+    audit_nodes,
+    audit_origins,
+    audit_subjects,
+    checkpoints,
+)
 from cdp.audit.verify import Head, StoredCheckpoint, StoredEntry
+from cdp.clock import Micros
 from cdp.store import among, chunks, insert_many
 
 _STREAMED = {"yield_per": 1000}  # rows in memory at a time, also inside the driver
@@ -69,6 +78,13 @@ def search(
         query = query.where(audit_entries.c.leaf_index < after_index)
     query = query.order_by(audit_entries.c.leaf_index.desc()).limit(limit)
     return [decode(int(row.leaf_index), bytes(row.entry)) for row in connection.execute(query)]
+
+
+def first_of(connection: Connection, commit_no: int, at: Micros) -> int | None:
+    """Return the index of the first entry of a commit that was made at ``at``."""
+    e = audit_entries.c
+    query = select(func.min(e.leaf_index)).where(e.at == at, e.commit_no == commit_no)
+    return connection.execute(query).scalar()
 
 
 def count(connection: Connection, wanted: AuditFilter) -> int:
@@ -133,6 +149,12 @@ def latest_checkpoint(connection: Connection) -> Checkpoint | None:
     return Checkpoint(size=int(row.size), root=bytes(row.root), note=row.note, signed_at=int(row.signed_at))
 
 
+def log_position(connection: Connection) -> tuple[int, str]:
+    """Return the log's size and the note of its newest checkpoint, empty when there is none."""
+    newest = latest_checkpoint(connection)
+    return read_head(connection).size, "" if newest is None else newest.note
+
+
 def add_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:
     """Store a checkpoint; a size that has one already fails on the primary key."""
     connection.execute(
@@ -143,3 +165,17 @@ def add_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:
             signed_at=checkpoint.signed_at,
         )
     )
+
+
+def origins(connection: Connection) -> list[Origin]:
+    """Return the origins that were opened after the first, in their order."""
+    query = select(audit_origins).order_by(audit_origins.c.start)
+    return [
+        Origin(start=int(row.start), name=row.name, closed=row.closed, opened_at=int(row.opened_at))
+        for row in connection.execute(query)
+    ]
+
+
+def add_origin(connection: Connection, origin: Origin) -> None:
+    """Store a new origin."""
+    connection.execute(insert(audit_origins).values(msgspec.to_builtins(origin)))

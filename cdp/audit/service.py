@@ -7,7 +7,10 @@ Invariants:
 2. A checkpoint is stored and committed before anybody sees it, one for each size, and only after the
    log was found to extend the newest one signed before, here and outside. A log that was put back
    from a backup, or altered, signs nothing.
-3. A checkpoint outside is replaced in one step and never by a smaller one.
+3. A checkpoint outside is replaced in one step and never by a smaller one of its origin.
+4. A log that fell behind its own checkpoint (a restore) goes on under a **new origin** when an officer says
+   so. The first entry of that origin names the checkpoint that it fell behind, so that whoever holds it
+   sees what was lost: the entries from there to its size. The tree goes on; no index is used twice.
 """
 
 from __future__ import annotations
@@ -21,11 +24,11 @@ from pathlib import Path
 from cdp.audit import merkle, queries
 from cdp.audit.checkpoint import NoteKey, Statement, checkpoint_text, open_checkpoint, sign_note
 from cdp.audit.entry import encode
-from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Entry
+from cdp.audit.model import NEW_ORIGIN, AuditEntry, AuditFilter, Checkpoint, Entry, Origin
 from cdp.audit.verify import Head, LogKey, Report, StoredCheckpoint, StoredEntry, verify
 from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring, Signer, verify_signature
-from cdp.errors import AuditError, InvalidInputError, UnavailableError
+from cdp.errors import AuditError, ConflictError, InvalidInputError, UnavailableError
 from cdp.store import Committer, Connection
 
 _NONCE_BYTES = 16
@@ -36,7 +39,7 @@ class AuditLog:
     """One log under one origin.
 
     :param keyring: gives the signing key and the subjects' proof secrets.
-    :param origin: the log's name: a URL without scheme, spaces and plus.
+    :param origin: the log's first name: a URL without scheme, spaces and plus. ``key`` is its key.
     :param checkpoint_file: where the newest checkpoint is also written; None for nowhere.
     """
 
@@ -102,27 +105,84 @@ class AuditLog:
         if checkpoint is None:
             with committer.batch(head_first=True) as batch:
                 checkpoint = self._sign(batch.connection)
-        self._publish(checkpoint)
+        with committer.store.reading() as connection:
+            origins = queries.origins(connection)
+        self._publish(checkpoint, origins)
         return checkpoint
+
+    def open_origin(self, committer: Committer, actor: str, reason: str, note: str = "") -> Checkpoint:
+        """Go on under a new origin, because the log fell behind a checkpoint, and sign it.
+
+        :param reason: a code.
+        :param note: the newest checkpoint that anybody holds; the one outside when empty.
+        :raises AuditError: the note is not one of this log.
+        :raises ConflictError: there is none, or the log extends it: it needs no new origin.
+        """
+        with committer.batch(head_first=True) as batch:
+            connection = batch.connection
+            origins = queries.origins(connection)
+            size = queries.read_head(connection).size
+            note = note or self._read_file() or ""
+            if not note:
+                raise ConflictError("there is no checkpoint to name; give one, or set CDP_CHECKPOINT_FILE")
+            closed = self._open(note, origins)
+            if closed.origin != self._names(origins)[-1]:
+                raise ConflictError("this checkpoint is of an origin that is closed already")
+            if self._extends(connection, size, closed.size, closed.root):
+                raise ConflictError("the audit log extends this checkpoint; it needs no new origin")
+            opened = Origin(
+                start=size,
+                name=f"{self.key.name}/{len(origins) + 2}",
+                closed=note,
+                opened_at=self._clock.now(),
+            )
+            queries.add_origin(connection, opened)
+            said: dict[str, str | int] = {
+                "origin": opened.name,
+                "closed_origin": closed.origin,
+                "closed_size": closed.size,
+                "closed_root": closed.root.hex(),
+                "closed_signature": note.rstrip("\n").rpartition(" ")[2],
+                "reason": reason,
+            }
+            batch.record(Entry(action=NEW_ORIGIN, actor=actor, object=said))
+        return self.sign_checkpoint(committer)
+
+    def _extends(self, connection: Connection, size: int, old: int, root: bytes) -> bool:
+        return old <= size and self.root(connection, old) == root
+
+    def _names(self, origins: Sequence[Origin]) -> list[str]:
+        """Return the names that the log had, in their order."""
+        return [self.key.name, *(origin.name for origin in origins)]
+
+    def _key_of(self, name: str) -> NoteKey:
+        return NoteKey(name, self.key.public_key)
+
+    def _is_closed(self, said: Statement, origins: Sequence[Origin]) -> bool:
+        """Tell whether this is the very checkpoint that a later origin named as lost."""
+        return any(said == self._open(origin.closed, origins) for origin in origins)
 
     def _sign(self, connection: Connection) -> Checkpoint:
         latest = queries.latest_checkpoint(connection)
         head = queries.read_head(connection)
-        outside = self._outside()
-        pinned = [(item.size, item.root) for item in (latest, outside) if item is not None]
+        origins = queries.origins(connection)
+        pinned = [] if latest is None else [(latest.size, latest.root)]
+        outside = self._outside(origins)
+        if outside is not None and not self._is_closed(outside, origins):
+            pinned.append((outside.size, outside.root))
         for size, root in pinned:
-            if size > head.size or self.root(connection, size) != root:
+            if not self._extends(connection, head.size, size, root):
                 raise AuditError(
                     f"the audit log does not extend its checkpoint at size {size}, so it signs no other; "
-                    "run `cdp audit verify`, and after a restore open the log under a new origin"
+                    "run `cdp audit verify`, and after a restore `cdp audit open-origin`"
                 )
         if latest is not None and latest.size == head.size:
             return latest
         root = merkle.Frontier(head.size, head.frontier).root()
         if root != self.root(connection, head.size):
             raise AuditError("the audit log's head is not that of its nodes; run `cdp audit verify`")
-        text = checkpoint_text(Statement(self.key.name, head.size, root))
-        note = sign_note(text, self.key, self._signer.sign)
+        key = self._key_of(self._names(origins)[-1])
+        note = sign_note(checkpoint_text(Statement(key.name, head.size, root)), key, self._signer.sign)
         checkpoint = Checkpoint(size=head.size, root=root, note=note, signed_at=self._clock.now())
         queries.add_checkpoint(connection, checkpoint)
         return checkpoint
@@ -146,6 +206,16 @@ class AuditLog:
             appended meanwhile are newer than the first page, so no page repeats or misses any.
         """
         return queries.search(connection, wanted, limit, after_index)
+
+    def index_of(self, connection: Connection, commit_no: int, at: Micros) -> int:
+        """Return the index of the first entry of the commit that was made at ``at``.
+
+        :raises AuditError: that commit has no entry.
+        """
+        found = queries.first_of(connection, commit_no, at)
+        if found is None:
+            raise AuditError(f"commit {commit_no} has no entry in the log; run `cdp audit verify`")
+        return found
 
     def count(self, connection: Connection, wanted: AuditFilter) -> int:
         """Return how many entries match."""
@@ -205,21 +275,26 @@ class AuditLog:
         """
         outside = self._read_file()
         held = queries.stream_checkpoints(connection)
+        origins = queries.origins(connection)
         return verify(
             queries.read_head(connection),
             queries.stream_entries(connection),
             queries.stream_nodes(connection),
-            merge(held, self._as_stored(outside), key=attrgetter("size")),
+            merge(held, self._as_stored(outside, origins), key=attrgetter("size")),
             LogKey(self.key.name, self.key.public_key, verify_signature),
         )
 
     # -- the checkpoint outside -----------------------------------------------------------------
 
-    def _publish(self, checkpoint: Checkpoint) -> None:
+    def _publish(self, checkpoint: Checkpoint, origins: Sequence[Origin]) -> None:
         if self._file is None:
             return
-        outside = self._outside()
-        if outside is not None and outside.size >= checkpoint.size:
+        outside, names = self._outside(origins), self._names(origins)
+        signed = self._open(checkpoint.note, origins)
+        if outside is not None and (names.index(outside.origin), outside.size) >= (
+            names.index(signed.origin),
+            signed.size,
+        ):
             return
         beside = self._file.with_name(f"{self._file.name}.{os.getpid()}.new")
         try:
@@ -233,7 +308,7 @@ class AuditLog:
                 f"the checkpoint file {self._file} cannot be written: {error.strerror}"
             ) from None
 
-    def _outside(self) -> Statement | None:
+    def _outside(self, origins: Sequence[Origin]) -> Statement | None:
         """Return what the outside checkpoint says.
 
         :raises AuditError: it is not one of this log.
@@ -242,9 +317,22 @@ class AuditLog:
         if note is None:
             return None
         try:
-            return open_checkpoint(note, self.key, verify_signature)
+            return self._open(note, origins)
         except AuditError as error:
             raise AuditError(f"the checkpoint file {self._file}: {error}; move it away") from None
+
+    def _open(self, note: str, origins: Sequence[Origin]) -> Statement:
+        """Return what a checkpoint of one of the log's origins says.
+
+        :raises AuditError: it is malformed, badly signed, or of another log.
+        """
+        name = note.partition("\n")[0]
+        known = name if name in self._names(origins) else self.key.name
+        return open_checkpoint(note, self._key_of(known), verify_signature)
+
+    def verifier_text(self, checkpoint: Checkpoint) -> str:
+        """Return the key that signed a checkpoint, as a verifier pins it."""
+        return self._key_of(checkpoint.note.partition("\n")[0]).verifier_text()
 
     def _read_file(self) -> str | None:
         if self._file is None:
@@ -259,12 +347,12 @@ class AuditLog:
                 f"the checkpoint file {self._file} cannot be read: {error.strerror}"
             ) from None
 
-    def _as_stored(self, note: str | None) -> Iterator[StoredCheckpoint]:
+    def _as_stored(self, note: str | None, origins: Sequence[Origin]) -> Iterator[StoredCheckpoint]:
         """Yield the outside checkpoint as the verifier takes it; a broken one fails at size 0."""
         if note is None:
             return
         try:
-            said = open_checkpoint(note, self.key, verify_signature)
+            said = self._open(note, origins)
         except AuditError:
             yield StoredCheckpoint(0, b"", note, f"checkpoint file {self._file}")
         else:

@@ -63,6 +63,17 @@ checkpoints = Table(
 )
 
 
+audit_origins = Table(
+    "audit_origins",
+    metadata,
+    Column("start", Number, primary_key=True, autoincrement=False),  # index of its first entry
+    Column("name", Name, nullable=False, unique=True),
+    Column("closed", Name, nullable=False),  # signed note: the last checkpoint of the origin before
+    Column("opened_at", Instant, nullable=False),
+)
+"""New origins under which the log went on when it had fallen behind its own checkpoint; mostly none."""
+
+
 def initialise(connection: Connection) -> None:
     """Insert the single head row into an empty schema (used by the migration)."""
     connection.execute(insert(audit_head).values(id=1, size=0, frontier=b""))

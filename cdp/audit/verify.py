@@ -11,7 +11,10 @@ an offline bundle, goes through it. The Ed25519 check is handed in.
 4. Every checkpoint, and the one kept outside, is signed by the log's key and has the root of the
    recomputed tree at its size. Roots of prefixes of one sequence of leaves are consistent with each
    other, so no consistency proof between checkpoints is needed here.
-5. What the search columns and the references say of an entry is what the entry says.
+5. A log that fell behind a checkpoint of its own says so: an entry ``audit.origin`` names that checkpoint and
+   the name under which the log goes on. From there on checkpoints carry the new name; the one named is the
+   only one that may contradict the tree, and its size says how many entries were lost.
+6. What the search columns and the references say of an entry is what the entry says.
 
 A mistake is reported where it is and the walk goes on from the stored hash, so that one altered
 entry is one problem. Not covered: the erasable index of subjects, which cannot be told from one that
@@ -23,7 +26,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -178,6 +181,8 @@ class _Walk:
         self._pending = iter(checkpoints)
         self._checkpoint = next(self._pending, None)
         self._key = key
+        self._origins = [(-1, key.origin)]  # (index of the entry that opened it, name)
+        self._lost: set[tuple[str, int, bytes]] = set()  # checkpoints that an entry named as lost
 
     def root(self) -> bytes:
         """Return the root of the tree so far (RFC 9162 section 2.1.1)."""
@@ -197,8 +202,29 @@ class _Walk:
     def take(self, entry: StoredEntry) -> None:
         """Check one entry and add it to the tree."""
         if self._extend(_leaf(entry.data)):
+            self._open_origin(entry)
             for what in _disagreements(entry):
                 self.report("entry", entry.leaf_index, what)
+
+    def _open_origin(self, entry: StoredEntry) -> None:
+        """Take note of an entry that opens a new origin."""
+        if b'"audit.origin"' not in entry.data:
+            return
+        try:
+            document = json.loads(entry.data)
+            if document["action"] != "audit.origin":
+                return
+            said = document["object"]
+            lost = (str(said["closed_origin"]), int(said["closed_size"]), bytes.fromhex(said["closed_root"]))
+            name = str(said["origin"])
+        except (ValueError, KeyError, TypeError):
+            self.report("entry", entry.leaf_index, "opens an origin without naming the checkpoint before")
+            return
+        if lost[0] != self._origins[-1][1] or name in {known for _, known in self._origins}:
+            self.report("entry", entry.leaf_index, "opens an origin that does not follow the one before")
+            return
+        self._origins.append((entry.leaf_index, name))
+        self._lost.add(lost)
 
     def _extend(self, leaf: bytes | None) -> bool:
         """Add a leaf, reading the stored nodes that it completes.
@@ -249,12 +275,22 @@ class _Walk:
     def _check(self, checkpoint: StoredCheckpoint) -> None:
         self.checkpoints += 1
         try:
-            size, root = _open_checkpoint(checkpoint.note, self._key)
+            origin, size, root = _open_checkpoint(checkpoint.note, self._key, {n for _, n in self._origins})
         except ValueError as error:
             self.report(checkpoint.place, checkpoint.size, str(error))
             return
         if (size, root) != (checkpoint.size, checkpoint.root):
             self.report(checkpoint.place, checkpoint.size, "its note speaks of another size or root")
+        elif (origin, size, root) in self._lost:
+            return
+        elif size > self.size:
+            self.report(
+                checkpoint.place,
+                size,
+                f"covers more than the {self.size} entries there are: the end of the log was cut off",
+            )
+        elif origin != next(name for start, name in reversed(self._origins) if start < size):
+            self.report(checkpoint.place, size, "the note is of an origin that was not the log's at its size")
         elif root != self.root():
             self.report(
                 checkpoint.place,
@@ -269,12 +305,9 @@ class _Walk:
         if len(self.problems) > MAX_PROBLEMS:
             return
         self._check_checkpoints()
-        if self._checkpoint is not None:
-            self.report(
-                self._checkpoint.place,
-                self._checkpoint.size,
-                f"covers more than the {self.size} entries there are: the end of the log was cut off",
-            )
+        while self._checkpoint is not None and len(self.problems) <= MAX_PROBLEMS:
+            self._check(self._checkpoint)  # beyond the end: lost, or cut off
+            self._checkpoint = next(self._pending, None)
         if self._node is not None:
             self.report("node", self._node[0], "lies beyond the head")
         if b"".join(self._frontier) != head.frontier:
@@ -311,28 +344,30 @@ def _references_root(packed: bytes | None) -> str | None:
     return _fold(frontier).hex()
 
 
-def _open_checkpoint(note: str, key: LogKey) -> tuple[int, bytes]:
-    """Return (size, root) of a checkpoint in a C2SP signed note.
+def _open_checkpoint(note: str, key: LogKey, origins: Collection[str]) -> tuple[str, int, bytes]:
+    """Return (origin, size, root) of a checkpoint in a C2SP signed note.
 
+    :param origins: the names that the log had up to here; its key is the same under each.
     :raises ValueError: it is malformed, of another log, or not well signed by the log's key.
     """
     found = _NOTE.fullmatch(note)
     if found is None:
         raise ValueError("the note is malformed")
-    if found["origin"] != key.origin:
+    origin = found["origin"]
+    if origin not in origins:
         raise ValueError("the note is of another log")
-    key_id = sha256(key.origin.encode() + b"\n\x01" + key.public_key).digest()[:4]
+    key_id = sha256(origin.encode() + b"\n\x01" + key.public_key).digest()[:4]
     verified = False
     for line in found["signatures"][:-1].split("\n"):
         _, name, encoded = line.split(" ")
         signature = _from_base64(encoded)
-        if name == key.origin and signature[:4] == key_id:
+        if name == origin and signature[:4] == key_id:
             if not key.verify(key.public_key, found["text"].encode(), signature[4:]):
                 raise ValueError("the note has a bad signature of the log's key")
             verified = True
     if not verified:
         raise ValueError("the note is not signed by the log's key")
-    return int(found["size"]), _from_base64(found["root"])
+    return origin, int(found["size"]), _from_base64(found["root"])
 
 
 def _from_base64(text: str) -> bytes:

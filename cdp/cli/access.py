@@ -14,7 +14,7 @@ from cdp.cli.output import say, show_list, show_record
 
 sources = typer.Typer(help="Sources: systems that push events.", no_args_is_help=True)
 keys = typer.Typer(help="API keys: who may call the platform.", no_args_is_help=True)
-_SOURCE_COLUMNS = ("name", "kind", "enabled", "id")
+_SOURCE_COLUMNS = ("name", "kind", "enabled", "signs_user_ids", "id")
 _KEY_COLUMNS = ("name", "roles", "purposes", "destination", "expires_at")
 
 
@@ -50,6 +50,13 @@ def rotate_source(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  
     """Give a source a new write key, printed once; the old one stops working."""
     with connected() as api:
         show_record(api.post(f"/sources/{quote(name, safe='')}/rotate"), as_json=as_json)
+
+
+@sources.command("secret")
+def source_secret(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Make the secret with which a browser source's site signs user ids, printed once; the old one ends."""
+    with connected() as api:
+        show_record(api.post(f"/sources/{quote(name, safe='')}/secret"), as_json=as_json)
 
 
 @keys.command("create")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +14,7 @@ from cdp.cli.output import say, show_json, show_list
 from cdp.errors import AuditError
 
 audit = typer.Typer(help="The audit log.", no_args_is_help=True)
+OriginReason = Literal["restored_backup", "damaged_database", "test"]
 _COLUMNS = ("index", "at", "actor", "action", "outcome", "purpose", "destination", "counts", "people")
 
 
@@ -60,3 +62,22 @@ def verify(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
             f"the audit log verifies: {report['entries']} entries, {report['checkpoints']} checkpoints, "
             f"signed up to {report['signed']}"
         )
+
+
+@audit.command("open-origin")
+def open_origin(
+    reason: Annotated[OriginReason, typer.Option(help="Why the log fell behind its checkpoint.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The newest signed checkpoint that anybody holds, as a file.")
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Go on signing after a restore: under a new origin, whose first entry names the old checkpoint."""
+    note = "" if checkpoint is None else checkpoint.read_text(encoding="utf-8")
+    with connected() as api:
+        opened = api.post("/audit/origin", {"reason": reason, "checkpoint": note})
+    if as_json:
+        show_json(opened)
+        return
+    say(f"the log goes on as {opened['note'].partition(chr(10))[0]}, signed up to {opened['size']}")
+    say(f"verifiers pin {opened['verifier']}")

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from cdp.cli import access, audit, demo, exports, identity, operations, policy, segments, setup, worker
+from cdp.cli import (
+    access,
+    audit,
+    backup,
+    consent,
+    demo,
+    exports,
+    identity,
+    keys,
+    operations,
+    policy,
+    rights,
+    segments,
+    setup,
+    worker,
+)
 
 app = typer.Typer(
     name="cdp",
@@ -17,13 +32,16 @@ setup.register(app)
 demo.register(app)
 worker.register(app)
 operations.register(app)
+backup.register(app)
 exports.register(app)
 app.add_typer(access.sources, name="source")
 app.add_typer(access.keys, name="key")
 app.add_typer(segments.segments, name="segment")
 app.add_typer(segments.lists, name="list")
+app.add_typer(consent.consent, name="consent")
 app.add_typer(identity.identity, name="identity")
 app.add_typer(policy.policies, name="policy")
-app.add_typer(policy.keyring, name="keys")
+app.add_typer(keys.keyring, name="keys")
 app.add_typer(audit.audit, name="audit")
+app.add_typer(rights.rights, name="rights")
 app.add_typer(operations.quarantine, name="quarantine")

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from cdp.errors import ConflictError
+
 LOCK_FILE = "lock"
 SERVER_FILE = "server.json"
 
@@ -38,6 +40,20 @@ def data_lock(data_dir: Path) -> Iterator[bool]:
             return
         (data_dir / SERVER_FILE).unlink(missing_ok=True)  # left over by a server that died
         yield True  # closing the file frees the lock
+
+
+@contextmanager
+def alone(data_dir: Path) -> Iterator[None]:
+    """Hold the lock while the block runs.
+
+    :raises ConflictError: somebody else holds it.
+    """
+    with data_lock(data_dir) as held:
+        if not held:
+            server = running_server(data_dir)
+            who = f"a server at {server.url}" if server else "another cdp command"
+            raise ConflictError(f"{who} is at work in {data_dir}; end it first")
+        yield
 
 
 @contextmanager

@@ -1,20 +1,37 @@
-"""``cdp policy check`` and ``cdp keys status``."""
+"""``cdp policy …``: check, difference, activation by two officers, switches; one decision explained."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cdp import policy
 from cdp.cli.client import connected
 from cdp.cli.options import AsJson
-from cdp.cli.output import show_record
-from cdp.settings import load
+from cdp.cli.output import say, show_json, show_list, show_record
+from cdp.cli.policy_check import check
+from cdp.errors import InvalidInputError
+from cdp.policy import read_folder
 
 policies = typer.Typer(help="Policies: what data may be used for.", no_args_is_help=True)
-keyring = typer.Typer(help="Encryption keys.", no_args_is_help=True)
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(help="The candidate; what the server's CDP_POLICIES_DIR holds unless given."),
+]
+Code = Annotated[str, typer.Option(help="Why: a short code in snake_case, e.g. suspected_breach.")]
+_FLOW_COLUMNS = ("destination", "purpose", "before", "after", "gained", "lost", "reasons")
+_FIELD_COLUMNS = ("destination", "purpose", "field", "before", "after", "people")
+
+
+class Position(StrEnum):
+    """Where a switch stands."""
+
+    ON = "on"
+    OFF = "off"
 
 
 @policies.callback()
@@ -22,31 +39,166 @@ def _policies() -> None:
     """Policies: what data may be used for."""
 
 
-@policies.command("check")
-def check(
-    folder: Annotated[Path | None, typer.Argument(help="CDP_POLICIES_DIR unless given.")] = None,
+policies.command("check")(check)
+
+
+@policies.command("show")
+def show(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Show what is in force, what is proposed, what was activated by whom, and the switches."""
+    with connected() as api:
+        found = api.get("/policies")
+    if as_json:
+        show_json(found)
+        return
+    eyes = "two officers" if found["four_eyes"] else "one officer"
+    say(f"in force: {found['sha256']}; {eyes} activate others")
+    for title in ("proposals", "activations", "switches"):
+        if found[title]:
+            say(f"\n{title}:")
+            columns = [name for name in found[title][0] if name != "difference"]
+            show_list(found[title], columns, as_json=False)
+
+
+@policies.command("diff")
+def diff(folder: Folder = None, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Say what a candidate would change: rules, and people and fields gained and lost."""
+    with connected() as api:
+        found = api.post("/policies/diff", _candidate(folder))
+    _show_difference(found, as_json=as_json)
+
+
+@policies.command("activate")
+def activate(
+    folder: Folder = None,
+    approve: Annotated[
+        str, typer.Option(help="Approve this proposal: its id, or the SHA-256 of its bundle.")
+    ] = "",
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
-    """Read a folder of policies; the first mistake is named with its file and line."""
-    bundle = policy.load(folder or load().policies_dir)
-    found = {
-        "bundle": bundle.sha256,
-        "purposes": len(bundle.purposes),
-        "destinations": len(bundle.destinations),
-        "rules": len(bundle.rules),
-        "declared_traits": len(bundle.fields.traits),
-        "declared_properties": len(bundle.fields.properties),
-    }
-    show_record(found, as_json=as_json)
-
-
-@keyring.callback()
-def _keyring() -> None:
-    """Encryption keys."""
-
-
-@keyring.command("status")
-def status(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
-    """Show the versions of the key-encryption key."""
+    """Propose a candidate, which shows its difference; with --approve put a proposed one in force."""
+    if approve and folder is not None:
+        raise InvalidInputError("--approve names what was proposed; give no folder with it")
+    body = {"approve": approve} if approve else _candidate(folder)
     with connected() as api:
-        show_record(api.get("/keyring"), as_json=as_json)
+        done = api.post("/policies/activate", body)
+    if as_json:
+        show_json(done)
+    elif approve:
+        say(f"in force: {done['activated']['sha256']}")
+    else:
+        _show_difference(done["difference"], as_json=False)
+        say(f"\nproposed as {done['proposal']['id']}; nothing is in force yet. A second officer approves it:")
+        say(f"  cdp policy activate --approve {done['proposal']['sha256']}")
+
+
+@policies.command("reject")
+def reject(proposal: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Reject a proposal: nobody can approve it any more."""
+    with connected() as api:
+        done = api.post("/policies/reject", {"proposal": proposal})["rejected"]
+    show_record(done, as_json=as_json)
+
+
+@policies.command("explain")
+def explain(
+    profile: Annotated[str, typer.Option(help="The profile's id.")],
+    destination: Annotated[str, typer.Option(help="Where the data would go.")] = "",
+    purpose: Annotated[str, typer.Option(help="What for.")] = "",
+    segment: Annotated[str, typer.Option(help="The segment whose definition is asked about.")] = "",
+    export: Annotated[str, typer.Option(help="Explain this past export instead.")] = "",
+    as_of: Annotated[str | None, typer.Option(help="As of this RFC 3339 time.")] = None,
+    stated: Annotated[
+        str, typer.Option("--for", help="What this reading is for: compliance_review or rights; recorded.")
+    ] = "compliance_review",
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Explain one decision about one person, rule by rule; shows no values."""
+    body: dict[str, Any] = {"profile": profile, "destination": destination, "purpose": purpose}
+    body |= {"segment": segment, "export": export, "as_of": as_of}
+    with connected() as api:
+        found = api.call("POST", "/policies/explain", body=body, purpose=stated)
+    if as_json:
+        show_json(found)
+        return
+    for line in _told(found):
+        say(line)
+
+
+@policies.command("suggest")
+def suggest(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Propose declarations for fields that sources send and nobody declared, ready to be looked at."""
+    with connected() as api:
+        found = api.get("/policies/suggestions")
+    if as_json:
+        show_json(found["fields"])
+    else:
+        say(found["yaml"].rstrip("\n") or "every field that was seen is declared")
+
+
+@policies.command("switch")
+def switch(destination: str, position: Position, reason: Code, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Switch a destination off at once, in running exports too; or on again."""
+    body = {"enabled": position is Position.ON, "reason": reason}
+    with connected() as api:
+        done = api.post(f"/destinations/{destination}/switch", body)
+    show_record(done, as_json=as_json)
+
+
+def _candidate(folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        return {}
+    try:
+        return {"files": {name: content.decode() for name, content in read_folder(folder).items()}}
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"a file in {folder} is not UTF-8 text") from None
+
+
+def _show_difference(found: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show_json(found)
+        return
+    if not found["changes"]:
+        say("the candidate says nothing else than what is in force")
+    else:
+        show_list(found["changes"], ("what", "section", "name", "details"), as_json=False)
+    if found["flows"]:
+        say("\npeople of whom a row may leave:")
+        show_list(found["flows"], _FLOW_COLUMNS, as_json=False)
+    fields = [
+        {"destination": flow["destination"], "purpose": flow["purpose"], **change}
+        for flow in found["flows"]
+        for change in flow["fields"]
+    ]
+    if fields:
+        say("\nfields that would leave in another form:")
+        show_list(fields, _FIELD_COLUMNS, as_json=False)
+    for warning in found["warnings"]:
+        say(f"\nnote: {warning}")
+
+
+def _told(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield an explanation line by line."""
+    yield f"{found['outcome']}: {found['reason']} ({found['destination']}, {found['purpose']})"
+    yield f"policies {found['bundle'][:12]}, at {found['at']}, ledger position {found['ledger_position']}"
+    for place in found["jurisdictions"]:
+        yield f"jurisdiction {place['jurisdiction']}: {place['because'].replace('_', ' ')}"
+    for restraint in found["restraints"]:
+        yield f"restraint: {restraint}"
+    consent = found["consent"]
+    yield f"consent: {consent['state']} ({consent['reason']}), since {consent['since'] or '–'}"
+    if record := consent["record"]:
+        yield f"  record {record['id']} of {record['received_at']}, from a {record['source_kind']} source"
+    for rule in found["rules"]:
+        for where in rule["where"]:
+            by = f", by {where['decided_by']}" if where["decided_by"] else ""
+            yield f"{rule['effect']} {rule['rule']} in {where['jurisdiction']}: {where['truth']}{by}"
+    for place, names in found["inputs"]["unlisted"].items():
+        yield f"inputs not listed in {place}: {', '.join(names)}"
+    for field in found["fields"]:
+        words = ", ".join(f"{word['rule']} {word['transform']}" for word in field["words"])
+        yield f"field {field['field']}: {field['transform']} ({words})"
+    if recorded := found["recorded"]:
+        yield f"on record: {recorded['outcome']}, manifest leaf {recorded['leaf']}"
+        yield from (f"  fetched at {at}" for at in recorded["fetched_at"])
+    if found["not_reproduced"]:
+        yield f"not reproduced: {', '.join(found['not_reproduced'])}"

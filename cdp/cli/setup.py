@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +13,11 @@ import typer
 
 from cdp import policy
 from cdp.cli.client import OPERATOR_KEY_FILE, connected
-from cdp.cli.lock import announced, data_lock, running_server
+from cdp.cli.lock import alone, announced
 from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list
 from cdp.crypto import open_provider
-from cdp.errors import CdpError, ConfigurationError, ConflictError
+from cdp.errors import CdpError, ConfigurationError
 from cdp.settings import Settings, load
 from cdp.store import Store, migrate
 
@@ -35,7 +35,7 @@ def init() -> None:
     from cdp.app import initialise  # noqa: PLC0415  # all of the platform, which other commands need not load
 
     settings = load()
-    with _alone(settings):
+    with alone(settings.data_dir):
         made = initialise(settings)
     key = settings.data_dir / OPERATOR_KEY_FILE
     if made:
@@ -46,14 +46,16 @@ def init() -> None:
 
 
 def migrate_() -> None:
-    """Bring the database to the newest schema."""
+    """Bring both databases to the newest schema, and its first policies in force where it has none."""
+    from cdp.app import establish  # noqa: PLC0415  # as above
+
     settings = load()
-    with _alone(settings):
-        store = Store(settings.database)
-        try:
-            done = migrate.upgrade(store)
-        finally:
-            store.close()
+    with alone(settings.data_dir):
+        with closing(Store(settings.keys_database)) as keys, closing(Store(settings.database)) as store:
+            done = [f"keys {revision}" for revision in migrate.upgrade(keys, migrate.Chain.KEYS)]
+            done += migrate.upgrade(store)
+        if establish(settings):
+            say("the policies of CDP_POLICIES_DIR are in force; `cdp policy activate` brings others")
     say(f"applied {', '.join(done)}" if done else "the schema is current; nothing to do")
 
 
@@ -70,7 +72,7 @@ def serve(
     settings = load()
     _check_free(host, port)
     url = f"http://{_LOCAL.get(host, host)}:{port}"
-    with _alone(settings), announced(settings.data_dir, url):
+    with alone(settings.data_dir), announced(settings.data_dir, url):
         build(settings).close()  # what is wrong with the configuration is said here, in one line
         say(f"API on {url}, REST docs at {url}/schema, GraphQL at {url}/graphql; Ctrl-C ends it")
         Granian(
@@ -110,7 +112,7 @@ def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     checks: dict[str, Callable[[], str]] = {
         "data directory": lambda: _directory(settings.data_dir),
         "policies": lambda: f"bundle {policy.load(settings.policies_dir).sha256[:12]}",
-        "root key": lambda: type(open_provider(settings.key_provider)).__name__,
+        "root key": lambda: open_provider(settings.key_provider).describe(),
         "database": lambda: _database(settings),
         "operator key": lambda: _operator_key(settings),
         "platform": _ready,
@@ -139,11 +141,8 @@ def _directory(path: Path) -> str:
 
 
 def _database(settings: Settings) -> str:
-    store = Store(settings.database)
-    try:
-        pending = migrate.pending(store)
-    finally:
-        store.close()
+    with closing(Store(settings.database)) as store, closing(Store(settings.keys_database)) as keys:
+        pending = migrate.pending(store) + migrate.pending(keys, migrate.Chain.KEYS)
     if pending:
         raise ConfigurationError("the schema is not current; run `cdp init` or `cdp migrate`")
     return "schema is current"
@@ -163,14 +162,3 @@ def _operator_key(settings: Settings) -> str:
 def _ready() -> str:
     with connected() as api:
         return str(api.get("/health/ready")["status"])
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the data directory's lock or refuse."""
-    with data_lock(settings.data_dir) as held:
-        if not held:
-            server = running_server(settings.data_dir)
-            who = f"a server at {server.url}" if server else "another cdp command"
-            raise ConflictError(f"{who} is at work in {settings.data_dir}; end it first")
-        yield

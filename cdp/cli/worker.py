@@ -10,7 +10,7 @@ import os
 
 import typer
 
-from cdp.app import mirror_task
+from cdp.app import configure_logging, mirror_task
 from cdp.settings import load
 
 
@@ -22,5 +22,7 @@ def register(app: typer.Typer) -> None:
 def worker() -> None:
     """Keep the warehouse current until interrupted, or until the process that started it has ended."""
     parent = os.getppid()
-    with mirror_task(load()) as task:
+    settings = load()
+    configure_logging(settings.log_level)
+    with mirror_task(settings) as task:
         task.run_while(lambda: os.getppid() == parent)

@@ -1,7 +1,9 @@
 """Consent: the append-only ledger, its precedence and the state derived from it."""
 
+from cdp.consent.issue import ReceiptIssuer
 from cdp.consent.model import (
     RESTRAINING,
+    Appended,
     Draft,
     EventType,
     Member,
@@ -13,23 +15,31 @@ from cdp.consent.model import (
     Statement,
 )
 from cdp.consent.precedence import standing
+from cdp.consent.receipt import jwk as receipt_jwk
+from cdp.consent.receipt import verify as verify_receipt
 from cdp.consent.service import ConsentLedger
-from cdp.consent.signals.segment import statements as segment_statements
-from cdp.consent.signals.segment import unmapped as segment_unmapped
+from cdp.consent.signals import Heard, Listener, MalformedSignalError
+from cdp.consent.standings import Standings
 
 __all__ = [
     "RESTRAINING",
+    "Appended",
     "ConsentLedger",
     "Draft",
     "EventType",
+    "Heard",
+    "Listener",
+    "MalformedSignalError",
     "Member",
+    "ReceiptIssuer",
     "Record",
     "RecordState",
     "SourceKind",
     "Standing",
+    "Standings",
     "State",
     "Statement",
-    "segment_statements",
-    "segment_unmapped",
+    "receipt_jwk",
     "standing",
+    "verify_receipt",
 ]

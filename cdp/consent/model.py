@@ -8,10 +8,14 @@ import msgspec
 
 from cdp.clock import Micros
 
-RecordState = Literal["granted", "refused", "withdrawn", "objected", "opted_out", "restricted"]
+RecordState = Literal[
+    "granted", "refused", "withdrawn", "objected", "opted_out", "restricted", "restriction_lifted"
+]
 EventType = Literal["regular", "explicit", "separate"]
 SourceKind = Literal["browser", "server", "import"]
 State = Literal["granted", "refused", "withdrawn", "objected", "opted_out", "restricted", "stale", "missing"]
+GPC = "gpc"
+"""The signal of a ``Sec-GPC`` opt-out."""
 RESTRAINING: frozenset[str] = frozenset({"refused", "withdrawn", "objected", "opted_out", "restricted"})
 
 
@@ -20,7 +24,13 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 
     :param act: True for an act of the person (Preference Updated, consent API, preference page),
         False for a stamp reported by an SDK.
-    :param event_time: when the person said it, by the client's clock.
+    :param state: ``restriction_lifted`` is an officer's record that a restriction has ended; it grants
+        nothing.
+    :param event_time: when the person said it, by the client's clock; of ``restriction_lifted``: when the
+        person was told (GDPR Art. 18(3)).
+    :param signal: where it was read from (``segment``, ``tcf``, ``gpp``, ``gpc``…); empty for the consent
+        API.
+    :param device_only: it binds the devices that the message names, nobody else (TCF and GPP, rule 8).
     """
 
     purpose: str
@@ -37,6 +47,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     jurisdiction: str = ""
     recipients: tuple[str, ...] = ()
     evidence: bytes | None = None
+    device_only: bool = False
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +65,22 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     source_id: int
     source_kind: SourceKind
     verified: bool
+
+
+class Appended(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger took of some drafts.
+
+    :param profiles: those that have a new record.
+    :param records: for each draft the ids of its new records, an authenticated or named identity's first.
+    :param unknown: statements about purposes that the policies do not declare: counted, not stored.
+    :param unbound: statements that nobody could be held to: an unverified word or a device's grant in a
+        message without a device.
+    """
+
+    profiles: frozenset[int]
+    records: tuple[tuple[int, ...], ...]
+    unknown: int = 0
+    unbound: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +108,24 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     jurisdiction: str = ""
     recipients: tuple[str, ...] = ()
     sealed: bytes | None = None
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """Of a record as much as tells what is news; made for each record of everybody who speaks."""
+
+    identity_no: int
+    purpose: str
+    state: RecordState
+    act: bool
+    event_time: Micros
+    received_at: Micros
+    record_id: int
+    source_kind: SourceKind
+    verified: bool
+    event_type: EventType
+    signal: str
+    jurisdiction: str
+    recipients: tuple[str, ...]
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):

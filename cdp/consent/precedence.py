@@ -6,11 +6,14 @@ The order of the steps:
    restraint wins (rule 1).
 2. **Restraints** on the purpose or anything above it bind (rule 6) until an act lifts them (rule 2):
    an act of a source that may lift (rule 3), for the restrained purpose or one between it and ours,
-   ranking above the restraint, by the same identity or by one that answers for it (rule 4). A
-   restriction is not lifted by an act of the person. One that binds decides: the most severe wins.
+   ranking above the restraint, by the same identity or by one that answers for it (rule 4). ``Sec-GPC``
+   is lifted by an explicit act for exactly our purpose where the law allows (rule 8), a restriction by
+   an officer's record alone. One that binds decides: the most severe wins.
 3. **Grants**, for exactly this purpose, per identity: the highest-ranking act above every restraint
-   of the identity, its own or of one that answers for it; where there is no act, the first stamp, if
-   nothing was ever recorded against it (rules 2, 4).
+   of the identity, its own or of one that answers for it; where there is no act, and for acts that may
+   lift nothing, only if nothing was ever recorded against it (rules 2, 3, 4); a later stamp can only leave
+   recipients out. A restriction that has been
+   lifted leaves no trace here: what was granted before it holds again.
 4. **Merge**: every identity needs a grant; one without any record is passed over if it is a device
    or was first seen in the event that linked it (rule 5). What the profile may claim is the weakest of
    what its identities hold.
@@ -23,11 +26,13 @@ records does not matter; without a later act a merge never grants what a part di
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, cast
+
+import msgspec
 
 from cdp.clock import DAY, Micros
-from cdp.consent.model import RESTRAINING, EventType, Member, Record, Standing
+from cdp.consent.model import GPC, RESTRAINING, EventType, Member, Record, Standing, State, Told
 from cdp.policy import Purpose, covers
 
 SEVERITY = ("refused", "opted_out", "withdrawn", "objected", "restricted")
@@ -35,22 +40,27 @@ SEVERITY = ("refused", "opted_out", "withdrawn", "objected", "restricted")
 _STRENGTH: tuple[EventType, ...] = ("regular", "explicit", "separate")
 
 
-def rank(record: Record) -> Micros:
+def rank(record: Record | Told) -> Micros:
     """Return the instant at which a record ranks (rule 1)."""
     if record.state in RESTRAINING:
         return record.received_at
     return effective_at(record)
 
 
-def effective_at(record: Record) -> Micros:
+def effective_at(record: Record | Told) -> Micros:
     """Return when a record took effect: a clock that runs ahead gains nothing."""
     return min(record.event_time, record.received_at)
 
 
-def may_lift(record: Record) -> bool:
+def may_lift(record: Record | Told) -> bool:
     """True for an act of the person that may undo a restraint (rules 2, 3)."""
     known = record.source_kind == "server" or (record.source_kind == "browser" and record.verified)
     return record.act and known and record.state == "granted"
+
+
+def never(_act: Record | Told) -> bool:
+    """Say of every act that it may not."""
+    return False
 
 
 def expiry(purpose: Purpose, grant: Record) -> Micros | None:
@@ -70,19 +80,26 @@ def notice_status(purpose: Purpose, grant: Record) -> Literal["current", "supers
     return "superseded" if any(notice.material for notice in later) else "current"
 
 
-def standing(purpose: Purpose, members: Sequence[Member], records: Iterable[Record], now: Micros) -> Standing:
+def standing(
+    purpose: Purpose,
+    members: Sequence[Member],
+    records: Iterable[Record],
+    now: Micros,
+    lifts_gpc: Callable[[Record], bool] = never,
+) -> Standing:
     """Return the state of ``purpose`` for the profile made of ``members``.
 
     :param records: all records of the members, of any purpose, in any order.
+    :param lifts_gpc: whether an act may lift a ``Sec-GPC`` opt-out, where it was made.
     """
-    profile = _Profile(purpose, members, records)
+    profile = _Profile(purpose, members, records, lifts_gpc)
     binding = profile.binding()
     if binding:  # 2
         worst = max(binding, key=lambda r: (SEVERITY.index(r.state), rank(r), r.record_id))
         above = "" if worst.purpose == purpose.key else "_above"
         return Standing(
             purpose=purpose.key,
-            state=worst.state,
+            state=cast("State", worst.state),
             reason=worst.state + above,
             since=effective_at(worst),
             record_id=worst.record_id,
@@ -103,23 +120,39 @@ def standing(purpose: Purpose, members: Sequence[Member], records: Iterable[Reco
 class _Profile:
     """The records of one profile, sorted out for one purpose."""
 
-    def __init__(self, purpose: Purpose, members: Sequence[Member], records: Iterable[Record]) -> None:
+    def __init__(
+        self,
+        purpose: Purpose,
+        members: Sequence[Member],
+        records: Iterable[Record],
+        lifts_gpc: Callable[[Record], bool],
+    ) -> None:
         self.key = purpose.key
         self.members = {member.identity_no: member for member in members}
         self.restraints: dict[int, list[Record]] = defaultdict(list)
         self.grants: dict[int, list[Record]] = defaultdict(list)
+        self.restrictions: list[Record] = []
         self.acts: list[Record] = []
+        self.lifts: list[Record] = []
         for record in records:
             if record.identity_no not in self.members or not covers(record.purpose, self.key):
                 continue
             if record.state in RESTRAINING:
-                if purpose.restrainable:
+                if not purpose.restrainable:
+                    continue
+                if record.state == "restricted":
+                    self.restrictions.append(record)
+                else:
                     self.restraints[record.identity_no].append(record)
+                continue
+            if record.state == "restriction_lifted":
+                self.lifts.append(record)
                 continue
             if record.purpose == self.key:
                 self.grants[record.identity_no].append(record)
             if may_lift(record):
                 self.acts.append(record)
+        self.gpc_acts = [act for act in self.acts if act.purpose == self.key and lifts_gpc(act)]
 
     def answers(self, act: Record, identity_no: int) -> bool:
         """True when ``act`` speaks for this identity: its own, or linked to it by the time of the act.
@@ -133,21 +166,19 @@ class _Profile:
 
     def binding(self) -> list[Record]:
         """Return the restraints that nothing has lifted."""
-        return [
-            restraint
-            for held in self.restraints.values()
-            for restraint in held
-            if not self._lifted(restraint)
-        ]
+        held = (restraint for several in self.restraints.values() for restraint in several)
+        return [restraint for restraint in (*self.restrictions, *held) if not self._lifted(restraint)]
 
     def _lifted(self, restraint: Record) -> bool:
         if restraint.state == "restricted":
-            return False
+            lifting = self.lifts
+        else:
+            lifting = self.gpc_acts if restraint.signal == GPC else self.acts
         return any(
             rank(act) > rank(restraint)
             and covers(restraint.purpose, act.purpose)
             and self.answers(act, restraint.identity_no)
-            for act in self.acts
+            for act in lifting
         )
 
     def grant(self, member: Member) -> Record | None:
@@ -155,12 +186,12 @@ class _Profile:
         number = member.identity_no
         held = self.restraints.get(number, [])
         floor = max(map(rank, held), default=None)
-        own = [grant for grant in self.grants.get(number, []) if grant.act]
+        own = [grant for grant in self.grants.get(number, []) if grant.act and (not held or may_lift(grant))]
         others = [act for act in self.acts if act.purpose == self.key and self.answers(act, number)]
         acts = [act for act in (*own, *others) if floor is None or rank(act) > floor]
         if acts:
             return max(acts, key=_order)
-        return None if held else min(self.grants.get(number, []), key=_order, default=None)
+        return None if held else _first(self.grants.get(number, []))
 
     def is_neutral(self, member: Member) -> bool:
         """True for an identity whose having no record says nothing (rule 5)."""
@@ -169,13 +200,27 @@ class _Profile:
 
     def missing_reason(self) -> str:
         """Return why there is no grant, when nothing binds."""
-        if any(self.restraints.values()):
+        if any(self.restraints.values()):  # all of them lifted, or they would have decided
             return "not_affirmed"
         return "merge_missing" if any(self.grants.values()) else "no_record"
 
 
+def _first(stamps: Sequence[Record]) -> Record | None:
+    """Return the first of some granting stamps, for the recipients that all leave; None for nobody."""
+    named = [frozenset(stamp.recipients) for stamp in stamps if stamp.recipients]
+    left = frozenset.intersection(*named) if named else frozenset()
+    if not stamps or (named and not left):
+        return None
+    return msgspec.structs.replace(min(stamps, key=_order), recipients=tuple(sorted(left)))
+
+
 def _order(record: Record) -> tuple[Micros, int]:
     return rank(record), record.record_id
+
+
+def graded(purpose: Purpose, grant: Record, now: Micros) -> Standing:
+    """Return the state that rests on one grant alone, which nothing restrains."""
+    return _weakest(purpose, [grant], now)
 
 
 def _weakest(purpose: Purpose, grants: Sequence[Record], now: Micros) -> Standing:

@@ -6,22 +6,22 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
+import numpy as np
 from pyroaring import BitMap
-from sqlalchemy import Connection, Select, delete, select
+from sqlalchemy import Connection, Select, case, delete, func, or_, select
 
 from cdp.clock import Micros
-from cdp.consent.model import RESTRAINING, EventType, Record, RecordState, Standing, State
+from cdp.consent.model import RESTRAINING, EventType, Record, Standing, State, Told
+from cdp.consent.standings import EVENT_TYPES, NEVER, STATES, Standings
 from cdp.consent.tables import consent_derivation, consent_records, consent_states
-from cdp.store import among, batches, chunks, insert_many, upsert
+from cdp.store import among, batches, chunks, insert_many, read_numbers, read_rows, until, upsert
 
 T = TypeVar("T", Record, Standing)
 _NOBODY = "[]"
 _SCAN_ABOVE = 5_000  # from here on one pass over a purpose beats look-ups by profile
 _WHOLE = Record.__struct_fields__
 _DECISIVE = tuple(
-    name
-    for name in _WHOLE
-    if name not in {"legal_basis", "signal", "notice_sha256", "language", "method", "sealed"}
+    name for name in _WHOLE if name not in {"legal_basis", "notice_sha256", "language", "method", "sealed"}
 )
 _S = consent_states.c
 _STANDING = (
@@ -39,27 +39,7 @@ _STANDING = (
 )
 
 
-class Last(msgspec.Struct, frozen=True):
-    """The newest record of one identity about one purpose, as far as a change is told by it."""
-
-    state: RecordState
-    act: bool
-    event_time: Micros
-
-
 # -- the ledger -------------------------------------------------------------------------------------
-
-
-def newest(connection: Connection, identity_nos: Iterable[int]) -> dict[tuple[int, str], Last]:
-    """Return (identity_no, purpose) → its newest record."""
-    r = consent_records.c
-    columns = (r.identity_no, r.purpose, r.state, r.act, r.event_time)
-    found: dict[tuple[int, str], Last] = {}
-    for chunk in chunks(identity_nos):
-        query = select(*columns).where(among(r.identity_no, chunk)).order_by(r.received_at, r.record_id)
-        for number, purpose, state, act, event_time in connection.execute(query):
-            found[number, purpose] = Last(state, act, event_time)
-    return found
 
 
 def add_records(connection: Connection, batch: int, records: Sequence[Record]) -> None:
@@ -69,23 +49,66 @@ def add_records(connection: Connection, batch: int, records: Sequence[Record]) -
     insert_many(connection, consent_records, columns, rows)
 
 
+def told(connection: Connection, identity_nos: Iterable[int]) -> list[Told]:
+    """Return as much of these identities' records as tells what is news, in the order in which they came."""
+    columns = [consent_records.c[name] for name in Told.__struct_fields__]
+    found = []
+    for chunk in chunks(identity_nos):
+        query = select(*columns).where(among(consent_records.c.identity_no, chunk))
+        found += [Told(*(*row[:-1], _tuple(row[-1]))) for row in connection.execute(query)]
+    return sorted(found, key=lambda one: (one.received_at, one.record_id))
+
+
 def records_of(
-    connection: Connection, identity_nos: Iterable[int], *, decisive: bool = False
+    connection: Connection,
+    identity_nos: Iterable[int],
+    *,
+    decisive: bool = False,
+    upto: int | None = None,
 ) -> list[Record]:
     """Return every record of these identities, in the order in which they came in.
 
     :param decisive: read only what precedence looks at, and leave the rest empty.
+    :param upto: as of this commit; now when None.
     """
     names = _DECISIVE if decisive else _WHOLE
     columns = [consent_records.c[name] for name in names]
     found = []
     for chunk in chunks(identity_nos):
-        query = select(*columns).where(among(consent_records.c.identity_no, chunk))
+        query = select(*columns).where(
+            among(consent_records.c.identity_no, chunk), until(consent_records.c.batch, upto)
+        )
         for row in connection.execute(query):
             given: dict[str, Any] = dict(zip(names, row, strict=True))
             given["recipients"] = _tuple(given["recipients"])
             found.append(Record(**given))
     return sorted(found, key=lambda record: (record.received_at, record.record_id))
+
+
+def known(connection: Connection, record_ids: Iterable[int]) -> set[int]:
+    """Return those of these records that the ledger has."""
+    r = consent_records.c
+    found: set[int] = set()
+    for chunk in chunks(record_ids):
+        found.update(connection.execute(select(r.record_id).where(among(r.record_id, chunk))).scalars())
+    return found
+
+
+def committed_record(connection: Connection, record_id: int) -> tuple[Record, int, Micros] | None:
+    """Return (record, commit_no, when it committed); None when there is no such record."""
+    r = consent_records.c
+    query = (
+        select(*(r[name] for name in _WHOLE), batches.c.commit_no, batches.c.committed_at)
+        .join(batches, batches.c.batch == r.batch)
+        .where(r.record_id == record_id)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    *values, commit_no, at = row
+    given: dict[str, Any] = dict(zip(_WHOLE, values, strict=True))
+    given["recipients"] = _tuple(given["recipients"])
+    return Record(**given), int(commit_no), int(at)
 
 
 def any_record(connection: Connection, identity_nos: Iterable[int]) -> bool:
@@ -127,10 +150,53 @@ def states_of_purpose(
     }
 
 
+def standings(connection: Connection, purpose: str, only: Iterable[int] | None) -> Standings:
+    """Return the states of one purpose as columns, of ``only`` these profiles or of everybody."""
+    numbers = (
+        _S.profile_no,
+        case({name: place for place, name in enumerate(STATES)}, value=_S.state),
+        case({name: place for place, name in enumerate(EVENT_TYPES)}, value=_S.event_type),
+        case((_S.notice_current, 1), else_=0),
+        func.coalesce(_S.granted_at, 0),
+        func.coalesce(_S.expires_at, NEVER),
+    )
+    pages = [None] if only is None else list(chunks(only))
+    found, named = [np.empty((0, len(numbers)), np.int64)], {}
+    for page in pages:
+        these = [_S.purpose == purpose, *([] if page is None else [among(_S.profile_no, page)])]
+        found.append(read_numbers(connection, select(*numbers).where(*these)))
+        few = select(_S.profile_no, _S.recipients).where(*these, _S.recipients != _NOBODY)
+        named.update({no: frozenset(_tuple(text)) for no, text in read_rows(connection, few)})
+    return Standings.of(np.concatenate(found), named)
+
+
+def resting_grants(connection: Connection, purpose: str) -> Iterator[tuple[int, Record]]:
+    """Yield (profile_no, the newest grant) of every state of a purpose that rests on grants."""
+    r = consent_records.c
+    query = (
+        select(_S.profile_no, *(r[name] for name in _DECISIVE))
+        .join(consent_records, r.record_id == _S.record_id)
+        .where(_S.purpose == purpose, _S.state.in_(("granted", "stale")))
+    )
+    for profile_no, *row in connection.execute(query):
+        given: dict[str, Any] = dict(zip(_DECISIVE, row, strict=True))
+        given["recipients"] = _tuple(given["recipients"])
+        yield int(profile_no), Record(**given)
+
+
 def restrained(connection: Connection, purpose: str) -> BitMap:
     """Return the profiles with a restraint on ``purpose``."""
     query = select(_S.profile_no).where(_S.purpose == purpose, _S.state.in_(sorted(RESTRAINING)))
     return BitMap(connection.execute(query).scalars())
+
+
+def stale(connection: Connection, now: Micros) -> list[tuple[str, str, int]]:
+    """Return (purpose, reason, number of profiles) of the states that are stale at ``now``."""
+    aged = (_S.state == "granted") & (_S.expires_at <= now)
+    reason = case((aged, "stale_expired"), else_=_S.reason).label("why")
+    found = select(_S.purpose, reason).where(or_(_S.state == "stale", aged)).subquery().c
+    query = select(found.purpose, found.why, func.count()).group_by(found.purpose, found.why)
+    return sorted((purpose, why, int(count)) for purpose, why, count in connection.execute(query))
 
 
 def changed_since(connection: Connection, commit_no: int) -> BitMap:

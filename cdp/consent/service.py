@@ -5,10 +5,13 @@ Invariants:
 1. A grant goes to one identity, the authenticated one; an unverified browser's word to a device only. A
    restraint goes to every identity named and every identity then in their profiles (rules 3, 4).
 2. Only changes are appended: every act; a stamp that grants only where nothing was recorded; a stamp
-   that restrains only over a grant or a milder restraint (rule 2). Stamps on every event cost no rows.
+   that restrains only where it says more than what already binds: over a grant, a milder restraint, or
+   one that an act on a purpose below has lifted since (rule 2). Stamps on every event cost no rows.
 3. A grant that names no notice was given on the one in force at the time.
 4. Evidence is sealed under the identity's ``proof`` key, or not kept at all.
-5. ``consent_states`` is a function of the records, the links and the bundle; age is applied at each
+5. Of contradictory statements in one message the restraining one is the later (it wins ties anyway).
+6. Restraints, and acts that may lift them, reach the journal before their transaction takes the head.
+7. ``consent_states`` is a function of the records, the links and the bundle; age is applied at each
    read, so an expiry needs no writer.
 """
 
@@ -16,46 +19,51 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
 import msgspec
 from pyroaring import BitMap
 
 from cdp.clock import Clock, Micros, random_id
 from cdp.consent import queries
-from cdp.consent.model import RESTRAINING, Draft, Member, Record, RecordState, Standing, Statement
-from cdp.consent.precedence import SEVERITY, standing
-from cdp.consent.queries import Last
+from cdp.consent.attach import bound_by, concerned, describe, restrains
+from cdp.consent.model import Appended, Draft, Member, Record, Standing, Told
+from cdp.consent.news import Latest
+from cdp.consent.precedence import graded, may_lift, standing
+from cdp.consent.standings import Standings
 from cdp.crypto import Keyring, Place, seal
-from cdp.policy import Bundle, Notice, covers, lineage
+from cdp.errors import UnavailableError
+from cdp.policy import Bundle, Purpose, covers, lineage
 from cdp.store import Batch, Connection
 
-_LEGAL_BASIS: dict[RecordState, str] = {
-    "granted": "consent",
-    "refused": "consent",
-    "withdrawn": "consent",
-    "opted_out": "opt_out",
-    "objected": "legitimate_interest",
-    "restricted": "",
-}
-_MAX_TEXT = 500
+_DELIBERATE = frozenset({"explicit", "separate"})
+
+Journal = Callable[[Batch, Sequence[Record]], None]
+"""Told of new records in the batch that holds them, before it takes the log head."""
 
 
 class ConsentLedger:
     """Appends to the ledger, keeps the derived states and answers what is permitted by the person."""
 
-    def __init__(self, keyring: Keyring, bundle: Bundle, clock: Clock) -> None:
+    def __init__(
+        self, keyring: Keyring, bundle: Bundle, clock: Clock, journal: Journal | None = None
+    ) -> None:
         self._keyring = keyring
-        self._bundle = bundle
         self._clock = clock
-        self._purposes = hashlib.sha256(
-            msgspec.json.encode(bundle.purposes, order="deterministic")
-        ).hexdigest()
+        self._journal = journal
         self._place = Place(keyring.workspace, "consent_records", "sealed").prefix()
+        self.adopt(bundle)
+
+    def adopt(self, bundle: Bundle) -> None:
+        """Work under ``bundle``; states derived under other purposes are then to be derived anew."""
+        self._bundle = bundle
+        self._gpc_liftable = bundle.signals.gpc.act_may_lift_in
         self._below = {
             above: [purpose for key, purpose in bundle.purposes.items() if covers(above, key)]
             for above in bundle.purposes
         }
+        decisive = (bundle.purposes, self._gpc_liftable, bundle.jurisdictions.configured)
+        self.derivation = hashlib.sha256(msgspec.json.encode(decisive, order="deterministic")).hexdigest()
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -65,77 +73,74 @@ class ConsentLedger:
         drafts: Sequence[Draft],
         members: Mapping[int, Sequence[Member]],
         profile_of: Mapping[int, int],
-    ) -> frozenset[int]:
-        """Append what is new in ``drafts``; returns the profiles that have a new record.
+    ) -> Appended:
+        """Append what is new in ``drafts``.
 
         :param members: profile_no → its members, for every profile that the drafts touch.
         :param profile_of: identity_no → profile_no, for every identity that the drafts name.
         """
         devices = {m.identity_no for profile in members.values() for m in profile if m.device}
-        everyone = [_everyone(draft, members, profile_of) for draft in drafts]
-        last = queries.newest(batch.connection, dict.fromkeys(no for numbers in everyone for no in numbers))
+        everyone = [concerned(draft, members, profile_of) for draft in drafts]
+        whole = dict.fromkeys(number for numbers in everyone for number in numbers)
+        last = Latest(queries.told(batch.connection, whole), self._lifts_gpc)
         first_id = random_id()
         records: list[Record] = []
         evidence: list[bytes | None] = []
+        taken: list[tuple[int, ...]] = []
+        unknown = unbound = 0
         for draft, numbers in zip(drafts, everyone, strict=True):
-            grantee = _grantee(draft, devices)
-            for statement in draft.statements:
-                concerned = numbers if statement.state in RESTRAINING else grantee
-                fresh = [no for no in concerned if _is_change(last.get((no, statement.purpose)), statement)]
+            start = len(records)
+            for statement in sorted(draft.statements, key=restrains):
+                purpose = self._bundle.purposes.get(statement.purpose)
+                if purpose is None:
+                    unknown += 1
+                    continue
+                bound = bound_by(draft, statement, numbers, devices)
+                unbound += not bound
+                fresh = [number for number in bound if last.is_news(number, statement)]
                 if not fresh:
                     continue
-                said = self._record(draft, statement)
+                said = describe(draft, statement, purpose)
                 for number in fresh:
-                    last[number, statement.purpose] = Last(
-                        statement.state, statement.act, statement.event_time
+                    record = msgspec.structs.replace(
+                        said, record_id=first_id + len(records), identity_no=number
                     )
-                    record_id = first_id + len(records)
-                    records.append(msgspec.structs.replace(said, record_id=record_id, identity_no=number))
+                    last.add(record)
+                    records.append(record)
                     evidence.append(statement.evidence)
-        queries.add_records(batch.connection, batch.id, self._sealed(records, evidence))
+            own = sorted(records[start:], key=lambda record: record.identity_no not in draft.named)
+            taken.append(tuple(record.record_id for record in own))
+        kept = self._sealed(records, evidence)
+        queries.add_records(batch.connection, batch.id, kept)
+        if self._journal is not None and kept:
+            self._journal(batch, kept)
         home = {m.identity_no: profile_no for profile_no, profile in members.items() for m in profile}
-        return frozenset(home[record.identity_no] for record in records)
-
-    def _record(self, draft: Draft, statement: Statement) -> Record:
-        """Return what is recorded of a statement, before it is known of whom."""
-        notice_id, version, sha256 = self._notice(statement, min(statement.event_time, draft.received_at))
-        return Record(
-            record_id=0,
-            identity_no=0,
-            purpose=statement.purpose,
-            state=statement.state,
-            act=statement.act,
-            event_time=statement.event_time,
-            received_at=draft.received_at,
-            source_kind=draft.source_kind,
-            source_id=draft.source_id,
-            verified=draft.verified,
-            event_type=statement.event_type,
-            legal_basis=_LEGAL_BASIS[statement.state],
-            signal=_plain(statement.signal),
-            expires_at=statement.expires_at,
-            notice_id=notice_id,
-            notice_version=version,
-            notice_sha256=sha256,
-            language=_plain(statement.language),
-            method=_plain(statement.method),
-            jurisdiction=_plain(statement.jurisdiction),
-            recipients=tuple(sorted({_plain(name) for name in statement.recipients})),
+        return Appended(
+            profiles=frozenset(home[record.identity_no] for record in records),
+            records=tuple(taken),
+            unknown=unknown,
+            unbound=unbound,
         )
 
-    def _notice(self, statement: Statement, at: Micros) -> tuple[str, int | None, str]:
-        """Return id, version and digest of the notice that a statement was made on."""
-        named, version = statement.notice_id, statement.notice_version
-        purpose = self._bundle.purposes.get(statement.purpose)
-        found: Notice | None = None
-        if purpose is not None and named:
-            kept = (n for n in purpose.notices if n.id == named and version in {None, n.version})
-            found = max((n for n in kept if version or n.in_force_from <= at), key=_version, default=None)
-        elif purpose is not None and statement.state == "granted":
-            found = purpose.notice_at(at)
-        if found is None:
-            return _plain(named), version, ""
-        return found.id, found.version, found.sha256
+    def restore(self, batch: Batch, records: Sequence[Record]) -> list[Record]:
+        """Append records that a journal kept and this database lacks; ``refresh`` their profiles afterwards.
+
+        :returns: those that were lacking.
+        """
+        held = queries.known(batch.connection, [record.record_id for record in records])
+        lacking = [record for record in records if record.record_id not in held]
+        queries.add_records(batch.connection, batch.id, lacking)
+        return lacking
+
+    def _lifts_gpc(self, act: Record | Told) -> bool:
+        """True for an explicit act that may undo a ``Sec-GPC`` opt-out, where policy says the law allows.
+
+        What counts is the jurisdiction that the act names; one that names none needs a policy that
+        allows it in all of them.
+        """
+        allowed = self._gpc_liftable
+        here = act.jurisdiction in allowed or allowed >= self._bundle.jurisdictions.configured
+        return here and may_lift(act) and act.event_type in _DELIBERATE
 
     def _sealed(self, records: Sequence[Record], evidence: Sequence[bytes | None]) -> list[Record]:
         proven = {r.identity_no for r, proof in zip(records, evidence, strict=True) if proof is not None}
@@ -158,22 +163,44 @@ class ConsentLedger:
 
         :param members: profile_no → its members, for every profile whose links or records changed.
         """
-        connection, now = batch.connection, self._clock.now()
-        numbers = [member.identity_no for profile in members.values() for member in profile]
-        of_identity: dict[int, list[Record]] = defaultdict(list)
-        for record in queries.records_of(connection, numbers, decisive=True):
-            of_identity[record.identity_no].append(record)
+        connection = batch.connection
+        wanted = self.derive(connection, members)
         held = queries.states_for(connection, {*members, *gone})
-        wanted: dict[tuple[int, str], Standing] = {}
-        for profile_no, profile in members.items():
-            records = [record for member in profile for record in of_identity.get(member.identity_no, ())]
-            for state in self._standings(profile, records, now):
-                wanted[profile_no, state.purpose] = state
         changed = {key: state for key, state in wanted.items() if held.get(key) != state}
         queries.delete_states(connection, [key for key in held if key not in wanted or key in changed])
         queries.add_states(connection, batch.id, [(key[0], state) for key, state in changed.items()])
 
-    def _standings(self, profile: Sequence[Member], records: Sequence[Record], now: Micros) -> list[Standing]:
+    def derive(
+        self,
+        connection: Connection,
+        members: Mapping[int, Sequence[Member]],
+        only: Container[str] | None = None,
+    ) -> dict[tuple[int, str], Standing]:
+        """Return (profile_no, purpose) → state as it follows from the records now, under this bundle.
+
+        :param members: profile_no → its members.
+        :param only: these purposes; all when None.
+        """
+        now = self._clock.now()
+        numbers = [member.identity_no for profile in members.values() for member in profile]
+        of_identity: dict[int, list[Record]] = defaultdict(list)
+        for record in queries.records_of(connection, numbers, decisive=True):
+            of_identity[record.identity_no].append(record)
+        return {
+            (profile_no, state.purpose): state
+            for profile_no, profile in members.items()
+            for state in self._standings(
+                profile, [r for member in profile for r in of_identity.get(member.identity_no, ())], now, only
+            )
+        }
+
+    def _standings(
+        self,
+        profile: Sequence[Member],
+        records: Sequence[Record],
+        now: Micros,
+        only: Container[str] | None,
+    ) -> list[Standing]:
         """Return the state of every purpose that ``records`` say something about."""
         by_purpose: dict[str, list[Record]] = defaultdict(list)
         for record in records:
@@ -185,17 +212,27 @@ class ConsentLedger:
                 profile,
                 [record for above in lineage(purpose.key) for record in by_purpose.get(above, ())],
                 now,
+                self._lifts_gpc,
             )
             for purpose in touched.values()
+            if only is None or purpose.key in only
         ]
 
     def is_derived(self, connection: Connection) -> bool:
         """True when the states were derived under the purposes of this bundle."""
-        return queries.derived_under(connection) == self._purposes
+        return queries.derived_under(connection) == self.derivation
+
+    def check_derived(self, connection: Connection) -> None:
+        """Refuse while the states are those of other purposes: what they grant may be granted no longer.
+
+        :raises UnavailableError: they are being derived anew.
+        """
+        if not self.is_derived(connection):
+            raise UnavailableError("consent is being derived under the policies now in force; try again")
 
     def mark_derived(self, batch: Batch) -> None:
         """Note that every state was derived under the purposes of this bundle."""
-        queries.mark_derived(batch.connection, self._purposes)
+        queries.mark_derived(batch.connection, self.derivation)
 
     def speakers(self, connection: Connection, after: int, limit: int) -> list[int]:
         """Return up to ``limit`` identity numbers above ``after`` about which something is recorded."""
@@ -217,13 +254,40 @@ class ConsentLedger:
                 found[profile_no] = _expired(state)
         return found
 
+    def standings(
+        self, connection: Connection, purpose: str, among: Iterable[int] | None = None
+    ) -> Standings:
+        """Return the states of one purpose as columns.
+
+        :param among: only these profiles; everybody when None.
+        """
+        return queries.standings(connection, purpose, among)
+
     def states_of(self, connection: Connection, members: Sequence[Member]) -> dict[str, Standing]:
         """Return purpose → state of one profile, for every configured purpose."""
         records = queries.records_of(connection, [member.identity_no for member in members])
         now = self._clock.now()
         return {
-            key: standing(purpose, members, records, now) for key, purpose in self._bundle.purposes.items()
+            key: standing(purpose, members, records, now, self._lifts_gpc)
+            for key, purpose in self._bundle.purposes.items()
         }
+
+    def stale(self, connection: Connection) -> dict[str, dict[str, int]]:
+        """Return purpose → reason (``stale_expired``, ``stale_notice``) → how many profiles, now."""
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        for purpose, reason, count in queries.stale(connection, self._clock.now()):
+            found[purpose][reason] = count
+        return found
+
+    def purpose(self, key: str) -> Purpose | None:
+        """Return a purpose as declared now."""
+        return self._bundle.purposes.get(key)
+
+    @property
+    def controller(self) -> str:
+        """Who answers for the processing: the title of the built-in destination ``controller``."""
+        found = (one.title for one in self._bundle.destinations.values() if one.role == "controller")
+        return next(found, "")
 
     def restrained(self, connection: Connection, purpose: str) -> BitMap:
         """Return the profiles with a restraint on ``purpose`` or anything above it."""
@@ -232,6 +296,34 @@ class ConsentLedger:
     def changed_since(self, connection: Connection, commit_no: int) -> BitMap:
         """Return the profiles of which a state changed after ``commit_no``; relinked ones aside."""
         return queries.changed_since(connection, commit_no)
+
+    def regraded(self, connection: Connection, purpose: str, alone: BitMap) -> dict[int, Standing]:
+        """Return the states of one purpose in the table, its grants graded anew under this bundle.
+
+        Right where only the purpose's notices and validity differ from those that the table was derived
+        under, and only for profiles of one identity, whose state rests on one grant.
+
+        :param alone: those profiles; others are left out.
+        """
+        now, stated = self._clock.now(), self._bundle.purposes[purpose]
+        held = queries.states_of_purpose(connection, purpose, None)
+        found = {no: state for no, state in held.items() if no in alone}
+        for profile_no, grant in queries.resting_grants(connection, purpose):
+            if profile_no in alone:
+                found[profile_no] = graded(stated, grant, now)
+        return found
+
+    def standing_at(
+        self, connection: Connection, purpose: str, members: Sequence[Member], commit_no: int, now: Micros
+    ) -> Standing:
+        """Return the state of one purpose as it followed, under this bundle, from the records of then.
+
+        :param members: the profile as it was at ``commit_no``.
+        :param now: the instant at which age is reckoned.
+        """
+        numbers = [member.identity_no for member in members]
+        records = queries.records_of(connection, numbers, decisive=True, upto=commit_no)
+        return standing(self._bundle.purposes[purpose], members, records, now, self._lifts_gpc)
 
     def records_of(self, connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
         """Return every record of these identities, in the order in which they came in."""
@@ -242,42 +334,5 @@ class ConsentLedger:
         return queries.any_record(connection, identity_nos)
 
 
-def _everyone(
-    draft: Draft, members: Mapping[int, Sequence[Member]], profile_of: Mapping[int, int]
-) -> list[int]:
-    """Return the identities that a restraint of ``draft`` is written to: named, then in their profiles."""
-    numbers = dict.fromkeys(draft.named)
-    for profile_no in dict.fromkeys(profile_of[number] for number in draft.named):
-        numbers.update(dict.fromkeys(member.identity_no for member in members[profile_no]))
-    return list(numbers)
-
-
-def _grantee(draft: Draft, devices: Collection[int]) -> tuple[int, ...]:
-    """Return the identity that a grant of ``draft`` is written to: one or none (rules 3, 4)."""
-    chosen = draft.authenticated
-    if draft.source_kind == "browser" and not draft.verified and chosen not in devices:
-        chosen = next((number for number in draft.named if number in devices), None)
-    return () if chosen is None else (chosen,)
-
-
-def _is_change(last: Last | None, statement: Statement) -> bool:
-    if last is None:
-        return True
-    if statement.act:
-        return last != Last(statement.state, statement.act, statement.event_time)
-    if statement.state == "granted":
-        return False  # a stamp grants only where nothing was recorded
-    return last.state == "granted" or SEVERITY.index(statement.state) > SEVERITY.index(last.state)
-
-
 def _expired(state: Standing) -> Standing:
     return msgspec.structs.replace(state, state="stale", reason="stale_expired")
-
-
-def _version(notice: Notice) -> int:
-    return notice.version
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` as every database can hold it: no NUL, no lone surrogate, of bounded length."""
-    return text and text.encode(errors="replace").decode().replace("\0", "")[:_MAX_TEXT]

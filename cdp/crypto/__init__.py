@@ -6,20 +6,28 @@ The only package that imports ``cryptography``.
 from cdp.crypto.blind import BlindIndex, ProfileIds, derive
 from cdp.crypto.keys import Domain, Keyring
 from cdp.crypto.provider import FileKeyProvider, KeyProvider, open_provider
+from cdp.crypto.rotate import KekStatus, KeyringStatus, Rotation
 from cdp.crypto.sealed import Dek, Place, Sealed, open_sealed, pae, seal
 from cdp.crypto.sign import Signer, verify_signature
+from cdp.crypto.tokens import LinkTokens
+from cdp.crypto.user_ids import UserIdSignatures
 
 __all__ = [
     "BlindIndex",
     "Dek",
     "Domain",
     "FileKeyProvider",
+    "KekStatus",
     "KeyProvider",
     "Keyring",
+    "KeyringStatus",
+    "LinkTokens",
     "Place",
     "ProfileIds",
+    "Rotation",
     "Sealed",
     "Signer",
+    "UserIdSignatures",
     "derive",
     "open_provider",
     "open_sealed",

@@ -5,11 +5,14 @@ Invariants:
 1. DEKs are random, made when first needed, and committed to the key database in a short
    transaction of their own *before* any row sealed under them commits. Orphans are harmless.
 2. Two domains per identity: ``person`` (what erasure destroys) and ``proof`` (what may outlive it).
-3. A DEK is wrapped with AES-256-GCM-SIV (RFC 8452) under the KEK; its additional data binds
-   workspace, identity_no, domain, KEK version, dek_id and suite. A 16-byte HMAC commitment lies
-   beside it, because GCM modes do not commit to their key.
-4. A destroyed key leaves its row with ``wrapped`` NULL, which forbids making it again.
+3. A transaction that stores a new key holds the KEK it is wrapped under as the newest one; where that
+   was retired meanwhile, it wraps again under its successor. So nothing lies under a retired KEK that
+   its re-wrapping has not seen (``cdp/crypto/rotate.py``).
+4. A destroyed key leaves its row with ``wrapped`` NULL, also where no key had been made yet: it is never
+   made again. Nor is the key of a bucket whose retention has ended.
 5. Keys in memory are bounded in number and in age (60 s), and dropped when ``erasure_epoch`` moves.
+
+Wrapping itself is in ``cdp/crypto/kek.py``, statements are in ``cdp/crypto/queries.py``.
 """
 
 from __future__ import annotations
@@ -18,24 +21,26 @@ import hmac
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from struct import pack
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Literal, TypeVar
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
-from sqlalchemy import Connection, Row, insert, select
-
-from cdp.clock import Clock
+from cdp.clock import DAY, Clock, Micros, rfc3339
+from cdp.crypto import kek, queries
 from cdp.crypto.provider import KeyProvider
-from cdp.crypto.sealed import SUITE_AES_256_GCM, Dek, pae
-from cdp.crypto.tables import bucket_keys, deks, keks, key_metadata, secrets
-from cdp.errors import ConfigurationError, KeyAccessError
-from cdp.store import Store, among, chunks, insert_new
+from cdp.crypto.sealed import Dek
+from cdp.errors import KeyAccessError
+from cdp.store import Connection, Store, chunks
+from cdp.store.migrate import Chain, upgrade
 
 Domain = Literal["person", "proof"]
+RETENTION: dict[str, tuple[Micros, int]] = {"intake": (3 * DAY, 13), "quarantine": (30 * DAY, 10)}
+"""Kind of bucket → (how long what it holds is kept, how many characters of RFC 3339 its name has)."""
 _CACHE_KEYS = 200_000
 _CACHE_SECONDS = 60.0
+_TRIES = 5
+_Held = dict[tuple[int, Domain], Dek]
+_Rows = list[tuple[object, ...]]
+_T = TypeVar("_T")
 
 
 class Keyring:
@@ -43,146 +48,192 @@ class Keyring:
 
     :param store: the key database.
     :param provider: wraps the KEKs and the named secrets.
+    :raises ConfigurationError: there is no KEK.
+    :raises KeyAccessError: a KEK cannot be opened, or is not what it was.
     """
 
     def __init__(self, store: Store, provider: KeyProvider, workspace: str, clock: Clock) -> None:
         self.workspace = workspace
-        self._store = store
-        self._provider = provider
+        self.store = store
+        self.provider = provider
         self._clock = clock
         self._lock = threading.Lock()
-        self._cache: dict[tuple[int, Domain], Dek] = {}
+        self._cache: _Held = {}
         self._cache_until = 0.0
         self._epoch = 0
+        self._erasures = 0
         self._secrets: dict[str, bytes] = {}
-        self._keks = self._load_keks()
-        self._kek_version = max(self._keks)
+        self.keks = kek.Keks(store, provider, workspace)
 
-    # -- KEKs and named secrets -----------------------------------------------------------------
+    @staticmethod
+    def exists(store: Store) -> bool:
+        """True when the key database holds a KEK, of whatever version of the schema."""
+        with store.reading() as connection:
+            return queries.has_kek(connection)
 
     @staticmethod
     def initialise(store: Store, provider: KeyProvider, workspace: str, clock: Clock) -> None:
-        """Make the schema and the first KEK in an empty key database; otherwise do nothing."""
+        """Bring the schema up to date, and make the first KEK in an empty key database."""
+        upgrade(store, Chain.KEYS)
         with store.writing() as connection, connection.begin():
-            key_metadata.create_all(connection)
-            if connection.execute(select(keks.c.version).limit(1)).first() is None:
-                wrapped = provider.wrap(os.urandom(32), _kek_context(workspace, 1))
-                connection.execute(insert(keks).values(version=1, wrapped=wrapped, created_at=clock.now()))
-
-    def _load_keks(self) -> dict[int, AESGCMSIV]:
-        with self._store.reading() as connection:
-            rows = connection.execute(select(keks.c.version, keks.c.wrapped)).all()
-        if not rows:
-            raise ConfigurationError("the key database holds no KEK; run `cdp init`")
-        return {
-            int(row.version): AESGCMSIV(
-                self._provider.unwrap(row.wrapped, _kek_context(self.workspace, int(row.version)))
-            )
-            for row in rows
-        }
+            kek.initialise(connection, provider, workspace, clock.now())
 
     def secret(self, name: str) -> bytes:
-        """Return the workspace's named 32-byte secret (index root, signing seed…), made once."""
-        if name not in self._secrets:
-            context = pae(b"cdp/secret/v1", self.workspace.encode(), name.encode())
-            row = (name, self._provider.wrap(os.urandom(32), context))
-            with self._store.writing() as connection, connection.begin():
-                query = select(secrets.c.wrapped).where(secrets.c.name == name)
-                wrapped = connection.execute(query).scalar()
-                if wrapped is None:
-                    insert_new(connection, secrets, ("name", "wrapped"), [row], ("name",))
-                    wrapped = connection.execute(query).scalar_one()
-            self._secrets[name] = self._provider.unwrap(wrapped, context)
-        return self._secrets[name]
+        """Return the workspace's named 32-byte secret (index root, signing seed…), made once.
+
+        :raises KeyAccessError: it cannot be opened, or is not what it was.
+        """
+        if name in self._secrets:
+            return self._secrets[name]
+        context = kek.secret_context(self.workspace, name)
+        with self.store.reading() as connection:
+            row = queries.secret(connection, name)
+        if row is None:
+            made = os.urandom(kek.KEY_BYTES)
+            wrapped = self.provider.wrap(made, context)
+            with self.store.writing() as connection, connection.begin():
+                queries.add_secret(connection, name, wrapped, kek.commitment(made))
+                row = queries.secret(connection, name)
+        if row is None:
+            raise KeyAccessError(f"the secret {name} was stored and is not there")
+        opened = self.provider.unwrap(row.wrapped, context)
+        if row.commitment is None:
+            with self.store.writing() as connection, connection.begin():
+                queries.commit_secret(connection, name, kek.commitment(opened))
+        elif not hmac.compare_digest(kek.commitment(opened), row.commitment):
+            raise KeyAccessError(
+                f"{self.provider.describe()} answered something other than the secret {name}; it is not used"
+            )
+        self._secrets[name] = opened
+        return opened
 
     # -- DEKs -----------------------------------------------------------------------------------
 
     def create(self, identity_nos: Sequence[int], domains: Sequence[Domain] = ("person", "proof")) -> None:
         """Make and commit the DEKs of new identities (harmless where they exist)."""
-        made = sorted((no, domain) for no in identity_nos for domain in domains)
-        if not made:
+        wanted = sorted((no, domain) for no in identity_nos for domain in domains)
+        if not wanted:
             return
-        epoch = self._epoch
-        rows = []
-        fresh: dict[tuple[int, Domain], Dek] = {}
-        for no, domain in made:
-            key, dek_id = os.urandom(32), os.urandom(16)
-            context = _dek_context(self.workspace, no, domain, self._kek_version, dek_id)
-            wrapped = _wrap(self._keks[self._kek_version], key, context)
-            rows.append((no, domain, dek_id, self._kek_version, wrapped, _commitment(key)))
-            fresh[no, domain] = Dek(dek_id, key, AESGCM(key))
-        columns = ("identity_no", "domain", "dek_id", "kek_version", "wrapped", "commitment")
-        with self._store.writing() as connection, connection.begin():
-            taken = insert_new(connection, deks, columns, rows, ("identity_no", "domain"))
-        self._keep({(int(no), domain): fresh[int(no), domain] for no, domain in taken}, epoch)
+        erasures = self._erasures
+        fresh: _Held = {}
+
+        def made(version: int) -> _Rows:
+            rows: _Rows = []
+            random = os.urandom(kek.RANDOM_BYTES * len(wanted))  # in one call, which gives up the interpreter
+            for at, (no, domain) in enumerate(wanted):
+                context = kek.dek_context(self.workspace, no, domain)
+                mine = random[at * kek.RANDOM_BYTES : (at + 1) * kek.RANDOM_BYTES]
+                dek, wrapped, commitment = self.keks.new_key(version, context, mine)
+                rows.append((no, domain, dek.dek_id, version, wrapped, commitment))
+                fresh[no, domain] = dek
+            return rows
+
+        taken = set(self._wrapping(made, queries.add_deks))
+        self._keep({key: dek for key, dek in fresh.items() if key in taken}, erasures)
+
+    def _wrapping(
+        self,
+        make: Callable[[int], _Rows],
+        store: Callable[[Connection, _Rows], _T],
+    ) -> _T:
+        """Store keys wrapped under the newest KEK, which stays the newest until they are committed."""
+        for _ in range(_TRIES):
+            version = self.keks.current
+            rows = make(version)
+            with self.store.writing() as connection, connection.begin():
+                if queries.hold_kek(connection, version):
+                    return store(connection, rows)
+            self.keks.reload()
+        raise KeyAccessError("the KEK was replaced each time that a key was made; try again later")
 
     def deks(self, identity_nos: Iterable[int], domain: Domain = "person") -> dict[int, Dek]:
         """Return the DEKs that exist; a destroyed or never made key is absent from the answer."""
         wanted = list(dict.fromkeys(identity_nos))
         with self._lock:
             self._expire()
-            epoch = self._epoch
+            erasures = self._erasures
             found = {no: dek for no in wanted if (dek := self._cache.get((no, domain)))}
         missing = [no for no in wanted if no not in found]
         if missing:
-            with self._store.reading() as connection:
+            with self.store.reading() as connection:
                 loaded = self._read(connection, missing, domain)
             found |= loaded
-            self._keep({(no, domain): dek for no, dek in loaded.items()}, epoch)
+            self._keep({(no, domain): dek for no, dek in loaded.items()}, erasures)
         return found
-
-    def _keep(self, keys: dict[tuple[int, Domain], Dek], epoch: int) -> None:
-        """Hold keys in memory, unless somebody was erased since they were read: theirs may be dead."""
-        with self._lock:
-            self._expire()
-            if epoch != self._epoch:
-                return
-            if len(self._cache) + len(keys) > _CACHE_KEYS:
-                self._cache.clear()
-            self._cache.update(keys)
 
     def _read(self, connection: Connection, numbers: Sequence[int], domain: Domain) -> dict[int, Dek]:
         found = {}
         for chunk in chunks(numbers):
-            query = select(deks).where(
-                among(deks.c.identity_no, chunk), deks.c.domain == domain, deks.c.wrapped.is_not(None)
-            )
-            for row in connection.execute(query):
+            for row in queries.find_deks(connection, chunk, domain):
                 no = int(row.identity_no)
-                context = _dek_context(self.workspace, no, domain, int(row.kek_version), row.dek_id)
-                found[no] = self._unwrap(row, context)
+                found[no] = self.keks.opened(row, kek.dek_context(self.workspace, no, domain))
         return found
 
-    def _unwrap(self, row: Row[Any], context: bytes) -> Dek:
-        version, wrapped = int(row.kek_version), row.wrapped
-        kek = self._keks.get(version)
-        if kek is None:
-            raise KeyAccessError(f"KEK version {version} is gone; what it wrapped cannot be opened")
-        try:
-            key = kek.decrypt(wrapped[:12], wrapped[12:], context)
-        except InvalidTag:
-            raise KeyAccessError(
-                "a DEK does not unwrap: its row in the key database was altered or moved"
-            ) from None
-        if not hmac.compare_digest(_commitment(key), row.commitment):
-            raise KeyAccessError("a DEK does not match its commitment")
-        return Dek(row.dek_id, key, AESGCM(key))
+    def destroy(self, identity_nos: Iterable[int], domain: Domain = "person") -> None:
+        """Destroy these DEKs for good, and forbid making those that never were; safe to repeat.
+
+        Other processes forget theirs when the batch that called ``Batch.erase`` commits.
+        """
+        numbers = sorted(set(identity_nos))
+        for chunk in chunks(numbers):
+            with self.store.writing() as connection, connection.begin():
+                queries.destroy_deks(connection, chunk, domain)
+        with self._lock:
+            self._erasures += 1  # what another thread has read meanwhile is not kept
+            for no in numbers:
+                self._cache.pop((no, domain), None)
+
+    def highest_identity(self) -> int:
+        """Return the highest identity number that ever had a key; 0 when none had."""
+        with self.store.reading() as connection:
+            return queries.highest_identity(connection)
+
+    # -- buckets --------------------------------------------------------------------------------
 
     def bucket(self, name: str) -> Dek:
-        """Return the key of a bucket for data without an identity (``quarantine/2026-01-31``)."""
-        context_parts = (b"cdp/bucket/v1", self.workspace.encode(), name.encode())
-        with self._store.writing() as connection, connection.begin():
-            row = connection.execute(select(bucket_keys).where(bucket_keys.c.bucket == name)).first()
-            if row is None:
-                key, dek_id, version = os.urandom(32), os.urandom(16), self._kek_version
-                context = pae(*context_parts, dek_id, pack("<Q", version))
-                values = (name, dek_id, version, _wrap(self._keks[version], key, context), _commitment(key))
-                columns = ("bucket", "dek_id", "kek_version", "wrapped", "commitment")
-                insert_new(connection, bucket_keys, columns, [values], ("bucket",))
-                row = connection.execute(select(bucket_keys).where(bucket_keys.c.bucket == name)).one()
+        """Return the key of a bucket for data without an identity (``quarantine/2026-01-31``).
+
+        :raises KeyAccessError: it was destroyed, or the retention of what it holds has ended.
+        """
+        context = kek.bucket_context(self.workspace, name)
+        with self.store.reading() as connection:
+            row = queries.bucket(connection, name)
+        if row is None:
+            if self._has_ended(name):
+                raise KeyAccessError(f"the retention of the bucket {name} has ended; it gets no key any more")
+
+            def made(version: int) -> _Rows:
+                random = os.urandom(kek.RANDOM_BYTES)
+                dek, wrapped, commitment = self.keks.new_key(version, context, random)
+                return [(name, dek.dek_id, version, wrapped, commitment)]
+
+            row = self._wrapping(made, queries.add_bucket)
         if row.wrapped is None:
             raise KeyAccessError(f"the bucket key {name} was destroyed when its retention ended")
-        return self._unwrap(row, pae(*context_parts, row.dek_id, pack("<Q", int(row.kek_version))))
+        return self.keks.opened(row, context)
+
+    def destroy_buckets(self, names: Collection[str]) -> None:
+        """Destroy the keys of these buckets for good; safe to repeat."""
+        with self.store.writing() as connection, connection.begin():
+            queries.destroy_buckets(connection, names)
+
+    def ended_buckets(self) -> list[str]:
+        """Return the buckets that still have a key although what they hold is past its retention."""
+        with self.store.reading() as connection:
+            return [
+                name
+                for kind in RETENTION
+                for name in queries.buckets_before(connection, kind, self.oldest(kind))
+            ]
+
+    def oldest(self, kind: str) -> str:
+        """Return the oldest bucket of a kind that may still hold something; older names sort before."""
+        kept, letters = RETENTION[kind]
+        return f"{kind}/{rfc3339(max(self._clock.now() - kept, 0))[:letters]}"
+
+    def _has_ended(self, name: str) -> bool:
+        kind = name.partition("/")[0]
+        return kind in RETENTION and name < self.oldest(kind)
 
     # -- secrets of a subject -------------------------------------------------------------------
 
@@ -196,7 +247,7 @@ class Keyring:
         held = self.deks(identity_nos, "proof")
         return {no: hmac.digest(dek.key, b"cdp/proof-secret/v1", "sha256") for no, dek in held.items()}
 
-    # -- cache and status -----------------------------------------------------------------------
+    # -- what is in memory ----------------------------------------------------------------------
 
     def observe_epoch(self, epoch: int) -> bool:
         """Drop every key held in memory when ``erasure_epoch`` has moved; True when it has."""
@@ -204,40 +255,22 @@ class Keyring:
             moved = epoch != self._epoch
             if moved:
                 self._epoch = epoch
+                self._erasures += 1
                 self._cache.clear()
         return moved
+
+    def _keep(self, keys: _Held, erasures: int) -> None:
+        """Hold keys in memory, unless somebody was erased since they were read: theirs may be dead."""
+        with self._lock:
+            self._expire()
+            if erasures != self._erasures:
+                return
+            if len(self._cache) + len(keys) > _CACHE_KEYS:
+                self._cache.clear()
+            self._cache.update(keys)
 
     def _expire(self) -> None:
         now = time.monotonic()
         if now > self._cache_until:
             self._cache.clear()
             self._cache_until = now + _CACHE_SECONDS
-
-    def status(self) -> dict[str, object]:
-        """Return what `cdp keys status` shows: KEK versions in memory and the newest of them."""
-        return {"kek_versions": sorted(self._keks), "current": self._kek_version}
-
-
-def _wrap(kek: AESGCMSIV, key: bytes, context: bytes) -> bytes:
-    nonce = os.urandom(12)
-    return nonce + kek.encrypt(nonce, key, context)
-
-
-def _commitment(key: bytes) -> bytes:
-    return hmac.digest(key, b"cdp/commitment/v1", "sha256")[:16]
-
-
-def _kek_context(workspace: str, version: int) -> bytes:
-    return pae(b"cdp/kek/v1", workspace.encode(), pack("<Q", version))
-
-
-def _dek_context(workspace: str, identity_no: int, domain: str, kek_version: int, dek_id: bytes) -> bytes:
-    return pae(
-        b"cdp/dek/v1",
-        workspace.encode(),
-        pack("<Q", identity_no),
-        domain.encode(),
-        pack("<Q", kek_version),
-        dek_id,
-        bytes([SUITE_AES_256_GCM]),
-    )

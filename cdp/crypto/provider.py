@@ -1,7 +1,8 @@
-"""Where the root key lives: one narrow protocol, the file provider here.
+"""Where the root key lives: one narrow protocol, the file provider, and the choice among providers.
 
 A provider wraps and unwraps a few short secrets (the KEKs and the workspace's named secrets); it
-never sees a DEK or a field.
+never sees a DEK or a field. What it answers is believed only after the caller has compared it with the
+commitment beside the wrapped secret (``cdp/crypto/kek.py``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-from cdp.errors import ConfigurationError, KeyAccessError
+from cdp.errors import ConfigurationError, KeyAccessError, MissingExtraError
 
 _ROOT_BYTES = 32
 
@@ -22,14 +23,21 @@ class KeyProvider(Protocol):
     """Wraps short secrets under a root key that never leaves it."""
 
     def wrap(self, secret: bytes, context: bytes) -> bytes:
-        """Return ``secret`` wrapped for ``context``."""
+        """Return ``secret`` wrapped for ``context``.
+
+        :raises KeyAccessError: the root cannot be reached, refuses, or answers what does not open again.
+        """
         ...
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Return the secret.
 
-        :raises KeyAccessError: the root cannot be reached, or it is not the one that wrapped it.
+        :raises KeyAccessError: the root cannot be reached, refuses, or is not the one that wrapped it.
         """
+        ...
+
+    def describe(self) -> str:
+        """Return kind and place of the root for people, without anything secret."""
         ...
 
 
@@ -78,17 +86,45 @@ class FileKeyProvider:
             return self._cipher.decrypt(wrapped[:12], wrapped[12:], context)
         except (InvalidTag, ValueError):
             raise KeyAccessError(
-                f"the key file {self.path} is not the one that wrapped this workspace's keys; "
-                "put the right key file back"
+                f"the key file {self.path} is not the one that wrapped this workspace's keys, or their row "
+                "in the key database was altered; put the right key file and key database back"
             ) from None
+
+    def describe(self) -> str:
+        """Return the file's path."""
+        return f"file {self.path}"
 
 
 def open_provider(spec: str) -> KeyProvider:
-    """Open the provider that ``CDP_KEYS`` names.
+    """Open the provider that ``CDP_KEYS`` names; its library is imported only when it is chosen.
 
+    :param spec: ``file:PATH``, ``vault:https://HOST:PORT/MOUNT/KEY`` or ``awskms:ARN-OR-ALIAS``.
     :raises ConfigurationError: the kind is unknown, or its key cannot be read.
+    :raises MissingExtraError: the provider's library is not installed.
     """
     kind, _, place = spec.partition(":")
-    if kind != "file" or not place:
-        raise ConfigurationError("CDP_KEYS must be file:PATH")
-    return FileKeyProvider(Path(place))
+    if kind == "file" and place:
+        return FileKeyProvider(Path(place))
+    if kind == "vault" and place:
+        return _vault(place)
+    if kind == "awskms" and place:
+        return _aws(place)
+    raise ConfigurationError(
+        "CDP_KEYS must be file:PATH, vault:https://HOST:PORT/MOUNT/KEY or awskms:ARN-OR-ALIAS"
+    )
+
+
+def _vault(place: str) -> KeyProvider:
+    try:
+        from cdp.crypto.vault import VaultKeyProvider  # noqa: PLC0415  # an extra, needed only when chosen
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("vault", "a root key in Vault") from error
+    return VaultKeyProvider(place)
+
+
+def _aws(place: str) -> KeyProvider:
+    try:
+        from cdp.crypto.awskms import AwsKmsKeyProvider  # noqa: PLC0415  # an extra, needed only when chosen
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "a root key in AWS KMS") from error
+    return AwsKmsKeyProvider(place)

@@ -14,7 +14,7 @@ AES-GCM does not commit to its key, so a key is looked up by ``dek_id``, never t
 from __future__ import annotations
 
 import os
-from struct import pack
+from struct import Struct, pack
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -113,12 +113,14 @@ def open_sealed(dek: Dek, prefix: bytes, row_key: bytes, identity_no: int, envel
     return padded[: padded.rindex(b"\x80")]
 
 
+_TAIL = {length: Struct(f"<Q{length}sQQQ16s").pack for length in (8, 16)}
+"""The rest of the additional data for the usual lengths of row keys: one call instead of four."""
+
+
 def _aad(prefix: bytes, row_key: bytes, identity_no: int, dek_id: bytes) -> bytes:
-    return b"%b%b%b%b%b%b" % (
-        prefix,
-        pack("<Q", len(row_key)),
-        row_key,
-        pack("<QQ", 8, identity_no),
-        pack("<Q", len(dek_id)),
-        dek_id,
-    )
+    """Return ``prefix`` and the encoding of row key, identity number and key id (see ``pae``)."""
+    length = len(row_key)
+    tail = _TAIL.get(length)
+    if tail is None:
+        return prefix + pae(row_key, pack("<Q", identity_no), dek_id)
+    return prefix + tail(length, row_key, 8, identity_no, 16, dek_id)

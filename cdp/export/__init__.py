@@ -1,7 +1,25 @@
 """Exports: what the gate released, in the formats that marketing tools read."""
 
+from cdp.export.deltas import Changes, Cursor, Feeds
 from cdp.export.formats import encode
-from cdp.export.model import Export, Status
+from cdp.export.model import Endpoint, Export, MessageCount, Status
+from cdp.export.outbox import Outbox, Waiting, segment_id
 from cdp.export.service import ExportService
+from cdp.export.webhooks import Shown, Webhooks
 
-__all__ = ["Export", "ExportService", "Status", "encode"]
+__all__ = [
+    "Changes",
+    "Cursor",
+    "Endpoint",
+    "Export",
+    "ExportService",
+    "Feeds",
+    "MessageCount",
+    "Outbox",
+    "Shown",
+    "Status",
+    "Waiting",
+    "Webhooks",
+    "encode",
+    "segment_id",
+]

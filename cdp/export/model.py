@@ -1,4 +1,4 @@
-"""An export as its requester sees it."""
+"""An export as its requester sees it, and what destinations are told of recalls."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Literal
 import msgspec
 
 from cdp.clock import Micros
-from cdp.gate import Format
+from cdp.gate import Format, Mode
 
 Status = Literal["ready", "dry_run", "refused"]
+MessageState = Literal["queued", "sent", "acknowledged", "failed"]
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +35,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
     purpose: str
     format: Format
+    mode: Mode
     created_at: Micros
     as_of: int
     members_as_of: int
@@ -46,3 +48,54 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     audit_index: int
     manifest_root: str
     reason: str = ""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of the outbox: see ``cdp.export.tables.outbox``."""
+
+    message_id: str
+    destination: str
+    purpose: str
+    segment: str
+    kind: Literal["recall.remove", "recall.correct"]
+    people: int
+    payload: bytes | None
+    state: MessageState
+    created_at: Micros
+    deadline: Micros
+    expires_at: Micros
+    attempts: int
+    next_attempt_at: Micros
+    last_error: str = ""
+    sent_at: Micros | None = None
+    acknowledged_at: Micros | None = None
+
+
+class MessageCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many messages of one state a destination has, and of how many people they tell.
+
+    :param late: their deadline has passed and they are not acknowledged.
+    :param oldest: when the oldest of them was made.
+    """
+
+    destination: str
+    state: MessageState
+    late: bool
+    messages: int
+    people: int
+    oldest: Micros
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a destination is told of recalls: see ``cdp.export.tables.webhook_endpoints``."""
+
+    destination: str
+    url: str
+    enabled: bool
+    disabled_for: str
+    secret_version: int
+    old_secret_version: int | None
+    old_secret_until: Micros | None
+    slow_until: Micros | None
+    failures: int
+    changed_at: Micros

@@ -12,10 +12,10 @@ from typing import get_args
 
 from cdp.access import Principal
 from cdp.clock import Micros
-from cdp.errors import InvalidInputError, NotFoundError, NotPermittedError
+from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from cdp.export.formats import encode
 from cdp.export.model import Export, Status
-from cdp.gate import Authorisation, Format, Gate, Request
+from cdp.gate import Authorisation, Format, Gate, Mode, Request
 
 _FORMATS: tuple[Format, ...] = get_args(Format)
 
@@ -35,10 +35,12 @@ class ExportService:
         purpose: str,
         fields: Sequence[str] | None = None,
         format: str = "jsonl",  # noqa: A002  # the name that callers use
+        mode: Mode = "full",
         dry_run: bool = False,
     ) -> Export:
         """Have an export decided and stored; a dry run says what it would be and stores nothing.
 
+        :param mode: ``delta`` brings the feed of the audience up to date; it is read there, not fetched.
         :param fields: traits or identifier types by name; None for those that the rules name.
         :raises InvalidInputError: no purpose, an unknown format, or an undeclared field.
         :raises NotPermittedError: the key, the destination or the policies stand against it, or too few
@@ -47,18 +49,18 @@ class ExportService:
         """
         if format not in _FORMATS:
             raise InvalidInputError(f"format is one of {', '.join(_FORMATS)}")
-        given = self._gate.authorise(
-            Request(
-                segment=segment,
-                destination=destination,
-                purpose=purpose,
-                principal=principal,
-                fields=None if fields is None else tuple(fields),
-                format=format,
-            ),
-            dry_run=dry_run,
+        asked = Request(
+            segment=segment,
+            destination=destination,
+            purpose=purpose,
+            principal=principal,
+            fields=None if fields is None else tuple(fields),
+            format=format,
+            mode=mode,
         )
-        return _export(given, principal)
+        if mode == "delta" and not dry_run:
+            return _export(self._gate.feed.decide(asked), principal)
+        return _export(self._gate.authorise(asked, dry_run=dry_run), principal)
 
     def get(self, principal: Principal, export_id: str) -> Export:
         """Return one export.
@@ -97,7 +99,11 @@ class ExportService:
         :raises NotFoundError: there is no such export for this destination.
         :raises NotPermittedError: the key's purposes, or the destination's state, stand against it.
         :raises UnavailableError: no published checkpoint covers the export yet.
+        :raises ConflictError: it is of mode ``delta``.
         """
+        given = self._gate.find(export_id)
+        if given is not None and given.mode == "delta" and _sees(principal, given):
+            raise ConflictError("this export is a delta: read the changes of its segment")
         rendering = self._gate.render(export_id, principal)
         return encode(rendering.format, rendering)
 
@@ -122,6 +128,7 @@ def _export(given: Authorisation, principal: Principal) -> Export:
         destination=given.destination,
         purpose=given.purpose,
         format=given.format,
+        mode=given.mode,
         created_at=given.created_at,
         as_of=given.ledger_position,
         members_as_of=given.segment_as_of,

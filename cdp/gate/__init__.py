@@ -4,9 +4,14 @@
 and read every person alike.
 """
 
+from cdp.gate.answers import DecisionQuestion, Difference, Explained, Recorded
 from cdp.gate.bind import bind
 from cdp.gate.compile import compile_sets
 from cdp.gate.decide import decide, meet
+from cdp.gate.deliveries import Audience, Change, Holding
+from cdp.gate.explain import RuleFinding, condition_word, explain
+from cdp.gate.issue import Recall
+from cdp.gate.manifest import word as transform_word
 from cdp.gate.model import (
     Authorisation,
     Column,
@@ -14,6 +19,7 @@ from cdp.gate.model import (
     Facts,
     FactSets,
     Format,
+    Mode,
     Partition,
     Released,
     Rendering,
@@ -22,25 +28,45 @@ from cdp.gate.model import (
     Truth,
     Value,
 )
+from cdp.gate.policy_tests import judge_case, run_policy_tests
+from cdp.gate.prove import Proof
 from cdp.gate.release import Gate
+from cdp.gate.review import Review
 
 __all__ = [
+    "Audience",
     "Authorisation",
+    "Change",
     "Column",
     "Decision",
+    "DecisionQuestion",
+    "Difference",
+    "Explained",
     "FactSets",
     "Facts",
     "Format",
     "Gate",
+    "Holding",
+    "Mode",
     "Partition",
+    "Proof",
+    "Recall",
+    "Recorded",
     "Released",
     "Rendering",
     "Request",
+    "Review",
+    "RuleFinding",
     "Terms",
     "Truth",
     "Value",
     "bind",
     "compile_sets",
+    "condition_word",
     "decide",
+    "explain",
+    "judge_case",
     "meet",
+    "run_policy_tests",
+    "transform_word",
 ]

@@ -47,13 +47,18 @@ def admit(
         )
     if principal.destination and principal.destination != target.name:
         return Refusal("other_destination", NotPermittedError("this key belongs to another destination"))
+    return barred(target, stated, now) or (target, stated)
+
+
+def barred(target: Destination, stated: Purpose, now: Micros) -> Refusal | None:
+    """Return what stands against anybody's data going to ``target`` for a purpose; None for nothing."""
     refusal = _closed(target, now)
     if refusal is None and stated.key not in target.purposes:
         refusal = Refusal(
             "purpose_not_for_destination",
             NotPermittedError(f"the destination {target.name} may not receive data for {stated.key}"),
         )
-    return refusal or (target, stated)
+    return refusal
 
 
 def _closed(destination: Destination, now: Micros) -> Refusal | None:

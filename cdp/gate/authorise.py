@@ -5,7 +5,8 @@
 3. Read one snapshot at ledger position L: members − restrained − lists − ``identity_changed``,
    decided over sets (``compile.py``), every absence counted by its reason; the manifest M over the
    identities that remain. This is the slow part, and no lock is held.
-4. A new transaction that takes the log-head lock first: D = identities restrained or relinked since L;
+4. A new transaction that takes the log-head lock first; when the policies moved (an activation, a switch),
+   all of it is decided anew. D = identities restrained or relinked since L;
    the destination's minimum audience is checked on M∖D; the export, its sets and roots and the
    audit entry are stored. A refusal is stored just so, as an entry with outcome ``denied``.
 """
@@ -27,7 +28,7 @@ from cdp.gate.facts import touching
 from cdp.gate.judge import Judge, Question, denied
 from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Terms
 from cdp.segments import Members, SegmentService
-from cdp.store import Batch, Committer, EpochMovedError, Store, read_head
+from cdp.store import Batch, Committer, EpochMovedError, Store, policies_version, read_head
 
 
 class Candidates(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,7 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     export_id: str
     position: int
     epoch: int
+    policies: int
     valid_until: Micros | None
     members: Mapping[int, Sequence[int]]
     chosen: BitMap
@@ -97,7 +99,7 @@ class Authoriser:
         if dry_run:
             return self._rehearse(asked, question, given, refusal)
         with self._committer.batch(head_first=True) as batch:  # 4
-            if batch.epoch != candidates.epoch:
+            if (batch.epoch, batch.policies) != (candidates.epoch, candidates.policies):
                 raise EpochMovedError
             given, refusal = self._settle(batch, asked, question, candidates, given, refusal)
         if refusal is not None:
@@ -107,6 +109,9 @@ class Authoriser:
     def _candidates(self, question: Question, chosen: Members) -> Candidates:
         with self._store.reading() as connection:
             position, epoch = read_head(connection)
+            policies = policies_version(connection)
+            if not self._judge.in_force(connection, question):
+                raise EpochMovedError
             self._keyring.observe_epoch(epoch)
             members = queries.members_of(connection, chosen.bitmap)
             changed = touching(members, queries.relinked_since(connection, chosen.as_of))
@@ -129,6 +134,7 @@ class Authoriser:
             export_id=export_id,
             position=position,
             epoch=epoch,
+            policies=policies,
             valid_until=partition.valid_until,
             members=members,
             chosen=chosen.bitmap,
@@ -142,7 +148,7 @@ class Authoriser:
     def _given(
         self, request: Request, question: Question, members: Members, candidates: Candidates
     ) -> Authorisation:
-        exact, noised = self._counts(candidates, BitMap())
+        exact, noised = self._counts(candidates, BitMap(), question, request.segment, members.version)
         plans = [plan for _, plan in candidates.classes]
         return Authorisation(
             export_id="",
@@ -151,6 +157,7 @@ class Authoriser:
             destination=question.destination.name,
             purpose=question.purpose.key,
             format=request.format,
+            mode=request.mode,
             requested_by=request.principal.key_id,
             segment_as_of=members.as_of,
             ledger_position=candidates.position,
@@ -166,14 +173,17 @@ class Authoriser:
             },
         )
 
-    def _counts(self, candidates: Candidates, lost: BitMap) -> tuple[Counts, Counts]:
+    def _counts(
+        self, candidates: Candidates, lost: BitMap, question: Question, segment: str, version: int
+    ) -> tuple[Counts, Counts]:
         """Return the exact counts and the noised ones, when ``lost`` changed meanwhile."""
+        asked = f"{segment} {version} {question.destination.name} {question.purpose.key}"
         sets = (
             candidates.chosen,
             candidates.people() - lost,
             {**candidates.withheld, "changed_meanwhile": lost},
         )
-        return counts.exact(*sets), counts.noisy(*sets, self._keyring.secret("counts"))
+        return counts.exact(*sets), counts.noisy(*sets, self._keyring.secret("counts"), asked)
 
     def _rehearse(
         self, asked: Entry, question: Question, given: Authorisation, refusal: Refusal | None
@@ -204,7 +214,7 @@ class Authoriser:
         held = {no: candidates.members[no] for no in people}
         lost = changes.profiles | touching(held, changes.relinked)
         if lost:
-            exact, noised = self._counts(candidates, lost)
+            exact, noised = self._counts(candidates, lost, question, given.segment, given.segment_version)
             given = msgspec.structs.replace(given, counts=exact, noised=noised)
         if refusal is None and given.counts.released < question.destination.minimum_audience:
             refusal = too_few(question.destination)

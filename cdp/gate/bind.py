@@ -9,6 +9,8 @@ Pure. Matching, and why it errs on the side of the person:
 - A permit counts in a jurisdiction only on the legal basis that the purpose has there. Consent may
   stand in for an opt-out basis, as it asks for more; nothing stands in for consent.
 - ``*`` under ``fields`` is a rule's word on every field it does not name; it never covers inputs.
+- A permit's word on a sensitive category is one that names it, or a sensitive one above it: neither ``*``
+  nor an ordinary category above it permits what is sensitive. Forbids and limits reach down all the same.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from cdp.policy import (
     Require,
     Rule,
     Transform,
+    aims_at,
     covers,
     lineage,
 )
@@ -61,8 +64,8 @@ def bind(
             Clause(
                 rule=rule.id,
                 where=_where(rule, purpose, everywhere),
-                inputs=frozenset(c for c in inputs if any(covers(listed, c) for listed in rule.inputs)),
-                plan=_plan(rule, categories),
+                inputs=frozenset(category for category in inputs if bundle.lists(rule.inputs, category)),
+                plan=_plan(bundle, rule, categories),
             )
             for rule in rules
             if rule.effect == effect and (effect == "permit" or _touches(rule, touched))
@@ -87,14 +90,7 @@ def _bears_on(rule: Rule, destination: Destination, purpose: Purpose) -> bool:
             return False
     elif not covers(rule.purpose, purpose.key) or (channels and used and not channels & used):
         return False
-    return (
-        (not rule.destination_types or destination.type in rule.destination_types)
-        and (not rule.destination_names or destination.name in rule.destination_names)
-        and (
-            not rule.destination_regions
-            or bool({destination.region, destination.country} & rule.destination_regions)
-        )
-    )
+    return aims_at(rule, destination)
 
 
 def _touches(rule: Rule, categories: frozenset[str]) -> bool:
@@ -148,9 +144,7 @@ def _named_fields(bundle: Bundle, permits: Sequence[Rule]) -> tuple[str, ...]:
     named = {key for rule in permits for key, what in rule.fields.items() if key != "*" and what != DROP}
     declared = {**bundle.fields.identifiers, **bundle.fields.traits}
     declared.pop("external", None)  # stands for many identifier types, not for a field
-    return tuple(
-        sorted(name for name, rule in declared.items() if any(covers(key, rule.category) for key in named))
-    )
+    return tuple(sorted(name for name, rule in declared.items() if bundle.lists(named, rule.category)))
 
 
 def _category(bundle: Bundle, name: str, place: int) -> str:
@@ -163,11 +157,19 @@ def _category(bundle: Bundle, name: str, place: int) -> str:
     return rule.category
 
 
-def _plan(rule: Rule, categories: Sequence[str]) -> FieldPlan:
+def _plan(bundle: Bundle, rule: Rule, categories: Sequence[str]) -> FieldPlan:
     """Return the rule's word on each category: of its nearest key, else of ``*``, else its silence."""
-    silence = DROP if rule.effect == "permit" else CLEAR
-    return tuple(_word(rule.fields, category, silence) for category in categories)
+    if rule.effect != "permit":
+        return tuple(_word(rule.fields, (*lineage(category), "*"), CLEAR) for category in categories)
+    return tuple(_word(rule.fields, _permitting(bundle, category), DROP) for category in categories)
 
 
-def _word(fields: dict[str, Transform], category: str, silence: Transform) -> Transform:
-    return next((fields[key] for key in (*lineage(category), "*") if key in fields), silence)
+def _permitting(bundle: Bundle, category: str) -> tuple[str, ...]:
+    """Return the keys that may permit ``category``, nearest first."""
+    if bundle.is_sensitive(category):
+        return tuple(filter(bundle.is_sensitive, lineage(category)))
+    return (*lineage(category), "*")
+
+
+def _word(fields: dict[str, Transform], keys: Sequence[str], silence: Transform) -> Transform:
+    return next((fields[key] for key in keys if key in fields), silence)

@@ -1,8 +1,11 @@
 """How many, as officers see it and as marketers do. Pure.
 
-Exact counts add up: members = released + the sum of withheld. Noised ones (privacy.md, "Counts") are each
-rounded and noised by the set that they count, so they do not add up; reasons of fewer than 10 people are
-one, ``other``.
+Exact counts add up: members = released + the sum of withheld. Noised ones (privacy.md, "Counts") have
+independent noise each, so they do not add up, and nobody can tell from two that their sets are equal.
+
+A reason for absence is named when it stands for 10 people at least and its noised count is well above that;
+all others are one, ``other``, which is always there. So neither that a reason is named, nor that something
+is withheld at all, tells of one person.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from cdp.segments import noised
 
 OTHER = "other"
 _FEW = 10
+_NAMED = 50  # below it, noise alone would name a reason of 10 people, and not name one of 9, too often
 
 
 def exact(members: BitMap, released: BitMap, withheld: Mapping[str, BitMap]) -> Counts:
@@ -27,14 +31,22 @@ def exact(members: BitMap, released: BitMap, withheld: Mapping[str, BitMap]) -> 
     )
 
 
-def noisy(members: BitMap, released: BitMap, withheld: Mapping[str, BitMap], secret: bytes) -> Counts:
-    """Return what may be shown to whoever must not single anybody out."""
-    shown = {reason: people for reason, people in withheld.items() if len(people) >= _FEW}
-    few = BitMap.union(BitMap(), *(people for reason, people in withheld.items() if reason not in shown))
-    if few:
-        shown[OTHER] = few
+def noisy(
+    members: BitMap, released: BitMap, withheld: Mapping[str, BitMap], secret: bytes, question: str
+) -> Counts:
+    """Return what may be shown to whoever must not single anybody out.
+
+    :param question: what was asked; the same text for the same export asked again.
+    """
+
+    def shown(people: BitMap, figure: str) -> int:
+        return noised(people, secret, f"{figure} of {question}")
+
+    counted = {reason: shown(people, reason) for reason, people in withheld.items() if len(people) >= _FEW}
+    named = {reason: count for reason, count in counted.items() if count >= _NAMED}
+    few = BitMap.union(BitMap(), *(people for reason, people in withheld.items() if reason not in named))
     return Counts(
-        members=noised(members, secret),
-        released=noised(released, secret),
-        withheld={reason: noised(people, secret) for reason, people in sorted(shown.items())},
+        members=shown(members, "members"),
+        released=shown(released, "released"),
+        withheld={**dict(sorted(named.items())), OTHER: shown(few, OTHER)},
     )

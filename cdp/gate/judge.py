@@ -32,15 +32,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 class Judge:
     """Binds the policies in force to a question and decides it over people.
 
-    :param policy: returns the bundle in force.
+    :param policy: returns the bundle in force as a connection sees it; another object once anything changed.
     """
 
     def __init__(
-        self, committer: Committer, policy: Callable[[], Bundle], facts: FactReader, clock: Clock
+        self, committer: Committer, policy: Callable[[Connection], Bundle], facts: FactReader, clock: Clock
     ) -> None:
         self.facts = facts
         self._committer = committer
-        self._policy = policy
+        self.policy = policy
         self._clock = clock
 
     def admit(
@@ -51,7 +51,8 @@ class Judge:
         :param asked: the entry under which a refusal is recorded.
         :raises CdpError: the refusal, after it was recorded.
         """
-        bundle = self._policy()
+        with self._committer.store.reading() as connection:
+            bundle = self.policy(connection)
         admitted = admit(bundle, principal, destination, purpose, self._clock.now())
         if isinstance(admitted, Refusal):
             known = msgspec.structs.replace(
@@ -82,9 +83,9 @@ class Judge:
         terms = bind(bundle, destination, purpose, inputs, fields)
         return Question(bundle=bundle, destination=destination, purpose=purpose, terms=terms)
 
-    def in_force(self, question: Question) -> bool:
-        """True when the policies have not changed since ``question`` was bound."""
-        return self._policy().sha256 == question.bundle.sha256
+    def in_force(self, connection: Connection, question: Question) -> bool:
+        """True when nothing about the policies, switches included, changed since ``question`` was bound."""
+        return self.policy(connection) is question.bundle
 
     def decide(
         self,
@@ -97,7 +98,9 @@ class Judge:
 
         :param members: profile_no → its identity numbers.
         :param relinked: profiles whose links changed since they were chosen.
+        :raises UnavailableError: consent is being derived under other policies.
         """
+        self.facts.check_derived(connection)
         facts = self.facts.read(
             connection,
             members,

@@ -22,6 +22,8 @@ from cdp.clock import Micros
 from cdp.policy import Transform
 
 Format = Literal["jsonl", "csv", "parquet"]
+Mode = Literal["full", "delta"]
+"""``full``: fetched whole; ``delta``: read as changes, through the feed of its audience."""
 Value = str | int | float | bool | None
 """A rendered value: a scalar; a list trait is rendered as its JSON text."""
 
@@ -184,6 +186,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     principal: Principal
     fields: tuple[str, ...] | None = None
     format: Format = "jsonl"
+    mode: Mode = "full"
 
 
 class Class(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +236,7 @@ class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
     changed_root: bytes = b""
     audit_index: int = -1
     valid_until: Micros | None = None
+    mode: Mode = "full"
     refusal: str = ""
 
 

@@ -7,16 +7,29 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, update
 
+from cdp.audit.tables import audit_subjects
 from cdp.clock import Micros
 from cdp.consent.tables import consent_records
 from cdp.gate.model import Authorisation, Class, FieldPlan
 from cdp.gate.tables import destination_anchors, export_classes, export_fetches, exports
 from cdp.identity.tables import profile_members
 from cdp.profiles.tables import trait_observations
-from cdp.store import among, batches, chunks, insert_many, insert_new, lock_rows
+from cdp.store import (
+    among,
+    batches,
+    chunks,
+    insert_many,
+    insert_new,
+    lock_rows,
+    read_numbers,
+    read_rows,
+    until,
+)
 
 # -- people -----------------------------------------------------------------------------------------
 
@@ -27,19 +40,31 @@ def members_of(connection: Connection, profile_nos: Iterable[int]) -> dict[int, 
     m = profile_members.c
     for chunk in chunks(profile_nos):
         query = select(m.profile_no, m.identity_no).where(among(m.profile_no, chunk))
-        for profile_no, identity_no in connection.execute(query.order_by(m.identity_no)):
+        for profile_no, identity_no in read_rows(connection, query.order_by(m.identity_no)):
             found[profile_no].append(identity_no)
     return dict(found)
 
 
 def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
     """Return identity_no → profile_no."""
+    return dict(memberships(connection, identity_nos).tolist())
+
+
+def grouped(connection: Connection, identity_nos: Iterable[int]) -> dict[int, list[int]]:
+    """Return profile_no → those of ``identity_nos`` that belong to it."""
     m = profile_members.c
-    found: dict[int, int] = {}
+    found: dict[int, list[int]] = {}
     for chunk in chunks(identity_nos):
         query = select(m.identity_no, m.profile_no).where(among(m.identity_no, chunk))
-        found.update((int(row[0]), int(row[1])) for row in connection.execute(query))
+        for number, profile_no in read_rows(connection, query):
+            found.setdefault(profile_no, []).append(number)
     return found
+
+
+def profile_mates(connection: Connection, identity_nos: Iterable[int]) -> BitMap:
+    """Return every identity of the profiles of these."""
+    members = members_of(connection, set(profiles_of(connection, identity_nos).values()))
+    return BitMap(number for numbers in members.values() for number in numbers)
 
 
 def relinked_since(connection: Connection, commit_no: int) -> BitMap:
@@ -64,26 +89,60 @@ def relinked_since(connection: Connection, commit_no: int) -> BitMap:
 
 
 def recorded_places(
-    connection: Connection, identity_nos: Iterable[int], names: Collection[str]
+    connection: Connection,
+    identity_nos: Iterable[int] | None,
+    names: Collection[str],
+    upto: int | None = None,
 ) -> Iterator[tuple[int, str, str | None, bytes | None, bytes]]:
-    """Yield (identity_no, trait, JSON value, envelope, event id) of every observation of a place."""
+    """Yield (identity_no, trait, JSON value, envelope, event id) of every observation of a place.
+
+    :param identity_nos: of these; of everybody when None.
+    :param upto: as of this commit; now when None.
+    """
     o = trait_observations.c
-    for chunk in chunks(identity_nos):
+    for only in _pages(o.identity_no, identity_nos):
         query = select(o.identity_no, o.name, o.value, o.sealed, o.event_id).where(
-            among(o.identity_no, chunk),
+            *only,
             o.name.concat("").in_(names),  # an expression, or a planner without statistics reads by name
+            until(o.batch, upto),
         )
-        for row in connection.execute(query):
-            yield int(row[0]), row[1], row[2], row[3], bytes(row[4])
+        yield from read_rows(connection, query)
 
 
-def consent_places(connection: Connection, identity_nos: Iterable[int]) -> Iterator[tuple[int, str]]:
-    """Yield (identity_no, jurisdiction or place) of every consent record that names one."""
+def consent_places(
+    connection: Connection, identity_nos: Iterable[int] | None, upto: int | None = None
+) -> Iterator[tuple[int, str]]:
+    """Yield (identity_no, jurisdiction or place) of every consent record that names one, up to a commit."""
     c = consent_records.c
-    for chunk in chunks(identity_nos):
-        query = select(c.identity_no, c.jurisdiction).where(among(c.identity_no, chunk), c.jurisdiction != "")
-        for row in connection.execute(query.distinct()):
-            yield int(row[0]), str(row[1])
+    for only in _pages(c.identity_no, identity_nos):
+        query = select(c.identity_no, c.jurisdiction).where(*only, c.jurisdiction != "", until(c.batch, upto))
+        yield from read_rows(connection, query.distinct())
+
+
+def _pages(column: ColumnElement[int], keys: Iterable[int] | None) -> Iterator[list[among]]:
+    """Yield the condition of each look-up by ``keys``; one without any for everybody."""
+    if keys is None:
+        yield []
+        return
+    for chunk in chunks(keys):
+        yield [among(column, chunk)]
+
+
+def memberships(connection: Connection, identity_nos: Iterable[int] | None) -> NDArray[np.int64]:
+    """Return (identity_no, profile_no) of these identities, or of everybody: an array of two columns."""
+    m = profile_members.c
+    found = [
+        read_numbers(connection, select(m.identity_no, m.profile_no).where(*only))
+        for only in _pages(m.identity_no, identity_nos)
+    ]
+    return np.concatenate([np.empty((0, 2), np.int64), *found])
+
+
+def observed(connection: Connection, names: Collection[str]) -> BitMap:
+    """Return the identities of which a trait in ``names`` was ever observed."""
+    o = trait_observations.c
+    query = select(o.identity_no).where(o.name.in_(names)).distinct()
+    return BitMap(int(row[0]) for row in read_rows(connection, query))
 
 
 def spoken_since(connection: Connection, commit_no: int, names: Collection[str]) -> BitMap:
@@ -131,6 +190,7 @@ def add_export(connection: Connection, batch: int, stored: Stored) -> None:
             destination=given.destination,
             purpose=given.purpose,
             format=given.format,
+            mode=given.mode,
             bundle=given.bundle,
             ledger_position=given.ledger_position,
             valid_until=given.valid_until,
@@ -222,7 +282,7 @@ def _authorisation(row: Row[Any]) -> Authorisation:
 _PLAIN = (
     "export_id", "segment", "segment_version", "destination", "purpose", "format", "requested_by",
     "segment_as_of", "ledger_position", "valid_until", "created_at", "bundle", "manifest_root",
-    "changed_root", "audit_index",
+    "changed_root", "audit_index", "mode",
 )  # fmt: skip
 
 
@@ -234,6 +294,16 @@ def _json(value: object) -> str:
 
 
 # -- fetches ----------------------------------------------------------------------------------------
+
+
+def fetches_of(connection: Connection, export_id: str) -> list[tuple[Micros, Micros | None, BitMap]]:
+    """Return (start, end, identities skipped) of every fetch of an export, oldest first."""
+    f = export_fetches.c
+    query = select(f.started_at, f.finished_at, f.skipped).where(f.export_id == export_id)
+    return [
+        (row.started_at, row.finished_at, BitMap.deserialize(row.skipped) if row.skipped else BitMap())
+        for row in connection.execute(query.order_by(f.started_at, f.fetch_no))
+    ]
 
 
 def start_fetch(
@@ -256,6 +326,24 @@ def end_fetch(connection: Connection, fetch_no: int, skipped: BitMap, now: Micro
     )
 
 
+def received(connection: Connection, identity_no: int) -> Iterator[tuple[str, str, Micros, bytes | None]]:
+    """Yield (destination, purpose, when, skipped) of every delivery that this identity may have been in.
+
+    The entry of a decision names all that were released, by an index that forgets who is erased. A full
+    export was delivered by each of its fetches; what a feed was brought up to lies ready from then on.
+    """
+    e, f, s = exports.c, export_fetches.c, audit_subjects.c
+    query = (
+        select(e.destination, e.purpose, e.created_at, e.mode, f.started_at, f.skipped)
+        .join(audit_subjects, s.leaf_index == e.audit_index)
+        .outerjoin(export_fetches, f.export_id == e.export_id)
+        .where(s.identity_no == identity_no)
+    )
+    for destination, purpose, decided_at, mode, fetched_at, skipped in connection.execute(query):
+        if mode == "delta" or fetched_at is not None:
+            yield destination, purpose, int(fetched_at or decided_at), skipped
+
+
 def anchors(connection: Connection, destination: str) -> BitMap:
     """Lock and return the identities from which pseudonyms of this destination are made."""
     columns = ("destination", "identities")
@@ -265,6 +353,13 @@ def anchors(connection: Connection, destination: str) -> BitMap:
     return BitMap.deserialize(connection.execute(lock_rows(query)).scalar_one())
 
 
+def known_anchors(connection: Connection, destination: str) -> BitMap:
+    """Return the identities from which pseudonyms of this destination are made."""
+    query = select(destination_anchors.c.identities).where(destination_anchors.c.destination == destination)
+    found = connection.execute(query).scalar()
+    return BitMap() if found is None else BitMap.deserialize(found)
+
+
 def set_anchors(connection: Connection, destination: str, identities: BitMap) -> None:
     """Store the identities from which pseudonyms of this destination are made."""
     connection.execute(
@@ -272,3 +367,14 @@ def set_anchors(connection: Connection, destination: str, identities: BitMap) ->
         .where(destination_anchors.c.destination == destination)
         .values(identities=identities.serialize())
     )
+
+
+def drop_anchors(connection: Connection, identity_nos: BitMap) -> list[str]:
+    """Make no pseudonym from these identities any more; returns the destinations where one was."""
+    a = destination_anchors.c
+    query = select(a.destination, a.identities).order_by(a.destination)
+    held = {row[0]: BitMap.deserialize(row[1]) for row in connection.execute(lock_rows(query))}
+    touched = [destination for destination, known in held.items() if known & identity_nos]
+    for destination in touched:
+        set_anchors(connection, destination, held[destination] - identity_nos)
+    return list(held)

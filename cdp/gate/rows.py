@@ -15,7 +15,7 @@ from cdp.clock import Micros
 from cdp.crypto import Dek, Keyring, open_sealed
 from cdp.gate.model import DROP, Column, FieldPlan, Terms, Value
 from cdp.gate.opening import Opener
-from cdp.gate.transform import Apply, Json, applier, pseudonym
+from cdp.gate.transform import Apply, Json, applier, pseudonymiser
 from cdp.policy import FieldCatalogue, Transform
 from cdp.profiles import Observation, ProfileService
 from cdp.store import Connection
@@ -36,14 +36,14 @@ Reading = Callable[[Connection, Sequence[Row]], list[tuple[Value, ...]]]
 
 
 class _Step(NamedTuple):
-    """How one column of a plan gets its value; ``apply`` None pseudonymises."""
+    """How one column of a plan gets its value: from the field's own, or as a pseudonym from the anchor."""
 
     place: int
     name: str
-    category: str
     identifier: bool
     prefix: bytes
     apply: Apply | None
+    pseudonym: Callable[[bytes], str] | None
 
 
 class RowReader:
@@ -76,24 +76,32 @@ class RowReader:
         def read(connection: Connection, rows: Sequence[Row]) -> list[tuple[Value, ...]]:
             for row in rows:
                 if row.plan not in recipes:
-                    recipes[row.plan] = self._recipe(terms, fields, kept, row.plan, now)
+                    recipes[row.plan] = self._recipe(terms, fields, kept, row.plan, destination_key, now)
             held = self._held(connection, [row.profile_no for row in rows], recipes.values())
-            return [self._render(row, recipes[row.plan], held, len(kept), destination_key) for row in rows]
+            return [self._render(row, recipes[row.plan], held, len(kept)) for row in rows]
 
         return columns, read
 
     def _recipe(
-        self, terms: Terms, fields: FieldCatalogue, kept: Sequence[int], plan: FieldPlan, now: Micros
+        self,
+        terms: Terms,
+        fields: FieldCatalogue,
+        kept: Sequence[int],
+        plan: FieldPlan,
+        destination_key: bytes,
+        now: Micros,
     ) -> list[_Step]:
         steps = []
         for column, place in enumerate(kept):
             transform, name, category = plan[place], terms.fields[place], terms.categories[place]
             apply = applier(transform, name, category, now)
-            if apply is None and transform.kind != "pseudonymise":
+            named = transform.kind == "pseudonymise"
+            if apply is None and not named:
                 continue
             identifier = name not in fields.traits
             prefix = self._opener.prefix("identities" if identifier else "trait_observations", name)
-            steps.append(_Step(column, name, category, identifier, prefix, apply))
+            pseudonym = pseudonymiser(destination_key, category) if named else None
+            steps.append(_Step(column, name, identifier, prefix, apply, pseudonym))
         return steps
 
     def _held(
@@ -111,18 +119,16 @@ class RowReader:
         return _Held(traits, identifiers, self._keyring.deks(sealed_for))
 
     @staticmethod
-    def _render(
-        row: Row, recipe: Sequence[_Step], held: _Held, width: int, destination_key: bytes
-    ) -> tuple[Value, ...]:
+    def _render(row: Row, recipe: Sequence[_Step], held: _Held, width: int) -> tuple[Value, ...]:
         values: list[Value] = [None] * width
         traits = held.traits.get(row.profile_no, {})
         for step in recipe:
             value = held.identifier(row.profile_no, step) if step.identifier else held.trait(traits, step)
             if value is None:
                 continue
-            if step.apply is None:
-                values[step.place] = pseudonym(destination_key, step.category, row.anchor_secret)
-            else:
+            if step.pseudonym is not None:
+                values[step.place] = step.pseudonym(row.anchor_secret)
+            elif step.apply is not None:
                 values[step.place] = step.apply(value)
         return tuple(values)
 

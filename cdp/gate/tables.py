@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Table
 
-from cdp.store import Bytes, Instant, Json, Name, Number, metadata
+from cdp.store import Bytes, Flag, Instant, Json, Name, Number, metadata
 
 exports = Table(
     "exports",
@@ -35,6 +35,7 @@ exports = Table(
     Column("manifest_root", Bytes, nullable=False),  # root(M)
     Column("changed", Bytes, nullable=False),  # D, a BitMap of identity_no
     Column("changed_root", Bytes, nullable=False),  # root(D)
+    Column("mode", Name, nullable=False, server_default="full"),
     Index(None, "created_at"),
     Index(None, "destination", "created_at"),
     Index(None, "requested_by", "created_at"),
@@ -59,7 +60,45 @@ export_fetches = Table(
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant),  # NULL: all of M∖D counts as delivered
     Column("skipped", Bytes),  # a BitMap of identity_no
+    Column("settled", Flag),  # TRUE: what left of it stands in deliveries for good
 )
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("audience_no", Number, primary_key=True, autoincrement=False),
+    Column("destination", Name, nullable=False),
+    Column("purpose", Name, nullable=False),
+    Column("segment", Name, nullable=False),
+    Column("inputs", Json, nullable=False),  # every category that its people were chosen by
+    Column("fields", Json, nullable=False),  # every field that left of them
+    Column("anchors", Bytes, nullable=False),  # a BitMap of identity_no: delivered, not recalled since
+    Column("others", Bytes, nullable=False),  # a BitMap of further identities delivered of these people
+    Column("anchor_of", Bytes, nullable=False),  # the anchor of each of them: 32-bit numbers, little endian
+    Column("revision", Number, nullable=False),  # counts the changes of this row
+    Column("next_seq", Number, nullable=False),  # of the feed
+    Column("fed_export", Name),  # the last decision that the feed was brought up to
+    Column("fed_members", Bytes),  # SHA-256 of the segment's members then
+    Index(None, "destination", "purpose", "segment", unique=True),
+)
+"""Who holds whom now; what was delivered when stands in the log and in ``export_fetches``."""
+
+feed_rows = Table(
+    "feed_rows",
+    metadata,
+    Column("audience_no", Number, primary_key=True, autoincrement=False),
+    Column("anchor", Number, primary_key=True, autoincrement=False),
+    Column("seq", Number, nullable=False),  # of its last change; a cursor is the seq read up to
+    Column("added_seq", Number, nullable=False),
+    Column("digest", Bytes),  # HMAC of the row as last delivered
+    Column("digest_seq", Number, nullable=False),  # when that last became another one
+    Column("removed", Name),  # NULL: it is there; else unlist | erase
+    Column("ref", Bytes),  # of somebody erased: the profile_ref, sealed under the key of ``message_id``
+    Column("message_id", Name),
+    Index(None, "audience_no", "seq", unique=True),
+    sqlite_with_rowid=False,
+)
+"""One row a person ever fed, at the place of its last change; adds and updates are rendered when read."""
 
 destination_anchors = Table(
     "destination_anchors",

@@ -8,7 +8,7 @@
   compute it: it is still **personal data**, and is for matching with a recipient that has the value.
 - ``pseudonymise``: HMAC-SHA-256 under the destination's key over (category, the subject's random
   secret), 128 bits. Two destinations cannot join theirs, and it says nothing of the value.
-- ``generalise``: a level of ``cdp.policy.GENERALISATIONS``, each rendered by ``_GENERALISE``.
+- ``generalise``: a level of ``cdp.policy.GENERALISATIONS``, each rendered by ``cdp.policy.generaliser``.
 - ``drop``: nothing.
 
 Invariants: what cannot be transformed is absent (None), never clear; the empty text is absent, so it is
@@ -22,22 +22,18 @@ import hmac
 import re
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC, date, datetime
-from itertools import pairwise
-from urllib.parse import urlsplit
 
 import msgspec
 
 from cdp.clock import Micros
 from cdp.crypto import pae
 from cdp.gate.model import Value
-from cdp.policy import Transform
+from cdp.policy import Transform, generaliser
 
 Json = str | int | float | bool | None | list[object] | dict[str, object]
 Apply = Callable[[Json], Value]
 
 _NOT_DIGIT = re.compile(r"[^0-9]")
-_BANDS = (18, 25, 35, 45, 55, 65)
 
 
 def applier(transform: Transform, name: str, category: str, now: Micros) -> Apply | None:
@@ -56,14 +52,24 @@ def applier(transform: Transform, name: str, category: str, now: Micros) -> Appl
         case "hash":
             return lambda value: _text(value, lambda text: match_hash(text, category))
         case "generalise":
-            return _generaliser(transform.argument, name, now)
+            return generaliser(transform.argument, name, now)
         case _:
             return None
 
 
-def pseudonym(destination_key: bytes, category: str, subject_secret: bytes) -> str:
-    """Return the subject's pseudonym at a destination: 32 hex digits."""
-    return hmac.digest(destination_key, pae(category.encode(), subject_secret), "sha256")[:16].hex()
+def pseudonymiser(destination_key: bytes, category: str) -> Callable[[bytes], str]:
+    """Return the function from a subject's 32-byte secret to its pseudonym at a destination: 32 hex digits.
+
+    HMAC-SHA-256 (RFC 2104) of the category and the secret; what is the same for every subject is hashed once.
+    """
+    begun = hmac.new(destination_key, pae(category.encode(), bytes(32))[:-32], "sha256")
+
+    def pseudonym(subject_secret: bytes) -> str:
+        one = begun.copy()
+        one.update(subject_secret)
+        return one.digest()[:16].hex()
+
+    return pseudonym
 
 
 def match_hash(text: str, category: str) -> str | None:
@@ -101,77 +107,3 @@ def _mask(text: str, category: str) -> str:
 
 def _is_phone(category: str) -> bool:
     return "phone" in category.rsplit(".", 1)[-1]
-
-
-# -- generalise ------------------------------------------------------------------------------------
-
-
-def _generaliser(level: str, name: str, now: Micros) -> Apply | None:
-    if level in _PART_OF_ADDRESS:
-        key = name.rsplit(".", 1)[-1]
-        return lambda value: _part(value, key, _PART_OF_ADDRESS[level])
-    if level == "age_band":
-        today = datetime.fromtimestamp(now / 1e6, UTC).date()
-        return lambda value: _age_band(value, today)
-    generalise = _GENERALISE.get(level)
-    return None if generalise is None else lambda value: _text(value, lambda text: _or_none(generalise, text))
-
-
-def _or_none(apply: Callable[[str], str | None], text: str) -> str | None:
-    try:
-        return apply(text)
-    except ValueError:
-        return None
-
-
-def _part(value: Json, key: str, names: tuple[str, ...]) -> str | None:
-    """Return a part of an address, or the value of a field that is itself that part."""
-    if isinstance(value, dict):
-        value = next((part for name in names if isinstance(part := value.get(name), str)), None)
-    elif key not in names:
-        return None
-    return value.strip() or None if isinstance(value, str) else None
-
-
-def _date(text: str) -> date:
-    return datetime.fromisoformat(text.strip()).date()
-
-
-def _age_band(value: Json, today: date) -> str | None:
-    """Return the band of an age given as a number, or of a date of birth."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        age = int(value)
-    else:
-        try:
-            born = _date(value) if isinstance(value, str) else today.max
-        except ValueError:
-            return None
-        age = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
-    if age < 0:
-        return None
-    if age < _BANDS[0]:
-        return f"under {_BANDS[0]}"
-    for low, high in pairwise(_BANDS):
-        if age < high:
-            return f"{low}-{high - 1}"
-    return f"{_BANDS[-1]}+"
-
-
-def _domain(text: str) -> str | None:
-    """Return the domain of an e-mail address or URL."""
-    if "@" in text:
-        return text.strip().rpartition("@")[2].lower() or None
-    return urlsplit(text.strip()).hostname
-
-
-_PART_OF_ADDRESS = {
-    "country": ("country", "country_code", "countryCode"),
-    "state": ("state", "region", "province"),
-}
-_GENERALISE: dict[str, Callable[[str], str | None]] = {
-    "year": lambda text: str(_date(text).year),
-    "month": lambda text: f"{_date(text):%Y-%m}",
-    "domain": _domain,
-}
-LEVELS = frozenset({"age_band", *_PART_OF_ADDRESS, *_GENERALISE})
-"""Every level that is rendered; any other makes the field absent."""

@@ -2,6 +2,7 @@
 
 from cdp.identity.identifiers import Normaliser
 from cdp.identity.model import Candidate, Decision, Identifier, Plan, Resolution, Resolved
+from cdp.identity.queries import blind_indexes
 from cdp.identity.resolve import resolve
 from cdp.identity.service import IdentityService
 
@@ -14,5 +15,6 @@ __all__ = [
     "Plan",
     "Resolution",
     "Resolved",
+    "blind_indexes",
     "resolve",
 ]

@@ -18,7 +18,7 @@ from cdp.identity.tables import (
     links,
     profile_members,
 )
-from cdp.store import among, chunks, insert_many, insert_new, lock_rows
+from cdp.store import among, chunks, insert_many, insert_new, lock_rows, until
 
 IDENTITY_COLUMNS = ("identity_no", "type", "value", "created_at", "first_event_id", "batch")
 MEMBER_COLUMNS = ("identity_no", "profile_no", "cluster_no", "batch")
@@ -39,6 +39,18 @@ def find(connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]
         )
         found.update({bytes(row[0]): int(row[1]) for row in connection.execute(query)})
     return found
+
+
+def blind_indexes(connection: Connection, identity_nos: Iterable[int]) -> dict[int, list[bytes]]:
+    """Return identity_no → its blind indexes; one that was erased has none."""
+    found: dict[int, list[bytes]] = defaultdict(list)
+    for chunk in chunks(identity_nos):
+        query = select(identifier_index.c.identity_no, identifier_index.c.blind_index).where(
+            among(identifier_index.c.identity_no, chunk)
+        )
+        for row in connection.execute(query):
+            found[int(row[0])].append(bytes(row[1]))
+    return dict(found)
 
 
 def claim_indexes(connection: Connection, rows: Sequence[tuple[bytes, int]]) -> set[bytes]:
@@ -121,6 +133,17 @@ def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int
     return _member_column(connection, identity_nos, "profile_no")
 
 
+def component(connection: Connection, identity_no: int, upto: int) -> list[Identifier]:
+    """Return the identities that ever were in one component with this one and existed at a commit."""
+    own = select(profile_members.c.cluster_no).where(profile_members.c.identity_no == identity_no)
+    query = (
+        select(identities.c.identity_no)
+        .join(profile_members, profile_members.c.identity_no == identities.c.identity_no)
+        .where(profile_members.c.cluster_no == own.scalar_subquery(), until(identities.c.batch, upto))
+    )
+    return identifiers(connection, connection.execute(query).scalars())
+
+
 def _member_column(connection: Connection, identity_nos: Iterable[int], column: str) -> dict[int, int]:
     found = {}
     for chunk in chunks(identity_nos):
@@ -145,24 +168,31 @@ def lock_clusters(connection: Connection, cluster_nos: Iterable[int]) -> dict[in
     return found
 
 
-def candidates_among(connection: Connection, identity_nos: Iterable[int]) -> list[Candidate]:
-    """Return every candidate whose low end is one of these identities (a whole component)."""
+def candidates_among(
+    connection: Connection, identity_nos: Iterable[int], upto: int | None = None
+) -> list[Candidate]:
+    """Return every candidate whose low end is one of these identities (a whole component).
+
+    :param upto: as of this commit; now when None (here and below).
+    """
     c = link_candidates.c
     columns = (c.occurred_at, c.event_id, c.position, c.low, c.high, c.received_at, c.verified)
     found = []
     for chunk in chunks(identity_nos):
-        query = select(*columns).where(among(c.low, chunk))
+        query = select(*columns).where(among(c.low, chunk), until(c.batch, upto))
         found += [Candidate(*row) for row in connection.execute(query)]
     return found
 
 
-def suppressed_among(connection: Connection, identity_nos: Iterable[int]) -> set[Pair]:
+def suppressed_among(
+    connection: Connection, identity_nos: Iterable[int], upto: int | None = None
+) -> set[Pair]:
     """Return the pairs among these identities that stand revoked: the newest decision holds."""
     state: dict[Pair, bool] = {}
     for chunk in chunks(identity_nos):
         query = (
             select(link_suppressions.c.low, link_suppressions.c.high, link_suppressions.c.suppressed)
-            .where(among(link_suppressions.c.low, chunk))
+            .where(among(link_suppressions.c.low, chunk), until(link_suppressions.c.batch, upto))
             .order_by(link_suppressions.c.batch)
         )
         for row in connection.execute(query):
@@ -196,13 +226,15 @@ def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pa
     return state
 
 
-def linked_since(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, Micros]:
+def linked_since(
+    connection: Connection, identity_nos: Iterable[int], upto: int | None = None
+) -> dict[Pair, Micros]:
     """Return pair → when its link was accepted, for links that stand; a split in between starts anew."""
     since: dict[Pair, Micros] = {}
     for chunk in chunks(identity_nos):
         query = (
             select(links.c.low, links.c.high, links.c.accepted, links.c.decided_at)
-            .where(among(links.c.low, chunk))
+            .where(among(links.c.low, chunk), until(links.c.batch, upto))
             .order_by(links.c.batch)
         )
         for row in connection.execute(query):
@@ -257,6 +289,15 @@ def members(connection: Connection, profile_nos: Iterable[int]) -> dict[int, lis
         for row in connection.execute(query):
             found[int(row[0])].append(int(row[1]))
     return dict(found)
+
+
+def everybody(connection: Connection) -> dict[int, list[int]]:
+    """Return profile_no → its identity numbers, ascending, of every profile."""
+    found: dict[int, list[int]] = {}
+    query = select(profile_members.c.profile_no, profile_members.c.identity_no)
+    for profile_no, identity_no in connection.execute(query.order_by(profile_members.c.identity_no)):
+        found.setdefault(profile_no, []).append(identity_no)
+    return found
 
 
 def identifiers_of_type(

@@ -54,8 +54,7 @@ class IdentityService:
         rules: IdentityRules,
         clock: Clock,
     ) -> None:
-        self.rules = rules
-        self.normalise = Normaliser(rules)
+        self.adopt(rules)
         self._store = store
         self._committer = committer
         self._keyring = keyring
@@ -66,6 +65,11 @@ class IdentityService:
         self._numbers: list[range] = []
         self._prefixes: dict[str, bytes] = {}
         self._known: dict[bytes, int] = {}
+
+    def adopt(self, rules: IdentityRules) -> None:
+        """Work under these rules; a component is linked by them when it is next touched."""
+        self.rules = rules
+        self.normalise = Normaliser(rules)
 
     # -- ingest ---------------------------------------------------------------------------------
 
@@ -144,6 +148,10 @@ class IdentityService:
             rows.append((number, kind, sealed, event.received_at, event.event_id, batch.id))
         queries.add_identities(batch.connection, rows, batch.id)
         return identity_of, tuple(row[0] for row in rows)
+
+    def known(self, connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]:
+        """Return blind index → identity_no for those that there are."""
+        return self._find(connection, indexes)
 
     def _find(self, connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]:
         """Return blind index → identity_no for those committed; an index never gets another number."""
@@ -331,6 +339,26 @@ class IdentityService:
     def profile_page(self, connection: Connection, limit: int, after: int) -> list[int]:
         """Return up to ``limit`` profile numbers above ``after``, ascending."""
         return queries.profile_page(connection, limit, after)
+
+    def members_at(self, connection: Connection, identity_no: int, commit_no: int) -> list[Member]:
+        """Return the profile in which an identity was at a commit, by the links accepted then.
+
+        Empty when the identity did not exist yet. An identity erased since is missing.
+        """
+        known = {item.identity_no: item for item in queries.component(connection, identity_no, commit_no)}
+        if identity_no not in known:
+            return []
+        since = queries.linked_since(connection, known, commit_no)
+        root = _components(known, since)
+        numbers = [number for number in sorted(known) if root[number] == root[identity_no]]
+        suppressed = queries.suppressed_among(connection, numbers, commit_no)
+        seen = queries.candidates_among(connection, numbers, commit_no)
+        standing = [candidate for candidate in seen if candidate.pair not in suppressed]
+        return _consent_members([known[number] for number in numbers], standing, since, self._is_device)
+
+    def everybody(self, connection: Connection) -> dict[int, list[int]]:
+        """Return profile_no → its identity numbers, ascending, of every profile."""
+        return queries.everybody(connection)
 
     def consent_members(self, connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[Member]]:
         """Return what consent must know of the identities of each profile."""

@@ -1,6 +1,7 @@
 """From the bytes of a source's call to classified, indexed events; and what could not become one."""
 
 from cdp.ingest.classify import Classifier, snake_case
+from cdp.ingest.keep import Keeper, action, strip
 from cdp.ingest.model import (
     Classified,
     Delivery,
@@ -17,6 +18,7 @@ from cdp.ingest.quarantine import Quarantine, QuarantineItem
 from cdp.ingest.queries import add_events, timeline
 from cdp.ingest.service import EventKeys
 from cdp.ingest.sources import Body, read_body
+from cdp.ingest.undeclared import SeenField, Undeclared
 from cdp.ingest.validate import Validator, looks_personal
 
 __all__ = [
@@ -28,17 +30,22 @@ __all__ = [
     "EventKeys",
     "EventType",
     "Indexed",
+    "Keeper",
     "Message",
     "Protector",
     "Quarantine",
     "QuarantineItem",
     "Reject",
     "RejectKind",
+    "SeenField",
     "Trait",
+    "Undeclared",
     "Validator",
+    "action",
     "add_events",
     "looks_personal",
     "read_body",
     "snake_case",
+    "strip",
     "timeline",
 ]

@@ -3,21 +3,23 @@
 Invariants: only a declared field whose value has its declared type, and does not itself hold an e-mail
 address or a phone number, stays clear. Text does so on a page, a screen or a declared event only, because
 "name" is a product's on Product Viewed and a person's elsewhere. Everything else is sealed, names included
-where a name could be personal. A list is cut item by item. Query strings and fragments are cut off URLs
-before anything else looks at them.
+where a name could be personal. A list is cut item by item. What the policies let stay of a sealed trait
+(a birth date's age band) is a clear trait beside it. Query strings and fragments are cut off URLs before
+anything else looks at them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-from cdp.clock import parse_rfc3339
+from cdp.clock import Micros, parse_rfc3339
 from cdp.ingest.model import Classified, Event, Trait
 from cdp.ingest.validate import looks_personal
-from cdp.policy import FieldCatalogue, FieldRule
+from cdp.policy import FieldCatalogue, FieldRule, generaliser
 
 _encode = msgspec.json.encode
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -27,13 +29,23 @@ _NO_TEXT = frozenset({"number", "boolean", "time"})
 _CONTEXT = "context."
 
 
-class Classifier:
-    """Cuts events by the field catalogue."""
+Note = Callable[[int, str, str, object], None]
 
-    def __init__(self, fields: FieldCatalogue) -> None:
+
+class Classifier:
+    """Cuts events by the field catalogue.
+
+    :param note: told (source, part, name, value) of each field that does not stay clear.
+    """
+
+    def __init__(self, fields: FieldCatalogue, note: Note | None = None) -> None:
+        self._note = note
         self._events = fields.events
         self._properties = {name: rule for name, rule in fields.properties.items() if rule.clear}
         self._traits = {name: rule for name, rule in fields.traits.items() if rule.clear}
+        self._generalised = {
+            name: rule.generalise for name, rule in fields.traits.items() if rule.generalise is not None
+        }
         self._context: dict[str, dict[str, FieldRule]] = {}
         for name, rule in fields.context.items():
             if rule.clear:
@@ -46,10 +58,15 @@ class Classifier:
         sealed: dict[str, Any] = {}
         if event.properties:
             telling = event.type in ("page", "screen") or event.name in self._events
-            self._cut_properties(event.properties, clear, sealed, text=telling)
+            kept = self._cut_properties(event.properties, clear, text=telling)
+            if kept:
+                sealed["properties"] = kept
+                if self._note is not None:
+                    for name, value in kept.items():
+                        self._note(event.source.source_id, "properties", name, value)
         if event.context:
             self._cut_context(event.context, clear, sealed)
-        traits, unnamed = self._cut_traits(event.traits) if event.traits else ((), {})
+        traits, unnamed = self._cut_traits(event.traits, event) if event.traits else ((), {})
         if unnamed:
             sealed["traits"] = unnamed
         if event.rest:
@@ -58,9 +75,8 @@ class Classifier:
             event, _encode(clear) if clear else None, _encode(sealed) if sealed else None, traits
         )
 
-    def _cut_properties(
-        self, given: dict[str, Any], clear: dict[str, Any], sealed: dict[str, Any], *, text: bool
-    ) -> None:
+    def _cut_properties(self, given: dict[str, Any], clear: dict[str, Any], *, text: bool) -> dict[str, Any]:
+        """Fill ``clear``; returns what is left, to be sealed."""
         kept: dict[str, Any] = {}
         for name, raw in given.items():
             value = _without_query(raw) if name in _URL_FIELDS else raw
@@ -76,8 +92,7 @@ class Classifier:
                 clear[name] = value
             elif value is not None:
                 kept[name] = value
-        if kept:
-            sealed["properties"] = kept
+        return kept
 
     def _cut_context(self, given: dict[str, Any], clear: dict[str, Any], sealed: dict[str, Any]) -> None:
         kept: dict[str, Any] = {}
@@ -102,7 +117,7 @@ class Classifier:
         if kept:
             sealed["context"] = kept
 
-    def _cut_traits(self, given: dict[str, Any]) -> tuple[tuple[Trait, ...], dict[str, Any]]:
+    def _cut_traits(self, given: dict[str, Any], event: Event) -> tuple[tuple[Trait, ...], dict[str, Any]]:
         """Return the observations, and the traits whose names are not fit to be stored."""
         found: list[Trait] = []
         unnamed: dict[str, Any] = {}
@@ -116,7 +131,19 @@ class Classifier:
             rule = self._traits.get(folded)
             clear = rule is not None and has_type(rule, value)
             found.append(Trait(folded, _encode(value), clear))
+            if not clear and self._note is not None:
+                self._note(event.source.source_id, "traits", folded, value)
+            if folded in self._generalised:
+                found.extend(self._generalise(folded, value, event.received_at))
         return tuple(found), unnamed
+
+    def _generalise(self, name: str, value: object, received_at: Micros) -> Iterator[Trait]:
+        """Yield what may stay clear of a sealed trait, as of the day on which it came in."""
+        rule = self._generalised[name]
+        apply = generaliser(rule.by, name, received_at)
+        kept = None if apply is None else apply(value)
+        if kept is not None and has_type(self._traits[rule.into], kept):
+            yield Trait(rule.into, _encode(kept), clear=True)
 
 
 def snake_case(name: str) -> str:

@@ -45,6 +45,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     :param context: the batch's ``context``, merged under each message's own.
     :param statements: consent statements of the consent API, instead of those in the messages.
     :param identifiers: (type, value) pairs of the consent API, instead of those in the messages.
+    :param sec_gpc: the request carried the Global Privacy Control (``Sec-GPC: 1``).
     :param replayed_at: when it was taken out of quarantine, for a message that lay there.
     """
 
@@ -56,6 +57,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     context: Any = None
     statements: tuple[Statement, ...] = ()
     identifiers: tuple[tuple[str, str], ...] = ()
+    sec_gpc: bool = False
     replayed_at: Micros | None = None
 
     @property
@@ -90,6 +92,8 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
     :param identifiers: (type, normalised value), highest priority first, at least one.
     :param occurred_at: corrected for clock skew; ``stamped_at`` is the client's own.
     :param rest: what belongs to no other field and is sealed with the event.
+    :param signed: whether the signature of its user id is right; None where none was looked at: it
+        counts only for what a browser says about consent.
     """
 
     message: Message
@@ -105,6 +109,7 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
     context: dict[str, Any]
     rest: dict[str, Any]
     statements: tuple[Statement, ...]
+    signed: bool | None = None
 
     @property
     def source(self) -> Source:

@@ -39,6 +39,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     context: Any
     statements: tuple[Statement, ...]
     identifiers: tuple[tuple[str, str], ...]
+    sec_gpc: bool = False
 
 
 class Quarantine:
@@ -74,6 +75,7 @@ class Quarantine:
                 delivery.context,
                 delivery.statements,
                 delivery.identifiers,
+                delivery.sec_gpc,
             )
             sealed = seal(dek, self._prefix, number.to_bytes(8), 0, msgspec.msgpack.encode(kept))
             source_id, at = delivery.source.source_id, delivery.received_at
@@ -111,8 +113,13 @@ class Quarantine:
             context=kept.context,
             statements=kept.statements,
             identifiers=kept.identifiers,
+            sec_gpc=kept.sec_gpc,
             replayed_at=self._clock.now(),
         )
+
+    def forget(self, batch: Batch) -> int:
+        """Delete, in this batch, what lies in buckets past their retention; returns how much that was."""
+        return queries.forget_quarantined(batch.connection, self._keyring.oldest("quarantine"))
 
     def mark_replayed(self, batch: Batch, quarantine_ids: Sequence[int]) -> None:
         """Mark messages as replayed in this batch."""

@@ -54,3 +54,15 @@ quarantine = Table(
     Column("replayed_at", Instant),
     Index(None, "received_at"),
 )
+
+undeclared_fields = Table(
+    "undeclared_fields",
+    metadata,
+    Column("source_id", Number, primary_key=True, autoincrement=False),
+    Column("part", Name, primary_key=True),  # traits | properties
+    Column("name", Name, primary_key=True),  # of a form that cannot be personal
+    Column("type", Name, primary_key=True),
+    Column("seen", Number, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),
+)
+"""What sources send and ``fields.yaml`` does not declare, by name and type: never a value."""

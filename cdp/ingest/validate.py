@@ -18,9 +18,11 @@ from typing import Any, NoReturn
 from urllib.parse import unquote
 
 import msgspec
+from prometheus_client import Counter
 
 from cdp.clock import DAY, Micros, parse_rfc3339
-from cdp.consent import RESTRAINING, segment_statements
+from cdp.consent import RESTRAINING, Listener, Statement
+from cdp.crypto import UserIdSignatures
 from cdp.ingest.model import Delivery, Event, EventType, Message, Reject
 from cdp.ingest.sources.segment import EVENT_TYPES
 from cdp.policy import Bundle
@@ -37,6 +39,11 @@ _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+\d[\d\s().-]{6,}\d")  # e-mai
 _NATIONAL = re.compile(r"(?<!\d)0\d{1,4}[\s/-]\d[\d\s/-]{4,}\d")  # number without, written as one
 _LONG_NUMBER = re.compile(r"\d[\d\s().-]{5,}\d")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ODD_SIGNALS = Counter(
+    "cdp_consent_signals_odd",
+    "Consent signals that were malformed, ignored, not mapped, or contradicted another of their event",
+    ["signal", "outcome"],
+)
 _decoder = msgspec.json.Decoder()
 _encode = msgspec.json.encode
 _ordered = msgspec.json.Encoder(order="sorted")
@@ -62,14 +69,23 @@ class Validator:
     :param normalise: identifier (type, value) → normalised value or None.
     :param event_key: 32-byte key of the event-id hash.
     :param max_event_bytes: limit of one message, in bytes of JSON.
+    :param signatures: verify browsers' user ids; None where nobody signs.
     """
 
-    def __init__(self, bundle: Bundle, normalise: Any, event_key: bytes, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        normalise: Any,
+        event_key: bytes,
+        max_event_bytes: int,
+        signatures: UserIdSignatures | None = None,
+    ) -> None:
         self._identity = bundle.identity
-        self._mapping = bundle.signals.segment
+        self._listen = Listener(bundle.signals)
         self._normalise = normalise
         self._event_key = event_key
         self._max_event_bytes = max_event_bytes
+        self._signatures = signatures
 
     def __call__(self, message: Message) -> Event | Reject:
         """Return the event, or the reject that says why there is none."""
@@ -88,6 +104,7 @@ class Validator:
         context = _context(body, delivery)
         if delivery.context and len(_encode(context)) > self._max_event_bytes:
             _fail("size_violation", "the event with its batch's context is over the limit")
+        signature = context.pop("userIdSignature", None)  # proves who speaks, so it is not kept
         properties = _mapping(body, "properties")
         traits = self._traits(body, kind, context)
         given = delivery.identifiers or _given_identifiers(body, kind, traits, context)
@@ -97,9 +114,8 @@ class Validator:
         in_range = _EARLIEST <= occurred <= delivery.received_at + _AHEAD
         if not in_range:
             stamped, occurred, dated = delivery.received_at, delivery.received_at, False
-        statements = delivery.statements or segment_statements(
-            kind, name, context, stamped if dated else delivery.received_at, self._mapping
-        )
+        said_at = stamped if dated else delivery.received_at
+        statements = delivery.statements or self._heard(kind, name, context, said_at, delivery)
         if not in_range and not any(statement.state in RESTRAINING for statement in statements):
             # A refusal is never lost to a wrong clock: it counts from when it was received.
             _fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
@@ -120,18 +136,54 @@ class Validator:
             context=context,
             rest=rest,
             statements=tuple(statements),
+            signed=self._signed(body, delivery, signature) if statements and signature is not None else None,
         )
+
+    def _heard(
+        self, kind: EventType, name: str, context: dict[str, Any], at: Micros, delivery: Delivery
+    ) -> tuple[Statement, ...]:
+        """Return what a message says about consent, and count what was odd about it."""
+        heard = self._listen(
+            kind,
+            name,
+            context,
+            at,
+            received_at=delivery.received_at,
+            sec_gpc=delivery.sec_gpc and delivery.source.kind == "browser",
+        )
+        for signal, outcome in heard.notes:
+            _ODD_SIGNALS.labels(signal, outcome).inc()
+        return heard.statements
+
+    def _signed(self, body: dict[str, Any], delivery: Delivery, signature: object) -> bool | None:
+        """Return whether a browser's user id is signed; None for the other sources, believed without."""
+        source = delivery.source
+        if source.kind != "browser":
+            return None
+        named = [value for kind, value in delivery.identifiers if kind == "user_id"]
+        user_ids = named if delivery.identifiers else [_id(body, "userId")]
+        if self._signatures is None or source.secret_version is None or not isinstance(signature, str):
+            return False
+        if len(user_ids) != 1 or not user_ids[0]:
+            return False  # a signature says of one user who it is
+        return self._signatures.verify(source.source_id, source.secret_version, user_ids[0], signature)
+
+    def event_id(self, source_id: int, message_id: str) -> bytes:
+        """Return the id of the event that a source sends under ``message_id``."""
+        return self._hashed(source_id, message_id.encode())
+
+    def _hashed(self, source_id: int, named: bytes) -> bytes:
+        hashed = hashlib.blake2b(source_id.to_bytes(8), key=self._event_key, digest_size=16)
+        hashed.update(named)
+        return hashed.digest()
 
     def _event_id(self, body: dict[str, Any], delivery: Delivery) -> bytes:
         """Return the keyed hash of source and message id; without one, of the event without sentAt."""
         given = body.get("messageId")
         if isinstance(given, str) and 0 < len(given) <= MAX_ID:
-            named = given.encode()
-        else:
-            named = _ordered.encode({key: value for key, value in body.items() if key != "sentAt"})
-        hashed = hashlib.blake2b(delivery.source.source_id.to_bytes(8), key=self._event_key, digest_size=16)
-        hashed.update(named)
-        return hashed.digest()
+            return self.event_id(delivery.source.source_id, given)
+        named = _ordered.encode({key: value for key, value in body.items() if key != "sentAt"})
+        return self._hashed(delivery.source.source_id, named)
 
     def _traits(self, body: dict[str, Any], kind: EventType, context: dict[str, Any]) -> dict[str, Any]:
         """Return the person's traits: those of an identify, top level winning over context."""

@@ -1,54 +1,110 @@
 """Policies as data: ``load`` reads and validates a folder, ``Bundle`` is what everybody works with."""
 
-from cdp.policy.load import load, schemas
-from cdp.policy.model import (
-    Basis,
+from cdp.policy.activation import Activation, Overview, Proposal, Switch
+from cdp.policy.cases import Case, read_cases, read_tests
+from cdp.policy.check import check
+from cdp.policy.collection import IntakeAction, IntakeCondition, IntakeRule
+from cdp.policy.declared import (
     Blocked,
-    Bundle,
     Category,
-    Destination,
     FieldCatalogue,
     FieldRule,
+    Generalise,
     IdentifierRule,
     IdentityRules,
-    Jurisdictions,
     Limit,
-    Notice,
+    PlaceKind,
     Protection,
+    Survivorship,
+    ValueType,
+)
+from cdp.policy.diff import Change, compare, sealed_now, stale_notices
+from cdp.policy.findings import Finding
+from cdp.policy.generalise import generaliser
+from cdp.policy.load import build, digest, load, read_folder, schemas
+from cdp.policy.model import (
+    Basis,
+    Bundle,
+    Destination,
+    GoogleSignal,
+    Gpc,
+    GppChoice,
+    Jurisdictions,
+    Notice,
     Purpose,
     Require,
     Rule,
     SourceSignals,
     Transform,
     TransformKind,
-    ValueType,
+    Words,
 )
 from cdp.policy.names import GENERALISATIONS, covers, lineage
+from cdp.policy.periods import Deadline, Retention, RightKind, Rights
+from cdp.policy.reading import aims_at, unreadable
+from cdp.policy.service import InForce, Policies
+from cdp.policy.suggest import suggest
 
 __all__ = [
     "GENERALISATIONS",
+    "Activation",
     "Basis",
     "Blocked",
     "Bundle",
+    "Case",
     "Category",
+    "Change",
+    "Deadline",
     "Destination",
     "FieldCatalogue",
     "FieldRule",
+    "Finding",
+    "Generalise",
+    "GoogleSignal",
+    "Gpc",
+    "GppChoice",
     "IdentifierRule",
     "IdentityRules",
+    "InForce",
+    "IntakeAction",
+    "IntakeCondition",
+    "IntakeRule",
     "Jurisdictions",
     "Limit",
     "Notice",
+    "Overview",
+    "PlaceKind",
+    "Policies",
+    "Proposal",
     "Protection",
     "Purpose",
     "Require",
+    "Retention",
+    "RightKind",
+    "Rights",
     "Rule",
     "SourceSignals",
+    "Survivorship",
+    "Switch",
     "Transform",
     "TransformKind",
     "ValueType",
+    "Words",
+    "aims_at",
+    "build",
+    "check",
+    "compare",
     "covers",
+    "digest",
+    "generaliser",
     "lineage",
     "load",
+    "read_cases",
+    "read_folder",
+    "read_tests",
     "schemas",
+    "sealed_now",
+    "stale_notices",
+    "suggest",
+    "unreadable",
 ]

@@ -88,9 +88,15 @@ class Document:
 
     def error(self, message: str, *path: str | int) -> PolicyError:
         """Return the error that ``message`` is about the value at ``path`` (or what lies above it)."""
+        return PolicyError(message, file=self.file, line=self._line_of(path))
+
+    def line(self, *path: str | int) -> int:
+        """Return the line on which the value at ``path`` (or what lies above it) stands, from 1."""
+        return self._line_of(path) or 1
+
+    def _line_of(self, path: Path) -> int | None:
         places = (path[:length] for length in range(len(path), -1, -1))
-        line = next((self._lines[place] for place in places if place in self._lines), None)
-        return PolicyError(message, file=self.file, line=line)
+        return next((self._lines[place] for place in places if place in self._lines), None)
 
     def check(self, name: str, known: Iterable[str], what: str, *path: str | int) -> None:
         """Refuse a ``name`` that is not among ``known``, with what was probably meant."""
@@ -195,6 +201,27 @@ def _line(mark: Any) -> int | None:
     return None if mark is None else int(mark.line) + 1
 
 
-def schema(shape: type) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a file of ``shape``, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(shape)}
+def schema(shape: type, *, several: bool = False) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a file of ``shape``, for editors.
+
+    :param several: True when the file holds one such mapping or a list of them.
+    """
+    found = _lenient(msgspec.json.schema(shape))
+    if several:
+        one = {"$ref": found.pop("$ref")}
+        found = {"anyOf": [one, {"type": "array", "items": one}], **found}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def _lenient(node: Any) -> Any:
+    """Allow a bare value where a list of values is wanted, as ``Document`` does."""
+    if isinstance(node, list | tuple):
+        return [_lenient(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    changed = {key: _lenient(value) for key, value in node.items()}
+    items = changed.get("items", {})
+    if changed.get("type") == "array" and "$ref" not in items and items.get("type") != "object":
+        kept = {key: changed.pop(key) for key in ("default", "description") if key in changed}
+        return {"anyOf": [changed, items], **kept}
+    return changed

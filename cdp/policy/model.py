@@ -13,121 +13,22 @@ from typing import Literal
 import msgspec
 
 from cdp.clock import Micros
+from cdp.policy.collection import IntakeRule
+from cdp.policy.declared import Category, FieldCatalogue, IdentityRules
+from cdp.policy.names import covers
+from cdp.policy.periods import Retention, Rights
 
-UNDECLARED_EVENT = "user.behavior"
-"""The category of an event that ``fields.yaml`` does not declare."""
-Protection = Literal["clear", "sealed", "sealed+index"]
-ValueType = Literal["string", "number", "boolean", "time", "list"]
+DEFAULT_LANGUAGE = "en"
+"""The language of a text that names none."""
 TransformKind = Literal["clear", "mask", "hash", "pseudonymise", "generalise", "drop"]
 Basis = Literal["consent", "opt_out", "contract", "legal_obligation", "legitimate_interest"]
-
-
-class Category(msgspec.Struct, frozen=True):
-    """A data category of the taxonomy, e.g. ``user.contact.email``."""
-
-    key: str
-    name: str
-    sensitive: bool
-
-
-class FieldRule(msgspec.Struct, frozen=True, kw_only=True):
-    """How one declared trait, property, context value or identifier type is treated.
-
-    :param name: snake_case, nested names joined by dots (``address.country``).
-    :param place: this field records a place that decides the person's jurisdictions.
-    :param items: for ``list``: the keys that its objects may hold in clear.
-    :param survivorship: ``most_recent`` or ``most_trusted``.
-    """
-
-    name: str
-    category: str
-    protection: Protection = "sealed"
-    type: ValueType = "string"
-    place: bool = False
-    items: frozenset[str] = frozenset()
-    survivorship: Literal["most_recent", "most_trusted"] = "most_recent"
-
-    @property
-    def clear(self) -> bool:
-        """True when the value may be stored and segmented in clear."""
-        return self.protection == "clear"
-
-
-class FieldCatalogue(msgspec.Struct, frozen=True, kw_only=True):
-    """``fields.yaml``: what is declared; everything else is sealed and not mirrored.
-
-    :param events: event name → the category that having done it tells.
-    """
-
-    events: dict[str, str] = {}
-    traits: dict[str, FieldRule]
-    properties: dict[str, FieldRule]
-    context: dict[str, FieldRule]
-    identifiers: dict[str, FieldRule]
-
-    def event_category(self, name: str) -> str:
-        """Return the category that having done ``name`` tells."""
-        return self.events.get(name, UNDECLARED_EVENT)
-
-    def output(self, name: str) -> FieldRule | None:
-        """Return the rule of a field that an export may name: a trait, else an identifier type."""
-        return self.traits.get(name) or self.identifiers.get(name)
-
-
-class Limit(msgspec.Struct, frozen=True):
-    """At most ``count`` values of a type on one profile (``ever``)."""
-
-    count: int
-    period: Literal["ever"] = "ever"
-
-
-class Blocked(msgspec.Struct, frozen=True, kw_only=True):
-    """Values that identify nobody: compared after normalisation, without case."""
-
-    exact: frozenset[str] = frozenset()
-    prefix: tuple[str, ...] = ()
-    pattern: tuple[str, ...] = ()
-
-
-class IdentifierRule(msgspec.Struct, frozen=True, kw_only=True):
-    """How one identifier type links people (``identity.yaml``).
-
-    :param device: True for device class, False for person class.
-    :param priority: 1 is highest; an event attaches to its highest-priority identifier.
-    :param unique: one value per profile ever; two different ones never merge.
-    """
-
-    type: str
-    device: bool
-    priority: int
-    limit: Limit | None = None
-    unique: bool = False
-    blocked: Blocked = Blocked()
-
-
-class IdentityRules(msgspec.Struct, frozen=True, kw_only=True):
-    """``identity.yaml``.
-
-    :param profile_cap: most identities one profile may hold; a link beyond it is set aside.
-    """
-
-    version: int
-    types: dict[str, IdentifierRule]
-    external: IdentifierRule
-    blocked: Blocked
-    profile_cap: int
-    source_trust: dict[str, int]
-
-    def of(self, kind: str) -> IdentifierRule | None:
-        """Return the rule of identifier type ``kind`` (``external:<type>`` share one)."""
-        rule = self.types.get(kind)
-        return self.external if rule is None and kind.startswith("external:") else rule
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One version of the text that people were shown.
 
     :param material: True when a grant given on an earlier version has become stale.
+    :param text: in the default language, or the only one; ``translations``: language → text.
     """
 
     id: str
@@ -135,11 +36,28 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     material: bool
     text: str
     in_force_from: Micros = 0
+    translations: dict[str, str] = {}
 
     @property
     def sha256(self) -> str:
         """Hex digest of the archived text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return self.digest()
+
+    def shown(self, language: str = "") -> str:
+        """Return the text in a language (``zh`` also answers for ``zh-CN``), else in the default one."""
+        tag = language.lower()
+        return self.translations.get(tag) or self.translations.get(tag.partition("-")[0]) or self.text
+
+    def digest(self, language: str = "") -> str:
+        """Return the hex digest of the text shown in a language."""
+        return hashlib.sha256(self.shown(language).encode()).hexdigest()
+
+
+class Words(msgspec.Struct, frozen=True):
+    """The name and the description of something in one language."""
+
+    name: str
+    description: str
 
 
 class Purpose(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +65,10 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
 
     :param key: dotted; a restraint on a key covers all keys below it.
     :param basis: legal basis by jurisdiction; ``*`` for the others.
+    :param source: the law behind each basis, by the keys of ``basis``.
     :param validity_days: a grant older than this is stale; None never ages.
+    :param non_personalised: what is offered to whoever wants no choice made by their data.
+    :param sensitive: it and all below it need more than an advertising signal to be granted.
     """
 
     key: str
@@ -160,6 +81,17 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[Notice, ...] = ()
     internal: bool = False
     restrainable: bool = True
+    sensitive: bool = False
+    source: dict[str, str] = {}
+    validity_source: str = ""
+    non_personalised: str = ""
+    translations: dict[str, Words] = {}
+
+    def words(self, language: str = "") -> Words:
+        """Return name and description in a language (``zh`` also answers for ``zh-CN``)."""
+        tag = language.lower()
+        found = self.translations.get(tag) or self.translations.get(tag.partition("-")[0])
+        return found or Words(self.name, self.description)
 
     def basis_in(self, jurisdiction: str) -> Basis | None:
         """Return the legal basis in ``jurisdiction``, None where there is none."""
@@ -175,34 +107,65 @@ class Jurisdictions(msgspec.Struct, frozen=True, kw_only=True):
     """``jurisdictions.yaml``.
 
     :param controller: the jurisdictions of the controller's establishment.
-    :param places: place value, lower case (country code or name) → jurisdiction.
+    :param countries: country code or name, lower case → code.
+    :param laws: country code → the jurisdictions that bind somebody there whose state is not known.
+    :param states: country code → state code or name, lower case → the state's jurisdiction.
     :param configured: all jurisdictions; what a person without any recorded place falls under.
-    :param other: the jurisdiction of a recorded place that ``places`` does not name.
+    :param other: the jurisdiction of a recorded country that ``countries`` does not name.
     :param nowhere: values, lower case, that name no place (``unspecified``): as if none were recorded.
     """
 
     controller: frozenset[str]
-    places: dict[str, str]
+    countries: dict[str, str]
+    laws: dict[str, frozenset[str]]
+    states: dict[str, dict[str, str]]
     configured: frozenset[str]
     other: str
     nowhere: frozenset[str] = frozenset()
 
-    def place(self, value: str) -> str | None:
-        """Return the jurisdiction of one recorded place value; None when it names no place."""
-        key = value.strip().casefold()
-        return None if not key or key in self.nowhere else self.places.get(key, self.other)
+    def recorded(self, countries: Iterable[str], states: Iterable[str] = ()) -> frozenset[str]:
+        """Return the jurisdictions of the places recorded of one identity; none when they name no place.
 
-    def of(self, values: Iterable[str]) -> frozenset[str]:
-        """Return the jurisdictions of a person with these recorded place values.
+        A state counts only where it is known to be one of the country recorded beside it, or, without any
+        country, of one that has states of its own law. A state that is not known takes nothing away.
+        A jurisdiction by its own name (``US-CA``, ``other``) is a place, too.
+        """
+        said = self._values(states)
+        found: set[str] = set()
+        codes: set[str] = set()
+        for key in self._values(countries):
+            country, _, state = key.partition("-")
+            code = self.countries.get(key)
+            if code is None and state in self.states.get(self.countries.get(country, ""), {}):
+                found.add(self.states[self.countries[country]][state])
+            elif code is not None:
+                codes.add(code)
+            else:
+                named = {name for name in self.configured if name.casefold() == key}
+                found |= named or {self.other}
+        for code in codes or (set() if found else set(self.states)):
+            exact = {self.states[code][key] for key in said if key in self.states.get(code, {})}
+            found |= exact or (self.laws[code] if code in codes else set())
+        return frozenset(found)
+
+    def of(self, countries: Iterable[str], states: Iterable[str] = ()) -> frozenset[str]:
+        """Return the jurisdictions of a person with these recorded places.
 
         The controller's and every recorded place's; without any recorded place all that are configured.
         """
-        found = {place for value in values if (place := self.place(value)) is not None}
+        found = self.recorded(countries, states)
         return self.controller | found if found else self.configured
+
+    def _values(self, given: Iterable[str]) -> set[str]:
+        return {key for value in given if (key := value.strip().casefold()) and key not in self.nowhere}
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
-    """``destinations/*.yaml``: who may receive data."""
+    """``destinations/*.yaml``: who may receive data.
+
+    :param tcf_vendor_id: its id on the TCF's global vendor list; None where it is no vendor.
+    :param recall_within_hours: how soon it acknowledges a recall, or that is late.
+    """
 
     name: str
     title: str
@@ -216,6 +179,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     purposes: frozenset[str]
     minimum_audience: int
     enabled: bool
+    tcf_vendor_id: int | None = None
+    recall_within_hours: int = 24
 
 
 class Transform(msgspec.Struct, frozen=True):
@@ -249,12 +214,53 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = ()
     require: Require = Require()
     fields: dict[str, Transform] = {}
+    source: str = ""
+
+
+GppChoice = Literal[
+    "sale", "sharing", "targeted_advertising", "sensitive_data", "known_child", "additional_processing"
+]
+"""What a US section of the GPP can restrain."""
+GoogleSignal = Literal[
+    "ad_storage",
+    "analytics_storage",
+    "ad_user_data",
+    "ad_personalization",
+    "functionality_storage",
+    "personalization_storage",
+    "security_storage",
+]
+
+
+class Gpc(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Global Privacy Control does.
+
+    :param opts_out_of: purposes.
+    :param act_may_lift_in: jurisdictions whose law lets a later act for a named purpose prevail over it.
+    """
+
+    opts_out_of: tuple[str, ...] = ()
+    act_may_lift_in: frozenset[str] = frozenset()
 
 
 class SourceSignals(msgspec.Struct, frozen=True, kw_only=True):
-    """How consent categories of sources map to purposes (``purposes.yaml``, ``signals``)."""
+    """How signals of the outside world map to purposes (``signals.yaml``).
 
-    segment: dict[str, tuple[str, ...]]
+    :param segment: category of Segment's consent object → purposes.
+    :param rudder: consent id of Rudder's consent management → purposes.
+    :param google: purpose → signals of Google Consent Mode, all of which it needs.
+    :param tcf: purpose → TCF purposes, all of which it needs.
+    :param gpp: what a US section opts out of → purposes.
+    :param vendors: destination → its id on the TCF's vendor list, None where it is no vendor.
+    """
+
+    segment: dict[str, tuple[str, ...]] = {}
+    rudder: dict[str, tuple[str, ...]] = {}
+    google: dict[str, tuple[GoogleSignal, ...]] = {}
+    tcf: dict[str, tuple[int, ...]] = {}
+    gpp: dict[GppChoice, tuple[str, ...]] = {}
+    gpc: Gpc = Gpc()
+    vendors: dict[str, int | None] = {}
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +278,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     jurisdictions: Jurisdictions
     destinations: dict[str, Destination]
     rules: tuple[Rule, ...]
+    retention: tuple[Retention, ...] = ()
+    rights: Rights = Rights()
+    intake: tuple[IntakeRule, ...] = ()
 
     def basis(self, purpose: str, jurisdiction: str) -> Basis | None:
         """Return the legal basis of a purpose in a jurisdiction, None where there is none."""
@@ -282,3 +291,12 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         """True for a sensitive category; an unknown one counts as sensitive."""
         found = self.categories.get(category)
         return found is None or found.sensitive
+
+    def lists(self, listed: Iterable[str], category: str) -> bool:
+        """True when a permit that lists these categories lists ``category``.
+
+        A sensitive category is listed by its own name or that of a sensitive one above it, never by an
+        ordinary one above it: whoever permits data about health has to say so.
+        """
+        ordinary = not self.is_sensitive(category)
+        return any(covers(key, category) and (ordinary or self.is_sensitive(key)) for key in listed)

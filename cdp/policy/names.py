@@ -6,7 +6,11 @@ its lineage.
 
 from __future__ import annotations
 
+import re
 from functools import cache
+
+DOTTED = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+"""A dotted name in snake_case."""
 
 GENERALISATIONS: dict[str, tuple[str, ...]] = {
     "country": ("user.location", "user.contact.address"),
@@ -17,6 +21,9 @@ GENERALISATIONS: dict[str, tuple[str, ...]] = {
     "domain": ("user.contact.email", "user.contact.social_url"),
 }
 """Level of ``generalise`` → categories that it makes sense for; the gate renders them."""
+
+SENSITIVE = "sensitive"
+"""In a rule, every sensitive category: one that lies above them does not name them."""
 
 PSEUDONYMS = ("per_destination",)
 """Scopes of ``pseudonymise``."""
@@ -32,3 +39,12 @@ def lineage(key: str) -> tuple[str, ...]:
 def covers(above: str, below: str) -> bool:
     """True when ``below`` is ``above`` or lies below it."""
     return below == above or below.startswith(above + ".")
+
+
+def levels_of(category: str) -> frozenset[str]:
+    """Return the levels of ``generalise`` that make sense for a category."""
+    return frozenset(
+        level
+        for level, roots in GENERALISATIONS.items()
+        if any(covers(root, category) or covers(category, root) for root in roots)
+    )

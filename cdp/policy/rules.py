@@ -10,22 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
+import msgspec
+
+from cdp.errors import PolicyError
+from cdp.policy.declared import Category
 from cdp.policy.document import Document, meant
-from cdp.policy.model import (
-    Category,
-    Destination,
-    Jurisdictions,
-    Purpose,
-    Require,
-    Rule,
-    Transform,
-    TransformKind,
-)
-from cdp.policy.names import GENERALISATIONS, PSEUDONYMS, covers
+from cdp.policy.model import Destination, Jurisdictions, Purpose, Require, Rule, Transform, TransformKind
+from cdp.policy.names import PSEUDONYMS, SENSITIVE, covers, levels_of, lineage
 from cdp.policy.shapes import RuleShape
 
 _KINDS: tuple[TransformKind, ...] = get_args(TransformKind)
 _NOTHING = Require()
+
+
+class RulesRead(msgspec.Struct, frozen=True):
+    """The rules by id, and which document names each, at which place."""
+
+    rules: tuple[Rule, ...]
+    places: dict[str, tuple[Document, int]]
+
+    def at(self, rule: Rule, *path: str | int) -> PolicyError:
+        """Return the place of something in a rule, as an error without words."""
+        document, number = self.places[rule.id]
+        return document.error("", number, *path)
 
 
 class _Names:
@@ -40,11 +47,20 @@ class _Names:
         regions: Mapping[str, str],
     ) -> None:
         self.categories = categories
+        self.sensitive = tuple(
+            key
+            for key, category in categories.items()
+            if category.sensitive and not any(categories[above].sensitive for above in lineage(key)[1:])
+        )
         self.purposes = purposes
         self.jurisdictions = jurisdictions.configured
         self.destinations = destinations
         self.types = {destination.type for destination in destinations.values()}
         self.places = {*regions, *regions.values()}
+
+    def meant_by(self, name: str) -> tuple[str, ...]:
+        """Return the categories that a name in a rule stands for."""
+        return self.sensitive if name == SENSITIVE else (name,)
 
 
 def resolve_rules(
@@ -55,7 +71,7 @@ def resolve_rules(
     jurisdictions: Jurisdictions,
     destinations: Mapping[str, Destination],
     regions: Mapping[str, str],
-) -> tuple[Rule, ...]:
+) -> RulesRead:
     """Return the rules of all files, by id.
 
     :param regions: country code → region.
@@ -63,6 +79,7 @@ def resolve_rules(
     """
     names = _Names(categories, purposes, jurisdictions, destinations, regions)
     rules: dict[str, Rule] = {}
+    places: dict[str, tuple[Document, int]] = {}
     for document in documents:
         for number, shape in enumerate(document.read_each(RuleShape)):
             if shape.id in rules:
@@ -71,8 +88,8 @@ def resolve_rules(
             rule = _rule(document, number, shape, names)
             _check_effect(document, number, rule, names)
             _check_limits(document, number, rule, rules.values())
-            rules[rule.id] = rule
-    return tuple(rules[key] for key in sorted(rules))
+            rules[rule.id], places[rule.id] = rule, (document, number)
+    return RulesRead(tuple(rules[key] for key in sorted(rules)), places)
 
 
 def _check_names(document: Document, number: int, shape: RuleShape, names: _Names) -> None:
@@ -83,13 +100,13 @@ def _check_names(document: Document, number: int, shape: RuleShape, names: _Name
         ("destination type", target.type, names.types, ("destinations", "type")),
         ("region or country", target.country_in, names.places, ("destinations", "country_in")),
         ("destination", target.name, names.destinations, ("destinations", "name")),
-        ("category", shape.inputs, names.categories, ("inputs",)),
+        ("category", shape.inputs, {*names.categories, SENSITIVE}, ("inputs",)),
     )
     for what, given, known, path in lists:
         for place, name in enumerate(given):
             document.check(name, known, f"the {what}", number, *path, place)
     for name in shape.fields:
-        document.check(name, {*names.categories, "*"}, "the category", number, "fields", name)
+        document.check(name, {*names.categories, SENSITIVE, "*"}, "the category", number, "fields", name)
 
 
 def _rule(document: Document, number: int, shape: RuleShape, names: _Names) -> Rule:
@@ -103,19 +120,30 @@ def _rule(document: Document, number: int, shape: RuleShape, names: _Names) -> R
         destination_regions=frozenset(shape.destinations.country_in),
         destination_names=frozenset(shape.destinations.name),
         jurisdictions=frozenset(shape.jurisdictions or names.jurisdictions),
-        inputs=shape.inputs,
+        inputs=tuple(dict.fromkeys(key for name in shape.inputs for key in names.meant_by(name))),
         require=shape.require,
-        fields={
-            category: _transform(document, (number, "fields", category), category, given)
-            for category, given in shape.fields.items()
-        },
+        fields=_fields(document, number, shape, names),
+        source=shape.source,
     )
 
 
-def _transform(
+def _fields(document: Document, number: int, shape: RuleShape, names: _Names) -> dict[str, Transform]:
+    """Return the rule's words on fields; what it says of one category goes before ``sensitive``."""
+    found = {
+        category: transform(document, (number, "fields", category), category, given)
+        for category, given in shape.fields.items()
+    }
+    every = found.pop(SENSITIVE, None)
+    return found if every is None else dict.fromkeys(names.sensitive, every) | found
+
+
+def transform(
     document: Document, path: tuple[str | int, ...], category: str, given: str | dict[str, str]
 ) -> Transform:
-    """Parse ``clear`` or ``{generalise: country}``."""
+    """Parse ``clear`` or ``{generalise: country}``.
+
+    :raises PolicyError: there is no such transform, or it makes no sense for the category.
+    """
     pairs = [(given, "")] if isinstance(given, str) else list(given.items())
     if len(pairs) != 1:
         raise document.error("one transform a field: `clear`, or `{generalise: country}`", *path)
@@ -132,11 +160,7 @@ def _transform(
 
 def _arguments(kind: TransformKind, category: str) -> frozenset[str]:
     if kind == "generalise":
-        return frozenset(
-            level
-            for level, roots in GENERALISATIONS.items()
-            if any(covers(root, category) or covers(category, root) for root in roots)
-        )
+        return levels_of(category)
     return frozenset(PSEUDONYMS) if kind == "pseudonymise" else frozenset({""})
 
 

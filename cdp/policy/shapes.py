@@ -10,7 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from cdp.policy.model import Basis, Protection, Require, ValueType
+from cdp.policy.collection import IntakeAction, IntakeCondition
+from cdp.policy.declared import PlaceKind, Protection, Survivorship, ValueType
+from cdp.policy.model import Basis, GoogleSignal, GppChoice, Require
+from cdp.policy.periods import RightKind
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -36,21 +39,41 @@ class TaxonomyFile(_Shape, frozen=True):
     categories: dict[str, CategoryShape]
 
 
+class GeneraliseShape(_Shape, frozen=True):
+    """What of a sealed trait may stay clear: ``by`` a level, kept as the clear trait ``into``."""
+
+    into: str
+    by: str
+
+
 class FieldShape(_Shape, frozen=True):
     """One declared field; sealed unless it says otherwise."""
 
     category: str
     protection: Protection = "sealed"
     type: ValueType = "string"
-    place: bool = False
+    place: PlaceKind | None = None
     items: tuple[str, ...] = ()
-    survivorship: Literal["most_recent", "most_trusted"] = "most_recent"
+    survivorship: Survivorship = "most_recent"
+    generalise: GeneraliseShape | None = None
+
+
+class InferenceShape(_Shape, frozen=True):
+    """A computed trait or tag: what was concluded about a person, not said or done by them.
+
+    Without a category it counts as sensitive. ``basis``: from what and why it is concluded.
+    """
+
+    basis: str
+    category: str | None = None
+    protection: Protection = "sealed"
+    type: ValueType = "string"
 
 
 class FieldsFile(_Shape, frozen=True):
     """``fields.yaml``: name → field, by where it stands in an event.
 
-    ``events`` maps a category to the names of the events that tell it.
+    ``events`` maps a category to the names of the events that tell it; ``inferences`` are traits, too.
     """
 
     events: dict[str, tuple[str, ...]]
@@ -58,6 +81,7 @@ class FieldsFile(_Shape, frozen=True):
     properties: dict[str, FieldShape]
     context: dict[str, FieldShape]
     identifiers: dict[str, FieldShape]
+    inferences: dict[str, InferenceShape] = {}
 
 
 # -- identity.yaml ----------------------------------------------------------------------------------
@@ -103,51 +127,87 @@ class IdentityFile(_Shape, frozen=True):
 
 
 class NoticeShape(_Shape, frozen=True):
-    """One version of a notice; a date is YYYY-MM-DD, from 00:00 UTC."""
+    """One version of a notice; a date is YYYY-MM-DD, from 00:00 UTC. ``text``: one, or language → text."""
 
     id: str
     version: Positive
     in_force_from: str
     material: bool
-    text: str
+    text: str | dict[str, str]
 
 
-class PurposeShape(_Shape, frozen=True):
-    """What data may be used for."""
+class WordsShape(_Shape, frozen=True):
+    """A purpose's name and description in another language."""
 
     name: str
     description: str
+
+
+class PurposeShape(_Shape, frozen=True, kw_only=True):
+    """What data may be used for.
+
+    ``source`` and ``validity_source``: the law behind each basis, by the same keys, and behind the validity.
+    ``non_personalised``: what is offered to whoever wants no choice made by their data (PIPL 24, GDPR 22).
+    """
+
+    name: str
+    description: str
+    translations: dict[str, WordsShape] = {}
     basis: dict[str, Basis]
+    source: dict[str, str]
+    validity_source: str = ""
+    non_personalised: str = ""
     channels: tuple[str, ...] = ()
     validity_days: Positive | None = None
     separate_consent: tuple[str, ...] = ()
     notices: tuple[NoticeShape, ...] = ()
     internal: bool = False
     restrainable: bool = True
-
-
-class SignalsShape(_Shape, frozen=True):
-    """Consent categories of sources → purposes."""
-
-    segment: dict[str, tuple[str, ...]]
+    sensitive: bool = False
 
 
 class PurposesFile(_Shape, frozen=True):
     """``purposes.yaml``."""
 
     purposes: dict[str, PurposeShape]
-    signals: SignalsShape
+
+
+# -- signals.yaml -----------------------------------------------------------------------------------
+
+
+class GpcShape(_Shape, frozen=True):
+    """What the Global Privacy Control does."""
+
+    opts_out_of: tuple[str, ...]
+    act_may_lift_in: tuple[str, ...] = ()
+
+
+class SignalsFile(_Shape, frozen=True):
+    """``signals.yaml``: what the signals of the outside world say about our purposes."""
+
+    segment: dict[str, tuple[str, ...]]
+    rudder: dict[str, tuple[str, ...]]
+    google: dict[str, tuple[GoogleSignal, ...]]
+    tcf: dict[str, tuple[Positive, ...]]
+    gpp: dict[GppChoice, tuple[str, ...]]
+    gpc: GpcShape
 
 
 # -- jurisdictions.yaml and destinations/*.yaml -----------------------------------------------------
 
 
 class JurisdictionShape(_Shape, frozen=True):
-    """A law, the region that destinations in it belong to, and its countries: code → names."""
+    """A law, the region that destinations in it belong to, and its places.
+
+    ``countries``: code → names. ``states``: country code → state code → names, for a law of some states,
+    and for the law of a country in which other laws have states.
+    """
 
     name: str
     region: str
+    source: str
     countries: dict[str, tuple[str, ...]] = {}
+    states: dict[str, dict[str, tuple[str, ...]]] = {}
 
 
 class JurisdictionsFile(_Shape, frozen=True):
@@ -173,6 +233,8 @@ class DestinationFile(_Shape, frozen=True):
     purposes: tuple[str, ...]
     minimum_audience: Count
     enabled: bool
+    tcf_vendor_id: Positive | None = None
+    recall_within_hours: Positive = 24
 
 
 # -- rules/*.yaml -----------------------------------------------------------------------------------
@@ -199,3 +261,119 @@ class RuleShape(_Shape, frozen=True):
     inputs: tuple[str, ...] = ()
     require: Require = Require()
     fields: dict[str, str | dict[str, str]] = {}
+    source: str = ""
+
+
+# -- retention.yaml and rights.yaml -----------------------------------------------------------------
+
+
+class RetentionShape(_Shape, frozen=True, kw_only=True):
+    """How long data of some categories is kept for a purpose on a basis; ``days`` from its receipt."""
+
+    id: str
+    categories: tuple[str, ...]
+    purpose: str = "*"
+    basis: Basis | Literal["*"] = "*"
+    jurisdictions: tuple[str, ...] = ()
+    days: Positive
+    source: str
+
+
+class RetentionFile(_Shape, frozen=True):
+    """``retention.yaml``: where several rows fit, the shortest wins."""
+
+    retention: tuple[RetentionShape, ...]
+
+
+class DeadlineShape(_Shape, frozen=True, kw_only=True):
+    """By when a request is to be answered: in ``days`` or ``months``, and by how much that can be put off."""
+
+    days: Count = 0
+    months: Count = 0
+    extension_days: Count = 0
+    extension_months: Count = 0
+    working_days: bool = False
+    source: str
+
+
+class RightsFile(_Shape, frozen=True):
+    """``rights.yaml``: kind of request → jurisdiction (``*`` for the others) → deadline."""
+
+    deadlines: dict[RightKind, dict[str, DeadlineShape]]
+    keep_requests_days: Positive
+    keep_requests_source: str
+
+
+# -- intake.yaml ------------------------------------------------------------------------------------
+
+
+class SourcesShape(_Shape, frozen=True):
+    """Sources by name, by kind, or both."""
+
+    name: tuple[str, ...] = ()
+    kind: tuple[Literal["browser", "server", "import"], ...] = ()
+
+
+class IntakeShape(_Shape, frozen=True):
+    """What is kept of events of these sources, of people who stand so on the purpose."""
+
+    sources: SourcesShape
+    purpose: str
+    when: IntakeCondition
+    action: IntakeAction
+
+
+class IntakeFile(_Shape, frozen=True):
+    """``intake.yaml``."""
+
+    rules: tuple[IntakeShape, ...]
+
+
+# -- tests/*.yaml -----------------------------------------------------------------------------------
+
+
+class ConsentCase(_Shape, frozen=True):
+    """What is on record about the purpose of a case; ``state: none`` for nothing."""
+
+    state: Literal["none", "granted", "stale", "refused", "withdrawn", "objected", "opted_out", "restricted"]
+    age_days: Count = 0
+    separate: bool = False
+    notice_current: bool = True
+    recipients: tuple[str, ...] = ()
+
+
+class FactsCase(_Shape, frozen=True):
+    """A person: recorded countries and states (none for nothing recorded), what they said, their age."""
+
+    countries: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    consent: ConsentCase = ConsentCase(state="none")
+    minor: bool = False
+    restraints: tuple[Literal["identity_changed", "suppressed", "black_list"], ...] = ()
+
+
+class ExpectShape(_Shape, frozen=True):
+    """What is to be decided, and why not.
+
+    ``fields``: every field that leaves: trait or identifier type → transform, as in a rule.
+    """
+
+    decision: Literal["permit", "deny"]
+    reason: str = ""
+    fields: dict[str, str | dict[str, str]] | None = None
+
+
+class CaseShape(_Shape, frozen=True, kw_only=True):
+    """One case of a policy test: what is decided of this person under these policies.
+
+    ``inputs``: categories that the segment's definition reads. ``fields``: those asked for; none for those
+    that the rules name.
+    """
+
+    name: str
+    destination: str
+    purpose: str
+    inputs: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    facts: FactsCase = FactsCase()
+    expect: ExpectShape

@@ -59,6 +59,10 @@ class PortraitService:
         self._ledger = ledger
         self._segments = segments
         self._audit = audit
+        self.adopt(bundle)
+
+    def adopt(self, bundle: Bundle) -> None:
+        """Take the purposes of ``bundle``."""
         self._purposes = bundle.purposes
 
     # -- one person -----------------------------------------------------------------------------
@@ -127,6 +131,23 @@ class PortraitService:
 
         return self._use(actor, purpose, "profile.uses", self._by_id(profile_id), read)
 
+    def examine(
+        self,
+        actor: str,
+        purpose: str,
+        action: str,
+        profile_id: str,
+        read: Callable[[Connection, int], T],
+        about: Mapping[str, str | int],
+    ) -> T:
+        """Have ``read`` answer about a profile, under the rules and on the record of every read here.
+
+        :param read: given the connection and the profile's number.
+        :param about: what else the audit entry says.
+        :raises NotFoundError: the id is none of this workspace.
+        """
+        return self._use(actor, purpose, action, self._by_id(profile_id), read, about)
+
     # -- many -----------------------------------------------------------------------------------
 
     def page(
@@ -181,6 +202,7 @@ class PortraitService:
         action: str,
         find: Callable[[Connection], int | None],
         read: Callable[[Connection, int], T],
+        about: Mapping[str, str | int] | None = None,
     ) -> T:
         """Find a person, read of them, record both; the result counts once all of it has committed."""
         self._check_internal(actor, purpose, action)
@@ -196,7 +218,8 @@ class PortraitService:
                     batch.record(_entry(action, actor, purpose, members, outcome="denied"))
                     return NotPermittedError("the use of this person's data is restrained for this purpose")
                 result = read(batch.connection, profile_no)
-                batch.record(_entry(action, actor, purpose, members))
+                entry = _entry(action, actor, purpose, members)
+                batch.record(msgspec.structs.replace(entry, object=dict(about or {})))
             return result
 
         found = retrying(run)

@@ -7,23 +7,36 @@ carries envelopes of sealed values without opening them; it depends on the set o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 
+from cdp.clock import Micros
 from cdp.policy import FieldCatalogue
 from cdp.profiles.model import Observation
 
-Trust = Callable[[int], int]
-"""source_id → how far it is trusted; higher wins."""
 
+def fold(
+    observations: Iterable[Observation], fields: FieldCatalogue, trust: Mapping[int, int]
+) -> dict[int, dict[str, Observation]]:
+    """Return profile_no → trait name → the surviving observation.
 
-def fold(observations: Iterable[Observation], fields: FieldCatalogue, trust: Trust) -> dict[str, Observation]:
-    """Return the surviving observation of each trait name."""
-    best: dict[str, tuple[tuple[int, int, bytes], Observation]] = {}
+    :param observations: in any order.
+    :param trust: source_id → how far it is trusted; higher wins, a source without a word has 0.
+    """
+    best: dict[int, dict[str, Observation]] = {}
     for item in observations:
-        rule = fields.traits.get(item.name)
-        trusted = rule is not None and rule.survivorship == "most_trusted"
-        rank = (trust(item.source_id) if trusted else 0, item.observed_at, item.event_id)
-        held = best.get(item.name)
-        if held is None or rank > held[0]:
-            best[item.name] = (rank, item)
-    return {name: item for name, (_, item) in sorted(best.items())}
+        traits = best.get(item.profile_no)
+        if traits is None:
+            best[item.profile_no] = {item.name: item}
+        elif (held := traits.get(item.name)) is None or _outranks(item, held, fields, trust):
+            traits[item.name] = item
+    return best
+
+
+def _outranks(item: Observation, held: Observation, fields: FieldCatalogue, trust: Mapping[int, int]) -> bool:
+    rule = fields.traits.get(item.name)
+    trusted = rule is not None and rule.survivorship == "most_trusted"
+
+    def rank(one: Observation) -> tuple[int, Micros, bytes]:
+        return trust.get(one.source_id, 0) if trusted else 0, one.observed_at, one.event_id
+
+    return rank(item) > rank(held)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from cdp.clock import Micros
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
-    """One observed trait value.
+class Observation(NamedTuple):
+    """One observed trait value; a tuple, because an export reads millions of them.
 
     :param value: JSON of a declared, clear value; None when the value is sealed.
     :param sealed: the envelope otherwise; its row key is ``event_id``.
     """
 
+    profile_no: int
     identity_no: int
     name: str
-    value: bytes | None
+    value: str | None
     sealed: bytes | None
     source_id: int
     observed_at: Micros

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from cdp.identity.tables import profile_members
 from cdp.profiles.model import Observation
 from cdp.profiles.tables import trait_observations
-from cdp.store import among, chunks, insert_many
+from cdp.store import among, chunks, insert_many, read_rows, until
 
 COLUMNS = (
     "batch", "seq", "identity_no", "name", "value", "sealed", "source_id", "observed_at", "event_id",
@@ -23,30 +23,26 @@ def add_observations(connection: Connection, rows: Sequence[Sequence[Any]]) -> N
 
 
 def observations(
-    connection: Connection, profile_nos: Iterable[int], names: Collection[str] | None
-) -> Iterator[tuple[int, Observation]]:
-    """Yield (profile_no, observation) for these profiles; only the traits in ``names`` when given."""
-    o = trait_observations.c
+    connection: Connection,
+    profile_nos: Iterable[int],
+    names: Collection[str] | None,
+    *,
+    apart: bool = False,
+    upto: int | None = None,
+) -> Iterator[Observation]:
+    """Yield what was observed of these profiles; only the traits in ``names`` when given.
+
+    :param apart: ``profile_nos`` are identities, each taken for a profile of its own.
+    :param upto: as of this commit; now when None.
+    """
+    o, m = trait_observations.c, profile_members.c
+    own = m.identity_no if apart else m.profile_no
+    columns = [o[name] for name in Observation._fields[1:]]
     for chunk in chunks(profile_nos):
-        query = select(
-            profile_members.c.profile_no,
-            o.identity_no, o.name, o.value, o.sealed, o.source_id, o.observed_at, o.event_id,
-        ).join_from(
-            profile_members, trait_observations, profile_members.c.identity_no == o.identity_no
-        ).where(among(profile_members.c.profile_no, chunk))  # fmt: skip
+        query = select(own, *columns).join_from(
+            profile_members, trait_observations, m.identity_no == o.identity_no
+        )
+        query = query.where(among(own, chunk), until(o.batch, upto))
         if names is not None:
             query = query.where(o.name.in_(names))
-        for row in connection.execute(query):
-            profile_no, number, name, value, sealed, source_id, observed_at, event_id = row
-            yield (
-                profile_no,
-                Observation(
-                    identity_no=number,
-                    name=name,
-                    value=None if value is None else value.encode(),
-                    sealed=sealed,
-                    source_id=source_id,
-                    observed_at=observed_at,
-                    event_id=event_id,
-                ),
-            )
+        yield from map(Observation._make, read_rows(connection, query))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from cdp.access import AccessService, Source
@@ -22,6 +21,10 @@ class ProfileService:
     def __init__(self, identity: IdentityService, access: AccessService, bundle: Bundle) -> None:
         self._identity = identity
         self._access = access
+        self.adopt(bundle)
+
+    def adopt(self, bundle: Bundle) -> None:
+        """Fold as ``bundle`` says."""
         self._bundle = bundle
 
     def observations(
@@ -31,14 +34,16 @@ class ProfileService:
 
         :param names: only these traits; all when None.
         """
-        grouped: dict[int, list[Observation]] = defaultdict(list)
-        for profile_no, observation in queries.observations(connection, profile_nos, names):
-            grouped[profile_no].append(observation)
-        trust = self._trust(connection)
-        return {
-            profile_no: fold(found, self._bundle.fields, lambda source_id: trust.get(source_id, 0))
-            for profile_no, found in grouped.items()
-        }
+        observed = queries.observations(connection, profile_nos, names)
+        return fold(observed, self._bundle.fields, self._trust(connection))
+
+    def observations_at(
+        self, connection: Connection, members: Iterable[int], names: Collection[str], commit_no: int
+    ) -> dict[str, Observation]:
+        """Return trait name → the observation that survived, of these identities together, at a commit."""
+        rows = queries.observations(connection, members, names, apart=True, upto=commit_no)
+        together = (one._replace(profile_no=0) for one in rows)
+        return fold(together, self._bundle.fields, self._trust(connection)).get(0, {})
 
     def identifiers(
         self, connection: Connection, profile_nos: Iterable[int], kind: str
@@ -59,7 +64,7 @@ class ProfileService:
 
     def traits(self, connection: Connection, profile_no: int) -> dict[str, Observation]:
         """Return the folded traits of one profile by name."""
-        return self.observations(connection, [profile_no]).get(profile_no, {})
+        return dict(sorted(self.observations(connection, [profile_no]).get(profile_no, {}).items()))
 
     def timeline(
         self, connection: Connection, profile_no: int, limit: int, before: tuple[Micros, bytes] | None = None

@@ -1,5 +1,6 @@
 """Segments: definitions, their evaluation on the warehouse, and the white, grey and black lists."""
 
+from cdp.segments.counting import PER_DAY, SHORT_LIST, Counting
 from cdp.segments.definition import Definition
 from cdp.segments.document import read
 from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
@@ -10,7 +11,10 @@ from cdp.segments.service import SegmentService
 
 __all__ = [
     "LIST_CATEGORY",
+    "PER_DAY",
     "PURPOSE",
+    "SHORT_LIST",
+    "Counting",
     "Definition",
     "ListKind",
     "Members",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,8 +12,8 @@ from sqlalchemy import Connection, delete, func, insert, select
 from cdp.clock import Micros
 from cdp.identity.tables import profile_members
 from cdp.segments.model import PeopleList
-from cdp.segments.tables import list_entries, lists, segment_members, segments
-from cdp.store import batches, insert_many, upsert
+from cdp.segments.tables import counts_shown, list_entries, lists, segment_members, segments
+from cdp.store import batches, insert_ignoring, insert_many, upsert
 
 
 class Stored(NamedTuple):
@@ -157,3 +157,30 @@ def relinked_since(connection: Connection, commit_no: int) -> list[tuple[int, in
         .where(batches.c.commit_no > commit_no)
     )
     return [(row.identity_no, row.profile_no) for row in connection.execute(query)]
+
+
+def people_on_lists(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Return how many profiles stand on each of these lists; one with nobody is absent."""
+    query = (
+        select(list_entries.c.name, func.count(profile_members.c.profile_no.distinct()))
+        .join(profile_members, profile_members.c.identity_no == list_entries.c.identity_no)
+        .where(list_entries.c.name.in_(sorted(names)))
+        .group_by(list_entries.c.name)
+    )
+    return {name: int(people) for name, people in connection.execute(query)}
+
+
+def charge(connection: Connection, actor: str, day: int, answers: Sequence[str]) -> int:
+    """Note the answers that a key was given on a day; returns how many it has been given on it."""
+    mine = counts_shown.c.actor == actor
+    connection.execute(delete(counts_shown).where(mine, counts_shown.c.day < day))
+    rows = [(actor, day, answer) for answer in answers]
+    insert_ignoring(connection, counts_shown, ("actor", "day", "answer"), rows)
+    return charged(connection, actor, day)
+
+
+def charged(connection: Connection, actor: str, day: int) -> int:
+    """Return how many answers a key was given on a day."""
+    c = counts_shown.c
+    query = select(func.count()).select_from(counts_shown).where(c.actor == actor, c.day == day)
+    return int(connection.execute(query).scalar_one())

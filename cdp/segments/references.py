@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cdp.errors import DefinitionError
-from cdp.policy import FieldCatalogue, FieldRule
-from cdp.segments.definition import Definition, Event, ListOf, SegmentOf, Trait, leaves
+from cdp.policy import FieldCatalogue, FieldRule, covers
+from cdp.segments.definition import Definition, Event, Leaf, ListOf, SegmentOf, Trait, leaves
 
 Resolve = Callable[[str], Definition | None]
 """Segment name → its newest definition, None when there is none."""
 
 LIST_CATEGORY = "user.unique_id"
+_NAMING = ("user.unique_id", "user.contact", "user.name", "user.account.username")
 MAX_SEGMENTS = 50
 _CONTEXT = "context."
 
@@ -60,16 +61,43 @@ def categories(
     found: set[str] = set()
     for part in (definition, *closure(definition, resolve).values()):
         for leaf in leaves(part.where):
-            if isinstance(leaf, Trait):
-                found.add(fields.traits[leaf.name].category)
-            elif isinstance(leaf, ListOf):
+            if isinstance(leaf, ListOf):
                 found.add((lists or {}).get(leaf.name, LIST_CATEGORY))
-            elif isinstance(leaf, Event):
-                found.add(fields.event_category(leaf.name if leaf.type == "track" else leaf.type))
-                found |= {_property(fields, item.property).category for item in leaf.where}
-                if leaf.aggregate is not None and leaf.aggregate.property:
-                    found.add(_property(fields, leaf.aggregate.property).category)
+            else:
+                found |= _read(leaf, fields)
     return frozenset(found)
+
+
+def identifies(leaf: Leaf, fields: FieldCatalogue) -> bool:
+    """True for a condition on what names a person: contact data, names, and the categories of identifiers."""
+    naming = {*_NAMING, *(rule.category for rule in fields.identifiers.values())}
+    return any(covers(above, read) for above in naming for read in _read(leaf, fields))
+
+
+def _read(leaf: Leaf, fields: FieldCatalogue) -> set[str]:
+    """Return the categories that a condition on a trait or an event reads."""
+    if isinstance(leaf, Trait):
+        return {fields.traits[leaf.name].category}
+    if not isinstance(leaf, Event):
+        return set()
+    found = {fields.event_category(leaf.name if leaf.type == "track" else leaf.type)}
+    found |= {_property(fields, item.property).category for item in leaf.where}
+    if leaf.aggregate is not None and leaf.aggregate.property:
+        found.add(_property(fields, leaf.aggregate.property).category)
+    return found
+
+
+def check_readable(refused: frozenset[str]) -> None:
+    """Refuse a definition that reads categories which the policies keep from segments.
+
+    :raises DefinitionError: there is one.
+    """
+    if refused:
+        raise DefinitionError(
+            f"the definition reads {', '.join(sorted(refused))}, by itself or through the segments that it "
+            "uses; no rule for the purpose segmentation lists that under inputs, where a sensitive category "
+            "must be named"
+        )
 
 
 def _property(fields: FieldCatalogue, name: str) -> FieldRule:

@@ -30,7 +30,7 @@ from cdp.segments.definition import Definition, Leaf, ListOf, SegmentOf, leaves
 from cdp.segments.membership import Evaluation
 from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
 from cdp.segments.parse import parse
-from cdp.segments.references import LIST_CATEGORY, categories, closure
+from cdp.segments.references import LIST_CATEGORY, categories, check_readable, closure
 from cdp.store import Batch, Committer, Connection, Store
 from cdp.warehouse import Warehouse
 
@@ -52,6 +52,7 @@ class SegmentService:
 
     :param restrained: returns the profiles excluded from the purpose ``segmentation``, as the given
         connection sees them.
+    :param unreadable: returns those of some data categories that no definition may read.
     """
 
     def __init__(
@@ -62,14 +63,20 @@ class SegmentService:
         fields: FieldCatalogue,
         clock: Clock,
         restrained: Callable[[Connection], BitMap],
+        unreadable: Callable[[frozenset[str]], frozenset[str]],
     ) -> None:
         self._store = store
         self._committer = committer
         self._warehouse = warehouse
-        self._fields = fields
+        self.adopt(fields)
         self._clock = clock
         self._restrained = restrained
+        self._unreadable = unreadable
         self._compiler = Compiler()
+
+    def adopt(self, fields: FieldCatalogue) -> None:
+        """Hold definitions against these fields."""
+        self._fields = fields
 
     # -- definitions ----------------------------------------------------------------------------
 
@@ -327,7 +334,9 @@ class SegmentService:
     def _categories(self, connection: Connection, definition: Definition) -> frozenset[str]:
         stored = queries.newest(connection)
         lists = {name: item.category for name, item in queries.read_lists(connection).items()}
-        return categories(definition, lambda name: self._known(stored, name), self._fields, lists)
+        found = categories(definition, lambda name: self._known(stored, name), self._fields, lists)
+        check_readable(self._unreadable(found))
+        return found
 
     def _known(self, stored: Mapping[str, queries.Stored], name: str) -> Definition | None:
         held = stored.get(name)

@@ -47,3 +47,13 @@ list_entries = Table(
     sqlite_with_rowid=False,
 )
 """Identities, mapped to profiles when a list is used, so that merges and splits cannot corrupt it."""
+
+counts_shown = Table(
+    "counts_shown",
+    metadata,
+    Column("actor", Name, primary_key=True),
+    Column("day", Number, primary_key=True, autoincrement=False),  # days since 1970 UTC
+    Column("answer", Name, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""What a key has had counted today, so that the same answer is charged once."""

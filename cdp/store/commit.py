@@ -6,8 +6,12 @@ Invariants:
 2. Its last statements, in this order: lock the log head, take the next ``commit_no``, append its
    audit leaves, write the head. Nothing waits after the head, so ``commit_no`` has no gaps and a
    reader that tails it misses nothing, whatever order transactions began in.
-3. If ``erasure_epoch`` moved since the batch began, its keys may be destroyed: it rolls back and
-   ``EpochMovedError`` tells the caller to run again.
+3. If ``erasure_epoch`` moved since the batch began, its keys may be destroyed; if ``policies`` moved, it was
+   made under policies that no longer hold: it rolls back, and ``EpochMovedError`` tells the caller to run
+   again.
+4. What restrains somebody is in the journal before the head is locked, what lifts a restraint only after
+   the commit; numbers are journalled before they are handed out.
+5. Every batch begins under the policies in force: ``on_policies`` is told their version first.
 
 Lock order everywhere: components, journal, head.
 """
@@ -16,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
 
 from cdp.clock import Clock, Micros, random_id
 from cdp.errors import ConflictError, StoreError
@@ -26,32 +30,63 @@ from cdp.store import dialect
 from cdp.store.engine import Store
 from cdp.store.metadata import batches, counters, log_head
 
+_HEAD = 1
+_HEAD_ROW = select(log_head.c.commit_no, log_head.c.erasure_epoch, log_head.c.policies).where(
+    log_head.c.id == _HEAD
+)
 LeafAppender = Callable[[Connection, int, Micros, Sequence[Any]], list[int]]
 """(connection, commit_no, now, entries) → the index of each entry in the log."""
 
 T = TypeVar("T")
-_HEAD = 1
 _TRIES = 8
+_AHEAD = 100_000  # numbers that one line of the journal covers beyond those that are needed
+_JOURNALLED = ".journalled"  # the counter beside a counter: below which the journal knows its numbers
+
+
+class FactJournal(Protocol):
+    """What the commit order needs of the journal, injected so that the store knows no stage."""
+
+    def write(self, connection: Connection, facts: Sequence[Any]) -> Callable[[], None]:
+        """Put on disk what restrains; returns what to call after the commit."""
+        ...
+
+    def numbers(self, counter: str, below: int) -> None:
+        """Put on disk that numbers of a counter below ``below`` may be handed out."""
+        ...
 
 
 class EpochMovedError(ConflictError):
-    """Somebody was erased while this batch ran; run it again."""
+    """Somebody was erased, or the policies changed, while this batch ran; run it again."""
 
 
 class Batch:
     """One writing transaction.
 
-    ``connection`` writes in it, ``id`` marks its rows, ``record`` adds an audit entry. After the
-    transaction has committed, ``commit_no`` and ``audit_indexes`` say where it stands.
+    ``connection`` writes in it, ``id`` marks its rows, ``record`` adds an audit entry, ``facts`` are those
+    for the journal (``journal.Fact``). After the transaction has committed, ``commit_no`` and
+    ``audit_indexes`` say where it stands.
     """
 
-    __slots__ = ("audit_indexes", "commit_no", "connection", "entries", "epoch", "id")
+    __slots__ = (
+        "audit_indexes",
+        "commit_no",
+        "connection",
+        "entries",
+        "epoch",
+        "erases",
+        "facts",
+        "id",
+        "policies",
+    )
 
-    def __init__(self, connection: Connection, epoch: int) -> None:
+    def __init__(self, connection: Connection, epoch: int, policies: int) -> None:
         self.connection = connection
         self.id = random_id()
         self.epoch = epoch
+        self.policies = policies
+        self.erases = False
         self.entries: list[Any] = []
+        self.facts: list[Any] = []
         self.commit_no = 0
         self.audit_indexes: list[int] = []
 
@@ -59,17 +94,41 @@ class Batch:
         """Add an audit entry (an ``audit.Entry``), appended when the batch commits."""
         self.entries.append(entry)
 
+    def erase(self) -> None:
+        """Move ``erasure_epoch`` with the commit: every process then drops the keys that it holds in memory.
+
+        Destroy the keys (``Keyring.destroy``) before the batch commits: what another batch seals under one
+        until then is lost with it, and no batch that commits later uses it.
+        """
+        self.erases = True
+
+    def change_policies(self) -> int:
+        """Count a change of the policies, whose other rows this batch brings; returns the new version.
+
+        Only a batch that holds the head (``head_first``) may do so.
+        """
+        self.policies += 1
+        self.connection.execute(update(log_head).where(log_head.c.id == _HEAD).values(policies=self.policies))
+        return self.policies
+
 
 class Committer:
     """Opens batches and commits them in order.
 
     :param append: the audit log's leaf appender, injected so that the store knows no stage.
+    :param journal: None only for a database that nobody will have to restore.
+
+    ``on_policies`` is called with each new batch's connection and the version of the policies.
     """
 
-    def __init__(self, store: Store, append: LeafAppender, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, append: LeafAppender, clock: Clock, journal: FactJournal | None = None
+    ) -> None:
         self.store = store
         self._append = append
         self._clock = clock
+        self._journal = journal
+        self.on_policies: Callable[[Connection, int], None] = lambda _connection, _version: None
 
     @contextmanager
     def batch(self, *, head_first: bool = False) -> Iterator[Batch]:
@@ -82,19 +141,28 @@ class Committer:
         with self.store.writing() as connection:
             transaction = connection.begin()
             try:
-                _, epoch = _lock_head(connection) if head_first else read_head(connection)
-                batch = Batch(connection, epoch)
+                query = dialect.lock_rows(_HEAD_ROW) if head_first else _HEAD_ROW
+                _, epoch, policies = connection.execute(query).one()
+                self.on_policies(connection, policies)
+                batch = Batch(connection, epoch, policies)
                 yield batch
+                committed = self._to_journal(batch)
                 self._finish(batch)
                 transaction.commit()
             except BaseException:
                 transaction.rollback()
                 raise
+        committed()
+
+    def _to_journal(self, batch: Batch) -> Callable[[], None]:
+        if self._journal is None or not batch.facts:
+            return _nothing
+        return self._journal.write(batch.connection, batch.facts)
 
     def _finish(self, batch: Batch) -> None:
         connection = batch.connection
-        commit_no, epoch = _lock_head(connection)
-        if epoch != batch.epoch:
+        commit_no, epoch, policies = connection.execute(dialect.lock_rows(_HEAD_ROW)).one()
+        if (epoch, policies) != (batch.epoch, batch.policies):
             raise EpochMovedError
         batch.commit_no = commit_no + 1
         now = self._clock.now()
@@ -103,18 +171,48 @@ class Committer:
         )
         if batch.entries:
             batch.audit_indexes = self._append(connection, batch.commit_no, now, batch.entries)
-        connection.execute(update(log_head).where(log_head.c.id == _HEAD).values(commit_no=batch.commit_no))
+        moved = {"commit_no": batch.commit_no, "erasure_epoch": epoch + batch.erases}
+        connection.execute(update(log_head).where(log_head.c.id == _HEAD).values(moved))
 
     def reserve(self, counter: str, count: int) -> range:
         """Reserve ``count`` consecutive numbers in a committed transaction of its own.
 
-        Reserved numbers are never handed out again, also when nobody uses them.
+        Reserved numbers are never handed out again, also when nobody uses them, and not after a restore:
+        the journal is told of them, many at a time, so that ingest seldom waits for it.
+
+        :raises JournalError: the journal has to be told and cannot be written.
         """
         with self.store.writing() as connection, connection.begin():
             query = dialect.lock_rows(select(counters.c.next).where(counters.c.name == counter))
             first = int(connection.execute(query).scalar_one())
+            self._journal_numbers(connection, counter, first + count)
             connection.execute(update(counters).where(counters.c.name == counter).values(next=first + count))
         return range(first, first + count)
+
+    def _journal_numbers(self, connection: Connection, counter: str, needed: int) -> None:
+        if self._journal is None:
+            return
+        beside = counter + _JOURNALLED
+        known = connection.execute(select(counters.c.next).where(counters.c.name == beside)).scalar()
+        if known is None or known < needed:
+            self._journal.numbers(counter, needed + _AHEAD)
+            dialect.upsert(connection, counters, [{"name": beside, "next": needed + _AHEAD}], ("name",))
+
+    def journalled(self, counter: str) -> int:
+        """Return below which the journal was told that numbers may be handed out; 0 when it never was."""
+        with self.store.reading() as connection:
+            query = select(counters.c.next).where(counters.c.name == counter + _JOURNALLED)
+            return int(connection.execute(query).scalar() or 0)
+
+    def skip(self, counter: str, below: int) -> None:
+        """Hand out no number below ``below`` again (after a restore)."""
+        with self.store.writing() as connection, connection.begin():
+            held = counters.c.name == counter, counters.c.next < below
+            connection.execute(update(counters).where(*held).values(next=below))
+
+
+def _nothing() -> None:
+    """Stand for the journal where a batch has no facts."""
 
 
 def retrying(work: Callable[[], T]) -> T:
@@ -137,10 +235,23 @@ def read_head(connection: Connection) -> tuple[int, int]:
     return int(row.commit_no), int(row.erasure_epoch)
 
 
-def _lock_head(connection: Connection) -> tuple[int, int]:
-    query = select(log_head.c.commit_no, log_head.c.erasure_epoch).where(log_head.c.id == _HEAD)
-    row = connection.execute(dialect.lock_rows(query)).one()
-    return int(row.commit_no), int(row.erasure_epoch)
+def policies_version(connection: Connection) -> int:
+    """Return how often the policies changed, as this connection sees it."""
+    return int(connection.execute(select(log_head.c.policies).where(log_head.c.id == _HEAD)).scalar_one())
+
+
+def until(batch: ColumnElement[int], commit_no: int | None) -> ColumnElement[bool]:
+    """Return the condition that a row's batch was committed up to ``commit_no``; None for no condition."""
+    if commit_no is None:
+        return true()
+    found = select(batches.c.batch).where(batches.c.batch == batch, batches.c.commit_no <= commit_no)
+    return found.exists()
+
+
+def commit_at(connection: Connection, at: Micros) -> int:
+    """Return the last commit up to an instant; 0 when there was none."""
+    query = select(func.max(batches.c.commit_no)).where(batches.c.committed_at <= at)
+    return int(connection.execute(query).scalar() or 0)
 
 
 def commits_since(connection: Connection, commit_no: int, limit: int = 1000) -> list[tuple[int, int]]:

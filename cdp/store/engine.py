@@ -26,6 +26,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.engine: Engine = dialect.make_engine(url)
+        self.kind = self.engine.dialect.name
         self.single_writer = dialect.is_single_writer(self.engine)
         self._write_lock = threading.Lock()
         self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error

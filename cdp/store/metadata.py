@@ -1,7 +1,8 @@
 """The shared table registry and the two tables of the commit order.
 
 ``log_head`` has exactly one row. Whoever holds its row lock may commit next; ``commit_no`` counts
-committed batches without gaps, ``erasure_epoch`` counts erasures. ``batches`` maps the batch id that
+committed batches without gaps, ``erasure_epoch`` counts erasures, ``policies`` counts changes of what the
+policies in force say (activations, switches). ``batches`` maps the batch id that
 rows carry to the ``commit_no`` it was given.
 """
 
@@ -25,6 +26,7 @@ log_head = Table(
     Column("id", Number, primary_key=True, autoincrement=False),
     Column("commit_no", Number, nullable=False),
     Column("erasure_epoch", Number, nullable=False),
+    Column("policies", Number, nullable=False, server_default="0"),
 )
 
 batches = Table(

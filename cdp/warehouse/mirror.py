@@ -60,10 +60,14 @@ class Mirror:
     def __init__(self, store: Store, directory: Path, fields: FieldCatalogue, clock: Clock) -> None:
         self.directory = Directory(directory)
         self._store = store
-        self._declared = declared(fields)
+        self.adopt(fields)
         self._clock = clock
         self._clean = False
         self._reached = threading.Condition()
+
+    def adopt(self, fields: FieldCatalogue) -> None:
+        """Mirror these fields from the next refresh on; one that is withdrawn costs a rebuild."""
+        self._declared = declared(fields)
 
     @property
     def commit_no(self) -> int:

@@ -286,7 +286,7 @@ def test_a_slow_process_does_not_put_an_older_checkpoint_over_a_newer_one(world:
     older = world.log.sign_checkpoint(world.committer)
     world.fill(2)
     newer = world.log.sign_checkpoint(world.committer)
-    world.log._publish(older)
+    world.log._publish(older, [])
     assert world.file.read_text(encoding="utf-8") == newer.note
 
 

@@ -92,7 +92,7 @@ def test_sources_and_keys(ready: Shell) -> None:
     assert rotated["write_key"] != made["write_key"]
     ready("source", "disable", "shop")
     assert ready.json("source", "list") == [
-        {"id": made["id"], "name": "shop", "kind": "browser", "enabled": False}
+        {"id": made["id"], "name": "shop", "kind": "browser", "enabled": False, "signs_user_ids": False}
     ]
     assert "shop" in ready("source", "list")
     key = ready.json("key", "create", "--role", "marketer", "--name", "m", "--purpose", "analytics")

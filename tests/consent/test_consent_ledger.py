@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pyroaring import BitMap
 from sqlalchemy import Connection, func, select
@@ -61,8 +62,8 @@ class World:
         profile_of = {number: no for no, numbers in self.profiles.items() for number in numbers}
         with self.committer.batch() as batch:
             before = self._count(batch.connection)
-            changed = self.ledger.append(batch, drafts, members, profile_of)
-            self.ledger.refresh(batch, {no: members[no] for no in changed}, ())
+            taken = self.ledger.append(batch, drafts, members, profile_of)
+            self.ledger.refresh(batch, {no: members[no] for no in taken.profiles}, ())
             return self._count(batch.connection) - before
 
     @staticmethod
@@ -303,3 +304,64 @@ def test_many_profiles_at_once(world: World) -> None:
         assert world.ledger.states(connection, EMAIL, range(6000)) == everybody
         assert len(everybody) == 1000
         assert world.ledger.restrained(connection, EMAIL) == BitMap(range(1000, 2000, 2))
+
+
+def test_contradictions_in_one_message_end_restrained_whatever_their_order(world: World) -> None:
+    both = (statement("withdrawn"), statement("granted"), statement("granted", purpose="analytics"))
+    for turn, said in enumerate((both, both[::-1])):
+        world.relink({turn: (100 + turn,)})
+        world.say(draft(*said, named=(100 + turn,)))
+        assert (world.state(turn), world.state(turn, "analytics")) == ("withdrawn", "granted")
+        again = draft(statement("refused", act=False), named=(100 + turn,), received_at=START + 1)
+        assert world.say(again) == 0, "the newest record is the one that binds"
+
+
+def test_a_device_s_signal_binds_the_device(world: World) -> None:
+    seen = draft(
+        statement("refused", act=False, device_only=True),
+        statement("granted", act=False, device_only=True, purpose="analytics"),
+        named=(USER, DEVICE),
+    )
+    assert world.say(seen) == 2
+    assert {r.identity_no for r in world.records()} == {DEVICE}
+    world.relink({USER: (USER,), DEVICE: (DEVICE,)})
+    assert (world.state(USER), world.state(DEVICE)) == ("missing", "refused")
+    nobody = draft(statement("granted", act=False, device_only=True, purpose="analytics"), named=(USER,))
+    assert world.say(nobody) == 0
+
+
+def test_what_cannot_be_recorded_is_counted(world: World) -> None:
+    odd = draft(statement("withdrawn", purpose="marketing.pigeons"), statement("granted"), **BROWSER)
+    with world.committer.batch() as batch:
+        members, home = {USER: world.members(USER)}, dict.fromkeys(world.profiles[USER], USER)
+        taken = world.ledger.append(batch, [odd], members, home)
+    assert (taken.unknown, taken.unbound, taken.records, taken.profiles) == (1, 1, ((),), frozenset())
+
+
+def test_a_refusal_of_all_reaches_what_was_re_affirmed_since(world: World) -> None:
+    world.say(draft(statement("withdrawn", purpose="marketing")))
+    world.say(draft(statement("granted", START + 1), received_at=START + 1))
+    assert world.state() == "granted"
+    milder = statement("refused", START + 2, act=False, purpose="marketing")
+    assert world.say(draft(milder, received_at=START + 2)) == 1
+    assert world.state() == "refused"
+
+
+def test_stale_grants_are_counted_by_reason(world: World) -> None:
+    world.relink({number: (number,) for number in (1, 2, 3)})
+    world.say(draft(statement("granted", expires_at=START + 5), named=(1,)))
+    world.say(draft(statement("granted"), named=(2,)))
+    world.say(draft(statement("withdrawn", expires_at=START + 5), named=(3,)))
+    email = BUNDLE.purposes[EMAIL]
+    last = email.notices[-1]
+    material = msgspec.structs.replace(last, version=last.version + 1, material=True, text="other")
+    changed = msgspec.structs.replace(email, notices=(*email.notices, material))
+    with world.store.reading() as connection:
+        assert world.ledger.stale(connection) == {}
+    world.clock.advance(5)
+    with world.store.reading() as connection:
+        assert world.ledger.stale(connection) == {EMAIL: {"stale_expired": 1}}
+    world.ledger.adopt(msgspec.structs.replace(BUNDLE, purposes={**BUNDLE.purposes, EMAIL: changed}))
+    world.relink(world.profiles)
+    with world.store.reading() as connection:
+        assert world.ledger.stale(connection) == {EMAIL: {"stale_expired": 1, "stale_notice": 1}}

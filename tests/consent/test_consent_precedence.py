@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cdp.clock import DAY
 from cdp.consent import RESTRAINING, EventType, Member, Record, RecordState, standing
+from cdp.consent.precedence import may_lift
 from cdp.policy import Notice, Purpose
 
 EMAIL = "marketing.communications.email"
@@ -181,6 +182,59 @@ TABLE: list[tuple[str, list[Member], list[Record], str]] = [
         [record(PHONE_APP, 1, "act granted", **BROWSER)],
         "missing merge_missing",
     ),
+    # 4 restrictions: an officer's
+    (
+        "an officer lifts a restriction after telling the person; what was granted before holds again",
+        ONE,
+        [
+            record(USER, 1, "act granted"),
+            record(USER, 2, "act restricted"),
+            record(USER, 3, "act restriction_lifted"),
+        ],
+        "granted granted",
+    ),
+    (
+        "a restriction that is lifted leaves nothing where nothing was said",
+        ONE,
+        [record(USER, 2, "act restricted"), record(USER, 3, "act restriction_lifted")],
+        "missing no_record",
+    ),
+    (
+        "who was told before the restriction was not told of its end",
+        ONE,
+        [record(USER, 2, "act restricted"), record(USER, 3, "act restriction_lifted", event_time=1 * DAY)],
+        "restricted restricted",
+    ),
+    (
+        "lifting a restriction lifts no withdrawal",
+        ONE,
+        [
+            record(USER, 1, "act withdrawn"),
+            record(USER, 2, "act restricted"),
+            record(USER, 3, "act restriction_lifted"),
+        ],
+        "withdrawn withdrawn",
+    ),
+    (
+        "lifted for one purpose, it still binds the others",
+        ONE,
+        [
+            record(USER, 2, "act restricted", **MARKETING),
+            record(USER, 3, "act restriction_lifted", purpose="marketing.advertising"),
+        ],
+        "restricted restricted_above",
+    ),
+    (
+        "the refusal that came during a restriction holds after it",
+        ONE,
+        [
+            record(USER, 1, "act granted"),
+            record(USER, 2, "act restricted"),
+            record(USER, 3, "stamp refused"),
+            record(USER, 4, "act restriction_lifted"),
+        ],
+        "refused refused",
+    ),
     # 5 merge
     (
         "most restrictive until an act re-affirms",
@@ -268,6 +322,17 @@ TABLE: list[tuple[str, list[Member], list[Record], str]] = [
         [record(USER, 1, "act withdrawn"), record(USER, 2, "act granted", **MARKETING)],
         "withdrawn withdrawn",
     ),
+    # 3 acts that may lift nothing
+    (
+        "an import grants nothing where something was recorded, even if it was lifted",
+        ONE,
+        [
+            record(USER, 1, "act withdrawn", **MARKETING),
+            record(USER, 2, "act granted", purpose="marketing.communications"),
+            record(USER, 3, "act granted", **IMPORT),
+        ],
+        "missing not_affirmed",
+    ),
     # 7 stale
     ("expired", ONE, [record(USER, 1, "act granted", expires_at=NOW)], "stale stale_expired"),
     ("not yet expired", ONE, [record(USER, 1, "act granted", expires_at=NOW + 1)], "granted granted"),
@@ -293,6 +358,41 @@ def test_decision_table(profile: list[Member], records: list[Record], expected: 
     for order in itertools.permutations(records):
         found = standing(purpose(), profile, order, NOW)
         assert f"{found.state} {found.reason}" == expected
+
+
+GPC: dict[str, Any] = {"signal": "gpc"}
+HERE: dict[str, Any] = {"jurisdiction": "US-CA", "event_type": "explicit"}
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (HERE, "granted"),
+        ({**HERE, "jurisdiction": "US-CO"}, "opted_out"),
+        ({**HERE, "jurisdiction": ""}, "opted_out"),
+        ({**HERE, "event_type": "regular"}, "opted_out"),
+        ({**HERE, "event_time": 0}, "opted_out"),
+        ({**HERE, **BROWSER}, "opted_out"),
+        ({**HERE, "purpose": "marketing.communications"}, "opted_out"),
+    ],
+)
+def test_gpc_is_lifted_by_an_explicit_act_for_the_purpose_where_the_law_allows(
+    said: dict[str, Any], state: str
+) -> None:
+    def lifts(act: Record) -> bool:
+        return may_lift(act) and act.jurisdiction == "US-CA" and act.event_type != "regular"
+
+    opted_out = record(USER, 1, "stamp opted_out", **GPC)
+    ledger = [opted_out, record(USER, 2, "act granted", **said)]
+    assert standing(purpose(), ONE, ledger, NOW, lifts).state == state
+    assert standing(purpose(), ONE, ledger, NOW).state == "opted_out", "without a policy nothing lifts it"
+
+
+def test_gpc_from_above_is_lifted_for_the_named_purpose_only() -> None:
+    ledger = [record(USER, 1, "stamp opted_out", **GPC, **MARKETING), record(USER, 2, "act granted", **HERE)]
+    assert standing(purpose(), ONE, ledger, NOW, may_lift).state == "granted"
+    other = purpose(key="marketing.advertising")
+    assert standing(other, ONE, ledger, NOW, may_lift).state == "opted_out"
 
 
 def test_a_grant_older_than_its_validity_is_stale() -> None:
@@ -356,6 +456,7 @@ def records_of(draw: st.DrawFn, states: tuple[RecordState, ...] = get_args(Recor
         act=act,
         event_time=draw(st.integers(0, 12)) * DAY,
         received_at=draw(st.integers(0, 10)) * DAY,
+        signal=draw(st.sampled_from(["", "", "gpc"])),
         source_kind=draw(st.sampled_from(["browser", "server", "server", "import"])),
         source_id=1,
         verified=draw(st.booleans()),

@@ -66,7 +66,7 @@ def test_a_dry_run_has_no_id(world: World) -> None:
 def test_marketers_see_noised_counts_and_few_reasons(world: World) -> None:
     for number in range(12):
         world.person(f"Y{number}")
-    for number in range(11):
+    for number in range(200):  # so many that noise cannot hide the reason
         world.person(f"N{number}", consent="refused")
     for number in range(2):
         world.person(f"W{number}", consent="withdrawn")
@@ -78,7 +78,7 @@ def test_marketers_see_noised_counts_and_few_reasons(world: World) -> None:
     assert export.id is not None
     assert ExportService(world.gate).get(_marketer(7), export.id) == export, "the noise is sticky"
     assert ExportService(world.gate).get(world.officer, export.id).withheld == {
-        "refused": 11,
+        "refused": 200,
         "withdrawn": 2,
         "no_consent": 1,
     }

@@ -53,7 +53,9 @@ def test_a_typo_in_a_policy_names_file_line_and_key(settings: Settings, tmp_path
     file.write_text("\n".join(lines), encoding="utf-8")
     line = 1 + next(number for number, text_ in enumerate(lines) if text_.startswith("profil_cap"))
     with pytest.raises(PolicyError, match=rf"identity\.yaml:{line}: .*profile_cap"):
-        app.build(msgspec.structs.replace(settings, policies_dir=policies))
+        app.initialise(
+            Settings(data_dir=tmp_path / "new", policies_dir=policies)
+        )  # policies in force are those of the database: the folder is read where there are none
 
 
 def test_a_database_that_was_not_initialised_says_what_to_run(tmp_path: Path, settings: Settings) -> None:

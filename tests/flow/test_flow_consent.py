@@ -13,9 +13,11 @@ import pytest
 from caller import Caller
 
 from cdp import app
-from cdp.access import Source
+from cdp.access import Principal, Source
 from cdp.clock import SECOND, FixedClock
+from cdp.errors import UnavailableError
 from cdp.ingest import Delivery
+from cdp.policy import read_folder
 from cdp.settings import Settings
 
 EMAIL = "marketing.communications.email"
@@ -98,22 +100,33 @@ def test_a_material_notice_makes_stored_grants_stale_before_anything_is_served(
     message = msgspec.json.encode(preference("m1", agreed=True, userId="ann"))
     policies = tmp_path / "policies"
     shutil.copytree(settings.policies_dir, policies)
+    settings = msgspec.structs.replace(settings, policies_dir=policies, four_eyes=False)
     with closing(app.build(settings)) as platform:
         now = platform.services.clock.now()
         platform.writer.write([Delivery(source=SHOP, messages=(message,), received_at=now)])
         assert _states(platform) == ["granted"]
     file = policies / "purposes.yaml"
     text = file.read_text(encoding="utf-8")
-    end = "link in each message.\n"
+    after = "  marketing.communications.sms:\n"
     later = """      - id: email-news
         version: 2
         in_force_from: 2099-01-01
         material: true
-        text: We would also like to hand your address to our friends.
+        text: {en: We would also like to hand your address to our friends.}
 """
-    assert text.count(end) == 1
-    file.write_text(text.replace(end, end + later), encoding="utf-8")
-    with closing(app.build(msgspec.structs.replace(settings, policies_dir=policies))) as platform:
+    assert text.count(after) == 1
+    file.write_text(text.replace(after, later + after), encoding="utf-8")
+    with closing(app.build(settings)) as platform:
+        assert _states(platform) == ["granted"]  # the folder is a candidate, nothing more
+        verbs, held = platform.services.policies, platform.services.bundle
+        files = read_folder(policies)
+        officer = Principal(key_id=1, name="officer", roles=frozenset({"officer"}))
+        proposal = verbs.propose(officer, verbs.check(files), files, held.sha256, {}, {})
+        verbs.approve(officer, proposal.sha256)
+        assert platform.services.bundle != held
+        with platform.services.store.reading() as connection, pytest.raises(UnavailableError):
+            platform.services.ledger.check_derived(connection)
+    with closing(app.build(settings)) as platform:
         assert _states(platform) == ["stale"]
 
 

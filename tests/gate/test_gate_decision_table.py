@@ -53,7 +53,7 @@ def bundle() -> Bundle:
         traits={
             "email": FieldRule(name="email", category=EMAIL),
             "first_name": FieldRule(name="first_name", category=NAME),
-            "country": FieldRule(name="country", category=COUNTRY, place=True),
+            "country": FieldRule(name="country", category=COUNTRY, place="country"),
         },
         properties={},
         context={},

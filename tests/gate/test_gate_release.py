@@ -131,7 +131,7 @@ def test_counts_and_reasons_add_up(world: World) -> None:
                for name, count in entry.people.items() if name.startswith("withheld."))  # fmt: skip
     for noised in (given.noised.members, given.noised.released, *given.noised.withheld.values()):
         assert noised % 10 == 0
-    assert {name for name in given.noised.withheld if name != "other"} == {
+    assert {name for name in given.noised.withheld if name != "other"} <= {
         name for name, count in counts.withheld.items() if count >= 10
     }
 

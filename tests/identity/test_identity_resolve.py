@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp.identity import Candidate, resolve
-from cdp.policy import IdentifierRule, IdentityRules, Limit
-from cdp.policy.model import Blocked
+from cdp.policy import Blocked, IdentifierRule, IdentityRules, Limit
 
 RULES = IdentityRules(
     version=1,

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, inspect, text
 import cdp
 from cdp.audit import initialise as initialise_audit
 from cdp.errors import ConfigurationError
+from cdp.recovery import initialise as initialise_recovery
 from cdp.store import Store, initialise, metadata
 from cdp.store.migrate import is_empty, pending, upgrade
 
@@ -26,6 +27,7 @@ def as_declared(connection: Connection) -> None:
     metadata.create_all(connection)
     initialise(connection)
     initialise_audit(connection)
+    initialise_recovery(connection)
 
 
 def rows(connection: Connection) -> dict[str, list[tuple[object, ...]]]:
@@ -64,7 +66,7 @@ def test_the_chain_inserts_the_rows_that_the_code_starts_from(tmp_path: Path) ->
         as_declared(connection)
     with migrated.reading() as left, declared.reading() as right:
         assert rows(left) == rows(right)
-        assert rows(left)["log_head"] == [(1, 0, 0)]
+        assert rows(left)["log_head"] == [(1, 0, 0, 0)]
     migrated.close()
     declared.close()
 

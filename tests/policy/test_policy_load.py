@@ -13,6 +13,7 @@ from cdp.clock import parse_rfc3339
 from cdp.errors import PolicyError
 from cdp.policy import Bundle, Transform, covers, lineage, load, schemas
 
+EVERYWHERE = {"EU", "UK", "US", "US-CA", "CN", "other"}
 SHIPPED = Path(__file__).parents[2] / "policies"
 
 
@@ -83,10 +84,13 @@ def test_transforms_are_parsed(bundle: Bundle) -> None:
         (["no"], {"EU"}),  # Norway, not false
         (["United Kingdom"], {"EU", "UK"}),
         ([" gb "], {"EU", "UK"}),
-        (["USA", "France"], {"EU", "US"}),
+        (["USA", "France"], {"EU", "US", "US-CA"}),  # no state: any law of the country may bind
+        (["US-CA"], {"EU", "US-CA"}),
+        (["us-tx"], {"EU", "US"}),
+        (["California"], {"EU", "other"}),  # no country by that name
         (["Brazil"], {"EU", "other"}),
-        ([], {"EU", "UK", "US", "CN", "other"}),
-        (["Unspecified", ""], {"EU", "UK", "US", "CN", "other"}),
+        ([], EVERYWHERE),
+        (["Unspecified", ""], EVERYWHERE),
         (["Unspecified", "China"], {"EU", "CN"}),
     ],
 )
@@ -94,6 +98,34 @@ def test_jurisdictions_are_the_controller_s_and_every_recorded_place_s(
     bundle: Bundle, places: list[str], expected: set[str]
 ) -> None:
     assert bundle.jurisdictions.of(places) == expected
+
+
+@pytest.mark.parametrize(
+    ("countries", "states", "expected"),
+    [
+        (["US"], ["CA"], {"EU", "US-CA"}),
+        (["USA"], [" california "], {"EU", "US-CA"}),
+        (["US"], ["Texas"], {"EU", "US"}),
+        (["US"], ["Texas", "CA"], {"EU", "US", "US-CA"}),  # moved: the law of both places
+        (["US"], ["Los Angeles"], {"EU", "US", "US-CA"}),  # not known, so it takes nothing away
+        (["US", "China"], ["CA"], {"EU", "US-CA", "CN"}),
+        (["Spain"], ["CA"], {"EU"}),  # Cádiz
+        ([], ["California"], {"EU", "US-CA"}),
+        ([], ["Bavaria"], EVERYWHERE),  # a state alone says nothing unless it has a law of its own
+        ([], ["unknown"], EVERYWHERE),
+    ],
+)
+def test_a_state_counts_within_its_country(
+    bundle: Bundle, countries: list[str], states: list[str], expected: set[str]
+) -> None:
+    assert bundle.jurisdictions.of(countries, states) == expected
+
+
+@given(st.lists(st.sampled_from(["US", "Texas", "CA", "France", "us-ca", "nowhere at all", "n/a"])))
+def test_an_unknown_state_never_takes_a_jurisdiction_away(bundle: Bundle, countries: list[str]) -> None:
+    known = bundle.jurisdictions.of(countries)
+    assert bundle.jurisdictions.of(countries, ["Middle Earth"]) == known
+    assert bundle.jurisdictions.of([*countries, "Japan"]) >= known - EVERYWHERE | {"other"}
 
 
 def test_the_basis_of_a_purpose_depends_on_the_jurisdiction(bundle: Bundle) -> None:
@@ -110,7 +142,7 @@ def test_sensitive_is_inherited_and_the_unknown_counts_as_sensitive(bundle: Bund
 
 
 def test_the_notice_in_force_is_found_by_time(folder: Path) -> None:
-    old = "        text: We measure how our service is used to improve it.\n"
+    old = "          zh: 我们衡量服务的使用情况以改进服务。\n"  # a Chinese text
     new = (
         old
         + "      - {id: analytics, version: 2, in_force_from: 2024-06-01, material: false, text: Shorter.}\n"
@@ -162,13 +194,13 @@ MISTAKES = [
     ("rules/service.yaml", "- id: personalisation", "- id: &me personalisation", NOTHING_BUT_DATA),
     ("rules/service.yaml", "- id: personalisation", "- id: !!str x", NOTHING_BUT_DATA),
     # dangling names
-    ("fields.yaml", "birthday: {category: user.demographic.", "birthday: {category: user.demografic.",
+    ("fields.yaml", "    category: user.demographic.date", "    category: user.demografic.date",
      "did you mean 'user.demographic.date_of_birth'?"),
     ("identity.yaml", "  device_id: {class", "  devise_id: {class", "did you mean 'device_id'?"),
-    ("purposes.yaml", "    Analytics: [analytics]", "    Analytics: [analytcs]", "did you mean 'analytics'?"),
-    ("purposes.yaml", "    Analytics: [analytics]", "    Analytics: [segmentation]", "is internal"),
+    ("signals.yaml", "  Analytics: [analytics]", "  Analytics: [analytcs]", "did you mean 'analytics'?"),
+    ("signals.yaml", "  Analytics: [analytics]", "  Analytics: [segmentation]", "is internal"),
     ("jurisdictions.yaml", "controller: [EU]", "controller: [EUR]", "did you mean 'EU'?"),
-    ("jurisdictions.yaml", "US: [USA, ", "US: [Sweden, ", "is a place of 'EU' already"),
+    ("jurisdictions.yaml", "US: [USA, ", "US: [Sweden, ", "is a place of 'SE' already"),
     ("jurisdictions.yaml", "US: [USA, ", "US: [Unknown, ", "nowhere"),
     ("destinations/crm.yaml", "country: DE", "country: GERMANY", "is not declared"),
     ("destinations/crm.yaml", "purposes: [", "purposes: [segmentation, ", "only the controller uses it"),
@@ -180,7 +212,7 @@ MISTAKES = [
     # contradictions
     ("fields.yaml", GENDER, "  faith: {category: user.demographic.religious_belief, protection: clear}",
      "sensitive category"),
-    ("fields.yaml", GENDER, "  gender: {category: user.demographic.gender, place: true}", "must be clear"),
+    ("fields.yaml", GENDER, "  gender: {category: user.demographic.gender, place: country}", "must be clear"),
     ("fields.yaml", "  device_id: {category: user.device.device_id, protection: sealed+index}",
      "  device_id: {category: user.device.device_id, protection: clear}", "always sealed+index"),
     ("identity.yaml", "priority: 3", "priority: 2", "has this priority already"),
@@ -217,7 +249,7 @@ def test_a_file_that_is_no_yaml_is_refused_where_it_breaks(folder: Path) -> None
 
 
 def test_versions_of_a_notice_stand_in_order(folder: Path) -> None:
-    old = "        text: We measure how our service is used to improve it.\n"
+    old = "          zh: 我们衡量服务的使用情况以改进服务。\n"  # a Chinese text
     again = "      - {id: analytics, version: 1, in_force_from: 2024-06-01, material: true, text: Again.}\n"
     edit(folder, "purposes.yaml", old, old + again)
     with pytest.raises(PolicyError, match="stand in order"):

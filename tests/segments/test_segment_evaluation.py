@@ -37,6 +37,7 @@ class Rig:
             FIELDS,
             self.people.clock,
             lambda _connection: BitMap(self.restrained),
+            lambda _categories: frozenset(),
         )
 
     def close(self) -> None:

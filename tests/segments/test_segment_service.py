@@ -36,7 +36,13 @@ class Platform:
     def service(self, fields: FieldCatalogue) -> SegmentService:
         people = self.people
         return SegmentService(
-            people.store, people.committer, self.warehouse, fields, people.clock, lambda _connection: BitMap()
+            people.store,
+            people.committer,
+            self.warehouse,
+            fields,
+            people.clock,
+            lambda _connection: BitMap(),
+            lambda _categories: frozenset(),
         )
 
 

@@ -10,6 +10,7 @@ from cdp.api.auth import roles
 from cdp.api.graphql.guard import Context, declared, guarded
 from cdp.api.graphql.profiles import Consent, IdentifierInput, consent_of
 from cdp.api.rest.consents import ConsentBody, record_consent
+from cdp.api.rest.profiles import receipt_path
 from cdp.errors import InvalidInputError, NotPermittedError, TooLargeError
 from cdp.ingest import Delivery
 
@@ -62,6 +63,7 @@ class ConsentInput:
     method: str | None = None
     jurisdiction: str | None = None
     recipients: list[str] | None = None
+    user_id_signature: str | None = None
 
 
 @strawberry.type
@@ -95,7 +97,11 @@ class IngestMutation:
             raise InvalidInputError("a field of this consent has a value that it cannot have") from None
         context = info.context
         done = record_consent(context.services, context.caller, context.denials, body)
-        return Consent(purpose=done.purpose) if done.standing is None else consent_of(done.standing)
+        shown = Consent(purpose=done.purpose) if done.standing is None else consent_of(done.standing)
+        if done.record_id is not None:
+            shown.record = strawberry.ID(str(done.record_id))
+            shown.receipt = receipt_path(done.record_id)
+        return shown
 
 
 def _message(event: EventInput) -> bytes:

@@ -12,7 +12,7 @@ from cdp.api.auth import roles
 from cdp.api.graphql.guard import Context, declared, guarded, only
 from cdp.api.graphql.paging import Connection, connection, page_size
 from cdp.api.paging import decode_cursor, page_of
-from cdp.api.rest.profiles import bytes_of, plan
+from cdp.api.rest.profiles import bytes_of, plan, receipt_path
 from cdp.clock import rfc3339
 from cdp.consent import Standing
 from cdp.errors import InvalidInputError, NotFoundError
@@ -28,13 +28,17 @@ _STEWARD = roles("steward")
 @declared(roles("officer", "steward", "source"))
 @strawberry.type
 class Consent:
-    """The state of one purpose for one person, with its reason; a source learns the purpose only."""
+    """The state of one purpose for one person, with its reason; a source learns its own record only."""
 
     purpose: str
     state: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
     reason: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
     since: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
+    granted_at: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
     expires_at: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
+    recipients: list[str] | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
+    record: strawberry.ID | None = None
+    receipt: str | None = None
 
 
 @declared(_READ)
@@ -255,7 +259,11 @@ def consent_of(state: Standing) -> Consent:
         state=state.state,
         reason=state.reason,
         since=rfc3339(state.since) if state.since else None,
+        granted_at=rfc3339(state.granted_at) if state.granted_at else None,
         expires_at=rfc3339(state.expires_at) if state.expires_at else None,
+        recipients=list(state.recipients),
+        record=strawberry.ID(str(state.record_id)) if state.record_id is not None else None,
+        receipt=receipt_path(state.record_id) if state.record_id is not None else None,
     )
 
 

@@ -27,7 +27,9 @@ from cdp.api.graphql.audit import AuditQuery
 from cdp.api.graphql.exports import ExportMutation, ExportQuery
 from cdp.api.graphql.guard import Context, Guarded
 from cdp.api.graphql.ingest import IngestMutation
+from cdp.api.graphql.policies import PolicyQuery
 from cdp.api.graphql.profiles import ProfileMutation, ProfileQuery
+from cdp.api.graphql.rights import RightsMutation, RightsQuery
 from cdp.api.graphql.segments import SegmentMutation, SegmentQuery
 from cdp.api.injected import InjectedCaller, InjectedDenials, InjectedServices
 from cdp.errors import CdpError
@@ -38,12 +40,12 @@ _SAYABLE = ("Cannot query field", "Unknown argument", "Unknown type", "Unknown f
 
 
 @strawberry.type
-class Query(ProfileQuery, SegmentQuery, ExportQuery, AuditQuery):
+class Query(ProfileQuery, SegmentQuery, ExportQuery, AuditQuery, PolicyQuery, RightsQuery):
     """What can be asked."""
 
 
 @strawberry.type
-class Mutation(IngestMutation, SegmentMutation, ExportMutation, ProfileMutation):
+class Mutation(IngestMutation, SegmentMutation, ExportMutation, ProfileMutation, RightsMutation):
     """What can be done."""
 
 

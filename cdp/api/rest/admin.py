@@ -69,6 +69,14 @@ def rotate_source(services: InjectedServices, caller: InjectedCaller, name: From
     return {"name": name, "write_key": services.access.rotate_source(caller.actor, name)}
 
 
+@post("/sources/{name:str}/secret", opt=allow("admin"), sync_to_thread=True, status_code=200)
+def source_secret(services: InjectedServices, caller: InjectedCaller, name: FromPath[str]) -> dict[str, Any]:
+    """Have a browser source sign user ids: a new secret, shown this once; the one before stops counting."""
+    source = services.access.sign_source(caller.actor, name)
+    secret = services.signatures.secret(source.source_id, source.secret_version or 0)
+    return {"name": source.name, "secret": secret, "version": source.secret_version}
+
+
 @get("/keys", opt=allow("admin"), sync_to_thread=True)
 def list_keys(
     services: InjectedServices, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
@@ -108,12 +116,6 @@ def revoke_key(services: InjectedServices, caller: InjectedCaller, name: FromPat
     services.access.revoke_key(caller.actor, name)
 
 
-@get("/keyring", opt=allow("admin", "officer"), sync_to_thread=True)
-def keyring_status(services: InjectedServices) -> dict[str, Any]:
-    """Return the versions of the workspace's key-encryption key."""
-    return dict(services.keyring.status())
-
-
 @post("/rebuild", opt=allow("admin"), sync_to_thread=True, status_code=200)
 def rebuild(services: InjectedServices, caller: InjectedCaller) -> dict[str, int]:
     """Make everything derived anew from the store: consent states, warehouse, every segment's members."""
@@ -132,6 +134,7 @@ def _source(source: Source) -> dict[str, Any]:
         "name": source.name,
         "kind": source.kind,
         "enabled": source.enabled,
+        "signs_user_ids": source.secret_version is not None,
     }
 
 
@@ -151,10 +154,10 @@ HANDLERS = [
     create_source,
     disable_source,
     rotate_source,
+    source_secret,
     list_keys,
     read_key,
     create_key,
     revoke_key,
-    keyring_status,
     rebuild,
 ]

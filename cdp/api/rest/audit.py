@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import get, post
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from cdp.api.auth import allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
@@ -64,6 +64,25 @@ def checkpoint(services: InjectedServices) -> dict[str, Any]:
 def sign_checkpoint(services: InjectedServices) -> dict[str, Any]:
     """Sign the log as it stands now and return the checkpoint."""
     return _checkpoint(services, services.audit.sign_checkpoint(services.committer))
+
+
+class OriginBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new origin to open.
+
+    :param checkpoint: the newest signed note that anybody holds; without it the one in CDP_CHECKPOINT_FILE.
+    """
+
+    reason: Literal["restored_backup", "damaged_database", "test"]
+    checkpoint: str = ""
+
+
+@post("/audit/origin", opt=_OFFICER, sync_to_thread=True)
+def open_origin(
+    services: InjectedServices, caller: InjectedCaller, data: JSONBody[OriginBody]
+) -> dict[str, Any]:
+    """Go on under a new origin whose first entry names the checkpoint that the log fell behind."""
+    opened = services.audit.open_origin(services.committer, caller.actor, data.reason, data.checkpoint)
+    return _checkpoint(services, opened)
 
 
 @get("/audit/proof/inclusion", opt=_OFFICER, sync_to_thread=True)
@@ -196,7 +215,7 @@ def _checkpoint(services: Services, found: Checkpoint) -> dict[str, Any]:
         "root": _base64(found.root),
         "note": found.note,
         "signed_at": rfc3339(found.signed_at),
-        "verifier": services.audit.key.verifier_text(),
+        "verifier": services.audit.verifier_text(found),
     }
 
 
@@ -204,4 +223,4 @@ def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-HANDLERS = [search, checkpoint, sign_checkpoint, inclusion, consistency, verify]
+HANDLERS = [search, checkpoint, sign_checkpoint, open_origin, inclusion, consistency, verify]

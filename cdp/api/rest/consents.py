@@ -1,36 +1,39 @@
 """Consent by API: record what somebody said, and read the state that follows from it.
 
 A recorded consent is an *act* (privacy.md, consent rule 2) and goes through the pipeline like any
-other event, so that the same rules decide whose it is. A source learns only that it was recorded;
-an officer is told the resulting state. ``restricted`` is an officer's word (GDPR Art. 18): a write key may
-stand in a page, and only an officer lifts a restriction.
+other event, so that the same rules decide whose it is. A source learns only that it was recorded, a
+server's also as which record, of which it may fetch the receipt; an officer is told the resulting state.
+``restricted`` and ``restriction_lifted`` are an officer's words (GDPR Art. 18): a write key may stand in a
+page. A restriction is lifted after the person was told, so the record says when that was.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import get, post
-from litestar.params import FromQuery, JSONBody
+from litestar import Response, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from cdp.access import Source
-from cdp.api.auth import Caller, Denials, allow
+from cdp.api.auth import OPEN, Caller, Denials, allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedDenials, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
 from cdp.api.rest.identifiers import IdentifierBody
-from cdp.api.rest.profiles import standing
+from cdp.api.rest.preferences import Confirmation, ask_confirmation
+from cdp.api.rest.profiles import receipt_path, standing
 from cdp.api.services import Services
 from cdp.audit import Entry
-from cdp.clock import Micros, parse_rfc3339
-from cdp.consent import EventType, RecordState, Standing, Statement
-from cdp.errors import InvalidInputError, NotPermittedError
+from cdp.clock import Micros, parse_rfc3339, rfc3339
+from cdp.consent import EventType, RecordState, Standing, Statement, receipt_jwk
+from cdp.errors import InvalidInputError, NotFoundError, NotPermittedError
 from cdp.ingest import Delivery
 from cdp.store import retrying
 
 API_SOURCE = Source(source_id=0, name="api", kind="server", enabled=True)
 """The source of what officers record by API key."""
+OFFICERS_WORDS = frozenset({"restricted", "restriction_lifted"})
 _EVENT = "Consent Recorded"
 _WAIT_SECONDS = 60.0
 
@@ -43,7 +46,11 @@ class ConsentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What somebody said about one purpose.
 
     :param identifiers: whose it is; a grant attaches to the authenticated one (rule 4).
-    :param event_time: when it was said, RFC 3339; now unless given.
+    :param event_time: when it was said, RFC 3339; now unless given. Of ``restriction_lifted``: when the
+        person was told, which must be given.
+    :param user_id_signature: proves a browser's ``user_id`` (docs/consent.md); without it a browser's
+        grant binds the device only.
+    :param confirm: record nothing yet, but answer with a link for the person to confirm it by.
     """
 
     identifiers: tuple[IdentifierBody, ...]
@@ -58,6 +65,8 @@ class ConsentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     method: Code = "api"
     jurisdiction: Code | None = None
     recipients: tuple[Code, ...] = ()
+    user_id_signature: str | None = None
+    confirm: Literal["double_opt_in"] | None = None
 
     def __repr__(self) -> str:
         return f"<consent for {self.purpose}>"
@@ -66,12 +75,16 @@ class ConsentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Recorded(msgspec.Struct, frozen=True):
     """A recorded consent.
 
+    :param record_id: the record made of it; None when it was no news, and for a browser.
     :param standing: the state that followed; None for a source, which may not read.
+    :param confirmation: the link that records it; where there is one, nothing is recorded yet.
     """
 
     purpose: str
+    record_id: int | None = None
     profile_id: str | None = None
     standing: Standing | None = None
+    confirmation: Confirmation | None = None
 
 
 @post("/consents", opt=allow("source", "officer"), sync_to_thread=True)
@@ -80,9 +93,13 @@ def record(
 ) -> dict[str, Any]:
     """Record what a person said about a purpose; it is an act, so it may lift an earlier restraint."""
     done = record_consent(services, caller, denials, data)
+    if done.confirmation is not None:
+        link = {"url": done.confirmation.url, "expires_at": rfc3339(done.confirmation.expires_at)}
+        return {"purpose": done.purpose, "recorded": False, "confirmation": link}
+    made = {"record": str(done.record_id), "receipt": receipt_path(done.record_id)} if done.record_id else {}
     if done.standing is None:
-        return {"purpose": done.purpose, "recorded": True}
-    return {"recorded": True, "profile": done.profile_id, **standing(done.standing)}
+        return {"purpose": done.purpose, "recorded": True, **made}
+    return {"recorded": True, "profile": done.profile_id, **standing(done.standing), **made}
 
 
 @get("/consents", opt=allow("officer", purpose=True), sync_to_thread=True)
@@ -98,21 +115,58 @@ def states(
     return page_by_key(items, limit, cursor, "consents", lambda item: str(item["purpose"]))
 
 
+@get("/consents/stale", opt=allow("officer"), sync_to_thread=True)
+def stale(services: InjectedServices, caller: InjectedCaller) -> dict[str, Any]:
+    """Count, by purpose, whose grants have expired or were given on a notice that has materially changed."""
+    with services.committer.batch() as batch:
+        found = services.ledger.stale(batch.connection)
+        batch.record(Entry(action="consent.stale", actor=caller.actor))
+    return {"items": [{"purpose": purpose, **counts} for purpose, counts in found.items()], "next": None}
+
+
+@get("/consents/{record_id:str}/receipt", opt=allow("officer", "source"), sync_to_thread=True)
+def receipt(services: InjectedServices, caller: InjectedCaller, record_id: FromPath[str]) -> Response[bytes]:
+    """Give the signed receipt of a record: to an officer, and to the server whose word it is."""
+    source = caller.source
+    if source is not None and source.kind == "browser":
+        raise NotPermittedError("a browser's key is public; its receipts are the person's and the officer's")
+    number = int(record_id) if record_id.isascii() and record_id.isdigit() and len(record_id) < 20 else 0
+    if not 0 < number < 1 << 63:
+        raise NotFoundError("there is no consent record with this id")
+    only = None if source is None else source.source_id
+    made = services.receipts.issue(caller.actor, number, source_id=only)
+    return Response(made, media_type="application/json")
+
+
+@get("/consents/receipts/key", opt=allow(OPEN), sync_to_thread=False)
+def receipt_key(services: InjectedServices) -> dict[str, str]:
+    """Give the public key of receipts as a JSON Web Key (RFC 8037)."""
+    return receipt_jwk(services.receipts.public_key)
+
+
 def record_consent(services: Services, caller: Caller, denials: Denials, data: ConsentBody) -> Recorded:
     """Record a consent through the pipeline and, for an officer, return the state that followed.
 
     :raises NotPermittedError: a restriction from anybody but an officer; the refusal is recorded.
     :raises InvalidInputError: the purpose is unknown, a time is unreadable, or no identifier is usable.
     """
-    if data.state == "restricted" and not caller.has("officer"):
+    if data.state in OFFICERS_WORDS and not caller.has("officer"):
         denials.record(caller.actor, "consent.record", "consents")
-        raise NotPermittedError("only an officer records `restricted`; the person's own word is `objected`")
+        raise NotPermittedError(
+            "only an officer records that a use is restricted, and lifts it; "
+            "the person's own word is `objected`"
+        )
     if data.purpose not in services.bundle.purposes:
         raise InvalidInputError("this purpose is not declared in policies/purposes.yaml")
     if not set(data.recipients) <= services.bundle.destinations.keys():
         raise InvalidInputError("a recipient is no destination of policies/destinations")
     now = services.clock.now()
     said_at = _instant("event_time", data.event_time)
+    if data.state == "restriction_lifted" and (said_at is None or said_at > now):
+        raise InvalidInputError(
+            "restriction_lifted needs event_time: when the person was told, which comes first "
+            "(GDPR Art. 18(3))"
+        )
     statement = Statement(
         purpose=data.purpose,
         state=data.state,
@@ -128,9 +182,12 @@ def record_consent(services: Services, caller: Caller, denials: Denials, data: C
         recipients=data.recipients,
     )
     identifiers = tuple((item.type, item.value) for item in data.identifiers)
-    message = {"type": "track", "event": _EVENT, "messageId": f"consent-{uuid.uuid4()}"}
+    message_id = f"consent-{uuid.uuid4()}"
+    context = {"userIdSignature": data.user_id_signature} if data.user_id_signature is not None else {}
+    message = {"type": "track", "event": _EVENT, "messageId": message_id, "context": context}
+    source = caller.source or API_SOURCE
     delivery = Delivery(
-        source=caller.source or API_SOURCE,
+        source=source,
         messages=(msgspec.json.encode(message),),
         received_at=now,
         identifiers=identifiers,
@@ -143,19 +200,26 @@ def record_consent(services: Services, caller: Caller, denials: Denials, data: C
             )
     if not identifiers:
         raise InvalidInputError("a consent names at least one identifier of the person")
-    services.writer.submit(delivery).result(_WAIT_SECONDS)
+    if data.confirm is not None:
+        asked = ask_confirmation(services, caller, denials, identifiers, statement, source)
+        return Recorded(data.purpose, confirmation=asked)
+    outcome = services.writer.submit(delivery).result(_WAIT_SECONDS)
+    made = outcome.records.get(services.pipeline.event_id(source, message_id), ())
+    record_id = made[0] if made and source.kind != "browser" else None
     if caller.source is not None:
-        return Recorded(data.purpose)
-    return retrying(lambda: _answer(services, caller, data.purpose, identifiers[0]))
+        return Recorded(data.purpose, record_id)
+    return retrying(lambda: _answer(services, caller, data.purpose, identifiers[0], record_id))
 
 
-def _answer(services: Services, caller: Caller, purpose: str, identifier: tuple[str, str]) -> Recorded:
+def _answer(
+    services: Services, caller: Caller, purpose: str, identifier: tuple[str, str], record_id: int | None
+) -> Recorded:
     """Return the state that followed, and record who recorded the consent and was told the state."""
     with services.committer.batch() as batch:
         connection = batch.connection
         found = services.identity.find(connection, *identifier)
         if found is None:
-            return Recorded(purpose)
+            return Recorded(purpose, record_id)
         profile_no = services.identity.profile_of(connection, found)
         members = services.identity.consent_members(connection, [profile_no])[profile_no]
         state = services.ledger.states_of(connection, members).get(purpose)
@@ -165,11 +229,11 @@ def _answer(services: Services, caller: Caller, purpose: str, identifier: tuple[
                 action="consent.record",
                 actor=caller.actor,
                 purpose=purpose,
-                object={"state": "" if state is None else state.state},
+                object={"state": "" if state is None else state.state, "record": record_id or ""},
                 subjects=subjects,
             )
         )
-    return Recorded(purpose, services.profile_ids.encode(profile_no), state)
+    return Recorded(purpose, record_id, services.profile_ids.encode(profile_no), state)
 
 
 def _instant(name: str, text: str | None) -> Micros | None:
@@ -179,4 +243,4 @@ def _instant(name: str, text: str | None) -> Micros | None:
         raise InvalidInputError(f"{name} is not an RFC 3339 time") from None
 
 
-HANDLERS = [record, states]
+HANDLERS = [record, states, stale, receipt, receipt_key]

@@ -6,25 +6,25 @@ it sees the segment's opaque id (``shown``), also when it filters.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 from litestar import get, post
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 
 from cdp.api.auth import Caller, allow
+from cdp.api.counts import charge_figures
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, checked_limit, decode_cursor, page_of
 from cdp.api.services import Services
+from cdp.audit import SparseProof
 from cdp.clock import rfc3339
 from cdp.errors import InvalidInputError
-from cdp.export import Export
+from cdp.export import Export, segment_id
+from cdp.gate import Proof
 
-_SECRET = "segment-ids"  # noqa: S105  # the name of a secret
 _SEE = allow("marketer", "destination", "officer")
 
 
@@ -81,13 +81,53 @@ def data(services: InjectedServices, caller: InjectedCaller, export_id: FromPath
     return Stream(pieces, media_type=media_type, headers=headers)
 
 
+@get("/exports/{export_id:str}/proof", opt=allow("destination", "officer"), sync_to_thread=True)
+def proof(
+    services: InjectedServices,
+    caller: InjectedCaller,
+    export_id: FromPath[str],
+    profile_ref: FromQuery[str] = "",
+    profile: FromQuery[str] = "",
+) -> dict[str, Any]:
+    """Prove that somebody was in an export or was not: by reference, or for an officer by profile id."""
+    services.exports.get(caller.principal, export_id)
+    proofs = services.gate.proofs
+    if profile and caller.has("officer"):
+        number = services.profile_ids.decode(profile)
+        with services.store.reading() as connection:
+            profile_no = services.identity.profile_of(connection, number)
+            found = services.identity.members(connection, profile_no)
+        items = proofs.of_identities(caller.actor, export_id, found)
+    elif profile_ref:
+        items = [proofs.of_reference(caller.actor, export_id, profile_ref)]
+    else:
+        raise InvalidInputError("name a profile_ref; an officer may name a profile")
+    return {"present": any(one.released for one in items), "proofs": [_proof(one) for one in items]}
+
+
+def _proof(found: Proof) -> dict[str, Any]:
+    return {
+        "position": found.position.hex(),
+        "value": None if found.value is None else found.value.hex(),
+        "released": found.released,
+        "manifest": {"root": found.manifest_root.hex(), **_path(found.decided)},
+        "changed": {"root": found.changed_root.hex(), **_path(found.taken_out)},
+    }
+
+
+def _path(found: SparseProof) -> dict[str, Any]:
+    other = None if found.other is None else [part.hex() for part in found.other]
+    return {"siblings": [sibling.hex() for sibling in found.siblings], "other": other}
+
+
 def requested(services: Services, caller: Caller, data: ExportBody) -> Export:
     """Ask the gate for an export.
 
-    :raises InvalidInputError: no purpose, or a mode that does not exist.
+    :raises InvalidInputError: no purpose is stated.
     """
-    if data.mode != "full":
-        raise InvalidInputError("mode is full")
+    budgeted = not (caller.has("officer") or caller.principal.destination)
+    if budgeted:
+        services.counting.check_left(caller.actor)
     given = services.exports.request(
         caller.principal,
         segment=data.segment,
@@ -95,8 +135,11 @@ def requested(services: Services, caller: Caller, data: ExportBody) -> Export:
         purpose=data.purpose or caller.purpose,
         fields=data.fields,
         format=data.format,
+        mode=data.mode,
         dry_run=data.dry_run,
     )
+    if budgeted:
+        charge_figures(services, caller, f"export {given.audit_index}", 2 + len(given.withheld))
     return shown(services, caller, given)
 
 
@@ -112,9 +155,7 @@ def shown(services: Services, caller: Caller, found: Export) -> Export:
     """Return an export as this key may know it: for a destination the segment has an id, no name."""
     if caller.has("officer") or not caller.principal.destination:
         return found
-    secret = services.keyring.secret(_SECRET)
-    digest = hmac.new(secret, b"cdp/segment-id/v1" + found.segment.encode(), hashlib.sha256).hexdigest()
-    return msgspec.structs.replace(found, segment=f"s_{digest[:16]}")
+    return msgspec.structs.replace(found, segment=segment_id(services.keyring, found.segment))
 
 
 def export_page(
@@ -161,6 +202,7 @@ def export(found: Export) -> dict[str, Any]:
         "destination": found.destination,
         "purpose": found.purpose,
         "format": found.format,
+        "mode": found.mode,
         "created_at": rfc3339(found.created_at),
         "as_of": found.as_of,
         "members": found.members,
@@ -175,4 +217,4 @@ def export(found: Export) -> dict[str, Any]:
     }
 
 
-HANDLERS = [request, list_exports, read_export, data]
+HANDLERS = [request, list_exports, read_export, data, proof]

@@ -1,8 +1,8 @@
 """Is it alive, is it ready, what has it done: open to ask, without data.
 
-Ready means: the store can be written, the keys can be reached, the policies are loaded. ``/metrics``
-answers to this machine and private networks only. Both below ``/api/v1`` and at the root, where probes
-look for them.
+Ready means: the store can be written, the keys can be reached, the policies are loaded, and a restored
+database has had its journal replayed. ``/metrics`` answers to this machine and private networks only. Both
+below ``/api/v1`` and at the root, where probes look for them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from typing import Any
 import prometheus_client
 from litestar import Request, Response, get
 
-from cdp.api.auth import OPEN, allow
+from cdp.api.auth import ALWAYS, allow
 from cdp.api.injected import InjectedServices
 from cdp.errors import CdpError, NotPermittedError
 
 
-@get("/health/live", opt=allow(OPEN), sync_to_thread=False)
+@get("/health/live", opt=allow(ALWAYS), sync_to_thread=False)
 def live() -> dict[str, str]:
     """The process answers."""
     return {"status": "live"}
 
 
-@get("/health/ready", opt=allow(OPEN), sync_to_thread=True)
+@get("/health/ready", opt=allow(ALWAYS), sync_to_thread=True)
 def ready(services: InjectedServices) -> Response[dict[str, Any]]:
     """Everything that a call needs can be reached; else 503 with what cannot."""
     checks: dict[str, Callable[[], object]] = {
         "store": lambda: services.committer.reserve("identity_no", 0),
         "keys": lambda: services.keyring.deks([0]),
         "policies": lambda: services.bundle.sha256,
+        "journal": services.recovery.check,
     }
     state = {name: _answers(check) for name, check in checks.items()}
     fine = all(state.values())
@@ -47,7 +48,7 @@ def _answers(check: Callable[[], object]) -> bool:
     return True
 
 
-@get("/metrics", opt=allow(OPEN), sync_to_thread=False, media_type="text/plain")
+@get("/metrics", opt=allow(ALWAYS), sync_to_thread=False, media_type="text/plain")
 def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Return the process's counters in Prometheus text format."""
     if not _is_near(request.client.host if request.client else ""):

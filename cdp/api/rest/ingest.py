@@ -62,6 +62,7 @@ async def _ingest(request: Request[Any, Any, Any], services: Services, type_: st
             type=type_,
             sent_at=body.sent_at,
             context=body.context,
+            sec_gpc="1" in request.headers.getall("sec-gpc", []),
         )
         outcome = await asyncio.wrap_future(services.writer.submit(delivery))
         if request.query_params.get("wait") == "warehouse":

@@ -228,8 +228,15 @@ def standing(state: Standing) -> dict[str, Any]:
         "since": rfc3339(state.since) if state.since else None,
         "granted_at": rfc3339(state.granted_at) if state.granted_at else None,
         "expires_at": rfc3339(state.expires_at) if state.expires_at else None,
+        "recipients": list(state.recipients),
         "record": str(state.record_id) if state.record_id is not None else None,
+        "receipt": receipt_path(state.record_id) if state.record_id is not None else None,
     }
+
+
+def receipt_path(record_id: int) -> str:
+    """Return where the receipt of a consent record is."""
+    return f"/api/v1/consents/{record_id}/receipt"
 
 
 def plan(done: Plan, encode: Any) -> dict[str, Any]:

@@ -14,10 +14,9 @@ from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
 from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.services import Services
-from cdp.audit import Entry
 from cdp.clock import rfc3339
 from cdp.errors import InvalidInputError
-from cdp.segments import PURPOSE, ListKind, Segment
+from cdp.segments import ListKind, Segment
 
 _DEFINE = allow("marketer", "officer")
 
@@ -69,7 +68,7 @@ def remove(services: InjectedServices, caller: InjectedCaller, name: FromPath[st
 def preview(
     services: InjectedServices, caller: InjectedCaller, data: JSONBody[dict[str, Any]]
 ) -> dict[str, int]:
-    """Count whom a definition finds, without storing it."""
+    """Count whom a definition finds, without storing it; 0, except to officers, is fewer than 10."""
     return previewed(services, caller, data)
 
 
@@ -104,9 +103,12 @@ def apply_segment(services: Services, caller: Caller, name: str, definition: dic
 
 def previewed(services: Services, caller: Caller, definition: dict[str, Any]) -> dict[str, int]:
     """Return a preview as this caller may see it."""
-    check_countable(services, caller, definition)
+    parsed = services.segments.parse(definition, "")
+    check_countable(services, caller, parsed)
     found = services.segments.preview(definition, actor=caller.actor)
-    count = shown_count(services, caller, found.members)
+    count = found.count  # which an officer sees, and is on record already
+    if not caller.has("officer"):
+        count = shown_count(services, caller, parsed, found.members, {"as_of": found.as_of})
     return {"count": count, "as_of": found.as_of, "took_ms": found.took_ms}
 
 
@@ -126,23 +128,15 @@ def segment(held: Segment) -> dict[str, Any]:
 def counted(services: Services, caller: Caller, held: Segment) -> dict[str, Any]:
     """Return a segment with its count, where it still holds and the caller may have one.
 
-    The count that is shown is a use, and recorded as one.
+    None stands for no count, and 0, except to officers, for fewer than 10.
     """
     shown = segment(held)
-    if held.definition is None or not is_countable(services, caller, held.source):
+    if held.definition is None or not is_countable(services, caller, held.definition):
         return {**shown, "count": None, "as_of": None}
     members = services.segments.members(held.name, actor=caller.actor)
-    count = shown_count(services, caller, members.bitmap)
-    with services.committer.batch() as batch:
-        batch.record(
-            Entry(
-                action="segment.count",
-                actor=caller.actor,
-                purpose=PURPOSE,
-                object={"segment": members.name, "version": members.version, "as_of": members.as_of},
-                people={"members": len(members.bitmap)},
-            )
-        )
+    target: dict[str, str | int] = {"segment": members.name, "version": members.version}
+    target["as_of"] = members.as_of
+    count = shown_count(services, caller, members.definition, members.bitmap, target)
     return {**shown, "count": count, "as_of": members.as_of}
 
 

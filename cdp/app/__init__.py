@@ -1,0 +1,27 @@
+"""The composition root: the only place where concrete parts are chosen.
+
+``setup`` prepares an empty data directory; ``wiring`` opens the stores, checks that the schema is current and
+puts the stages together; ``schedule`` says what runs beside them, and how often; ``serving`` makes the HTTP
+application around it all.
+"""
+
+from cdp.app.schedule import KEYS_SECONDS, mirror_task
+from cdp.app.serving import application, configure_logging, create
+from cdp.app.setup import OPERATOR_FILE, OPERATOR_NAME, establish, initialise, replay
+from cdp.app.wiring import SEGMENTATION, Platform, build
+
+__all__ = [
+    "KEYS_SECONDS",
+    "OPERATOR_FILE",
+    "OPERATOR_NAME",
+    "SEGMENTATION",
+    "Platform",
+    "application",
+    "build",
+    "configure_logging",
+    "create",
+    "establish",
+    "initialise",
+    "mirror_task",
+    "replay",
+]

@@ -1,0 +1,83 @@
+"""What runs beside the API, and how often. Everything here can be repeated without harm."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from cdp.api import Services
+from cdp.audit import Entry
+from cdp.clock import SystemClock
+from cdp.ingest import EventKeys
+from cdp.policy import InForce
+from cdp.settings import Settings
+from cdp.store import Store
+from cdp.warehouse import Mirror
+from cdp.worker import Beside, Periodic, Worker
+
+_HOUSEKEEPING_SECONDS = 3600.0
+KEYS_SECONDS = 1.0
+_POLICIES_SECONDS = 1.0
+_UNDECLARED_SECONDS = 60.0
+_RECALLS_SECONDS = 2.0
+_FIGURES_SECONDS = 30.0
+
+
+def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -> Worker:
+    """Return the clockwork of one process.
+
+    :param mirror_apart: keep the warehouse current in a process of its own (``cdp worker``).
+    """
+    settings, committer = services.settings, services.committer
+
+    def keep_house() -> None:
+        with committer.batch() as batch:
+            event_keys.forget(batch)
+        if ended := services.keyring.ended_buckets():
+            with committer.batch() as batch:
+                counts = {"quarantined": services.quarantine.forget(batch), "bucket_keys": len(ended)}
+                batch.record(Entry(action="retention.end", actor="system", counts=counts))
+            services.keyring.destroy_buckets(ended)
+
+    def sign_checkpoint() -> None:
+        services.audit.sign_checkpoint(committer)
+
+    def issue_recalls() -> None:
+        services.outbox.issue()
+        services.outbox.expire()
+
+    def follow_policies() -> None:
+        services.in_force.refresh()
+        services.pipeline.settle_consent()
+
+    return Worker(
+        [
+            Beside([sys.executable, "-m", "cdp", "worker"])
+            if mirror_apart
+            else Periodic("mirror", settings.mirror_interval_ms / 1000, services.mirror.refresh),
+            Periodic("checkpoint", settings.checkpoint_interval_s, sign_checkpoint),
+            Periodic("housekeeping", _HOUSEKEEPING_SECONDS, keep_house),
+            Periodic("keys", KEYS_SECONDS, services.rotation.advance),
+            Periodic("policies", _POLICIES_SECONDS, follow_policies),
+            Periodic("undeclared", _UNDECLARED_SECONDS, services.undeclared.flush),
+            Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
+            Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
+            Periodic("figures", _FIGURES_SECONDS, services.outbox.observe),
+        ]
+    )
+
+
+@contextmanager
+def mirror_task(settings: Settings) -> Iterator[Periodic]:
+    """Open what ``cdp worker`` runs: the mirror alone, which only reads the database."""
+    with closing(Store(settings.database)) as store:
+        in_force = InForce(store)
+        mirror = Mirror(store, settings.mirror_dir, in_force.bundle.fields, SystemClock())
+        in_force.subscribe(lambda held: mirror.adopt(held.fields))
+
+        def turn() -> None:
+            in_force.refresh()
+            mirror.refresh()
+
+        yield Periodic("mirror", settings.mirror_interval_ms / 1000, turn)

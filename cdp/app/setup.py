@@ -1,0 +1,80 @@
+"""An empty data directory made ready: schema, keys, first policies, operator key; a restored one settled."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from cdp import policy
+from cdp.access import OPERATOR_ROLES
+from cdp.app.serving import configure_logging
+from cdp.app.wiring import NO_KEYS, build, check_parts, make_policies
+from cdp.audit import AuditLog
+from cdp.clock import Clock, SystemClock
+from cdp.crypto import (
+    FileKeyProvider,
+    Keyring,
+    open_provider,
+)
+from cdp.errors import ConfigurationError
+from cdp.recovery import Replayed, State
+from cdp.settings import Settings
+from cdp.store import Committer, Store, migrate
+
+OPERATOR_NAME = "operator"
+OPERATOR_FILE = "operator.key"
+
+
+def initialise(settings: Settings, clock: Clock | None = None) -> bool:
+    """Prepare an empty data directory: schema, root key, first KEK, operator key. Safe to repeat.
+
+    A root key is made for an empty database only: one that lost its key gets an error, not a new key.
+
+    :returns: False when everything was there already.
+    """
+    clock = clock or SystemClock()
+    check_parts(settings)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with closing(Store(settings.database)) as store, closing(Store(settings.keys_database)) as keys:
+        kind, _, place = settings.key_provider.partition(":")
+        is_new = migrate.is_empty(store)
+        has_keys = Keyring.exists(keys)
+        if not has_keys and not is_new:
+            raise ConfigurationError(NO_KEYS)
+        if kind == "file" and not has_keys and not Path(place).exists():
+            FileKeyProvider.create(Path(place))
+        provider = open_provider(settings.key_provider)
+        Keyring.initialise(keys, provider, settings.workspace, clock)
+        migrate.upgrade(store)
+    establish(settings, clock)
+    with closing(build(settings, clock)) as platform:
+        access = platform.services.access
+        if any(key.name == OPERATOR_NAME for key in access.list_keys()):
+            return False
+        _, key = access.create_key(None, OPERATOR_NAME, OPERATOR_ROLES, purposes={"*"})
+    path = settings.data_dir / OPERATOR_FILE
+    path.touch(mode=0o600)
+    path.write_text(key + "\n", encoding="ascii")
+    return True
+
+
+def establish(settings: Settings, clock: Clock | None = None) -> bool:
+    """Put the folder's policies in force where none are, or none that this version can read.
+
+    :returns: False when there was nothing to do.
+    :raises PolicyError: the folder's policies are wrong.
+    """
+    clock = clock or SystemClock()
+    with closing(Store(settings.database)) as store, closing(Store(settings.keys_database)) as keys:
+        keyring = Keyring(keys, open_provider(settings.key_provider), settings.workspace, clock)
+        audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
+        policies = make_policies(settings, Committer(store, audit.append, clock), clock)
+        return policies.establish(policy.read_folder(settings.policies_dir))
+
+
+def replay(settings: Settings, clock: Clock | None = None) -> tuple[State, Replayed]:
+    """Replay the journal into a restored database, as every start does; returns how that ended."""
+    configure_logging(settings.log_level)
+    with closing(build(settings, clock)) as platform:
+        recovery = platform.services.recovery
+        return recovery.state, recovery.done

@@ -1,0 +1,258 @@
+"""Every part of one process, put together: bottom to top, each given what it stands on.
+
+A part that holds anything of a policy bundle also stands in ``_adopt``.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+import structlog
+from pyroaring import BitMap
+
+from cdp import policy
+from cdp.access import AccessService
+from cdp.api import Services
+from cdp.app.schedule import schedule
+from cdp.audit import AuditLog, Entry
+from cdp.clock import Clock, SystemClock
+from cdp.consent import ConsentLedger, ReceiptIssuer
+from cdp.crypto import (
+    BlindIndex,
+    Keyring,
+    LinkTokens,
+    ProfileIds,
+    Rotation,
+    UserIdSignatures,
+    open_provider,
+)
+from cdp.errors import ConfigurationError, PolicyError
+from cdp.export import ExportService, Feeds, Outbox, Webhooks
+from cdp.gate import Gate, Review
+from cdp.identity import IdentityService, blind_indexes
+from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
+from cdp.journal import Journal
+from cdp.pipeline import Pipeline
+from cdp.policy import Bundle, InForce, Policies
+from cdp.portrait import PortraitService
+from cdp.profiles import ProfileService
+from cdp.recovery import Recovery
+from cdp.rights import Links, RightsService
+from cdp.segments import Counting, SegmentService
+from cdp.settings import Settings
+from cdp.store import Committer, Connection, Store, migrate
+from cdp.warehouse import Mirror, Warehouse, declared
+from cdp.worker import Worker, Writer
+
+log = structlog.get_logger()
+SEGMENTATION = "segmentation"
+NO_KEYS = (
+    "the key database holds no keys while the main database holds data; restore it from its backup "
+    "(new keys cannot open what the old ones sealed)"
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything of one process, wired."""
+
+    services: Services
+    writer: Writer
+    worker: Worker
+    close: Callable[[], None]
+
+
+def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool = False) -> Platform:
+    """Wire the stages.
+
+    :param mirror_apart: keep the warehouse current in a process of its own (``cdp worker``).
+    :raises ConfigurationError: a part is missing, wrong or not initialised; nothing is left open.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
+    with ExitStack() as opened:
+        services, writer, worker = _wire(settings, clock or SystemClock(), opened, mirror_apart=mirror_apart)
+        services.recovery.settle()
+        if services.recovery.state.ready:
+            _compare_folder(settings, services.bundle)
+        services.pipeline.settle_consent()
+        return Platform(services, writer, worker, opened.pop_all().close)
+
+
+def _wire(
+    settings: Settings, clock: Clock, opened: ExitStack, *, mirror_apart: bool
+) -> tuple[Services, Writer, Worker]:
+    check_parts(settings)
+    store = opened.enter_context(closing(Store(settings.database)))
+    if migrate.pending(store):
+        raise ConfigurationError("the database schema is not current; run `cdp init` or `cdp migrate`")
+    in_force = InForce(store)
+    bundle = in_force.bundle
+    key_store = opened.enter_context(closing(Store(settings.keys_database)))
+    if not Keyring.exists(key_store):
+        raise ConfigurationError(NO_KEYS)
+    if migrate.pending(key_store, migrate.Chain.KEYS):
+        raise ConfigurationError("the key database's schema is not current; run `cdp migrate`")
+    keyring = Keyring(key_store, open_provider(settings.key_provider), settings.workspace, clock)
+    index_root = keyring.secret("index")
+    blind = BlindIndex(index_root, settings.workspace)
+
+    audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
+    journal = Journal(settings.journal_dir, keyring.secret("journal"), clock, blind_indexes)
+    opened.callback(journal.close)
+    committer = Committer(store, audit.append, clock, journal)
+    committer.on_policies = in_force.observe
+    policies = make_policies(settings, committer, clock)
+    access = AccessService(store, committer, clock, bundle.purposes, bundle.destinations)
+    ledger = ConsentLedger(keyring, bundle, clock, journal.hold)
+    identity = IdentityService(store, committer, keyring, blind, ledger, bundle.identity, clock)
+    profiles = ProfileService(identity, access, bundle)
+    recovery = Recovery(
+        committer, keyring, journal, ledger, identity, audit, lambda: in_force.bundle.purposes, clock
+    )
+    quarantine = Quarantine(store, keyring, clock)
+    signatures = UserIdSignatures(keyring.secret("user-id-signing"))
+    event_keys = EventKeys(clock)
+    undeclared = Undeclared(committer, bundle.fields, clock)
+    event_key = keyring.secret("event-key")
+
+    def judging(held: Bundle) -> tuple[Validator, Classifier, Keeper]:
+        validator = Validator(held, identity.normalise, event_key, settings.max_event_bytes, signatures)
+        return validator, Classifier(held.fields, undeclared.note), Keeper(held.intake)
+
+    pipeline = Pipeline(
+        committer,
+        keyring,
+        *judging(bundle),
+        event_keys,
+        identity,
+        ledger,
+        recovery,
+        quarantine,
+        clock,
+    )
+    writer = Writer(pipeline, batch_events=settings.batch_events, queue_events=settings.queue_events)
+    mirror = Mirror(store, settings.mirror_dir, bundle.fields, clock)
+    warehouse = Warehouse(settings.mirror_dir, trust=profiles.trust)
+    opened.callback(warehouse.close)
+
+    def excluded(connection: Connection) -> BitMap:
+        ledger.check_derived(connection)
+        return ledger.restrained(connection, SEGMENTATION)
+
+    def unreadable(categories: frozenset[str]) -> frozenset[str]:
+        return policy.unreadable(in_force.bundle, categories)
+
+    segments = SegmentService(store, committer, warehouse, bundle.fields, clock, excluded, unreadable)
+    gate = Gate(store, committer, keyring, in_force.current, ledger, segments, profiles, audit, clock)
+    outbox = Outbox(store, committer, keyring, gate, in_force.current, clock)
+    ids = ProfileIds(index_root, settings.workspace)
+
+    def record(action: str, actor: str, numbers: dict[str, int]) -> None:
+        with committer.batch() as batch:
+            batch.record(Entry(action=action, actor=actor, object=dict(numbers)))
+
+    services = Services(
+        settings=settings,
+        clock=clock,
+        store=store,
+        committer=committer,
+        keyring=keyring,
+        rotation=Rotation(keyring, record, clock, settings.key_backup_days),
+        signatures=signatures,
+        profile_ids=ids,
+        in_force=in_force,
+        policies=policies,
+        audit=audit,
+        journal=journal,
+        recovery=recovery,
+        access=access,
+        ledger=ledger,
+        receipts=ReceiptIssuer(committer, keyring, ledger, audit),
+        identity=identity,
+        profiles=profiles,
+        quarantine=quarantine,
+        undeclared=undeclared,
+        pipeline=pipeline,
+        writer=writer,
+        mirror=mirror,
+        warehouse=warehouse,
+        segments=segments,
+        counting=Counting(store, segments, lambda: in_force.bundle.fields, keyring.secret("counts"), clock),
+        gate=gate,
+        exports=ExportService(gate),
+        outbox=outbox,
+        feeds=Feeds(committer, keyring, gate, segments, outbox),
+        webhooks=Webhooks(store, committer, keyring, outbox, clock, loopback=settings.webhook_loopback),
+        review=Review(
+            committer,
+            keyring,
+            gate.facts,
+            in_force,
+            policies,
+            access,
+            ledger,
+            identity,
+            segments,
+            profiles,
+            clock,
+        ),
+        portrait=PortraitService(committer, ids, identity, profiles, ledger, segments, audit, bundle),
+        rights=RightsService(committer, identity, clock, lambda: in_force.refresh().rights),
+        links=Links(
+            committer,
+            identity,
+            LinkTokens(keyring.secret("links"), settings.workspace),
+            clock,
+            settings.public_url,
+        ),
+    )
+    in_force.subscribe(lambda held: _adopt(services, held, judging))
+    return services, writer, schedule(services, event_keys, mirror_apart=mirror_apart)
+
+
+def _adopt(
+    services: Services, bundle: Bundle, judging: Callable[[Bundle], tuple[Validator, Classifier, Keeper]]
+) -> None:
+    """Have every part work under ``bundle``; a part that holds anything of a bundle stands here."""
+    services.access.adopt(bundle.purposes, bundle.destinations)
+    services.ledger.adopt(bundle)
+    services.identity.adopt(bundle.identity)
+    services.profiles.adopt(bundle)
+    services.mirror.adopt(bundle.fields)
+    services.undeclared.adopt(bundle.fields)
+    services.segments.adopt(bundle.fields)
+    services.portrait.adopt(bundle)
+    services.pipeline.adopt(*judging(bundle))  # last: from here on events are judged anew
+
+
+def make_policies(settings: Settings, committer: Committer, clock: Clock) -> Policies:
+    """Return the verbs that put policies in force."""
+    checks = (lambda bundle: declared(bundle.fields),)  # two fields may not share a column of the mirror
+    return Policies(committer, clock, four_eyes=settings.four_eyes, checks=checks)
+
+
+def _compare_folder(settings: Settings, bundle: Bundle) -> None:
+    """Log when the folder is not what is in force: it is the candidate, and nothing else reads it."""
+    try:
+        candidate = policy.digest(policy.read_folder(settings.policies_dir))
+    except PolicyError:
+        candidate = ""
+    if candidate != bundle.sha256:
+        log.warning(
+            "the policies folder is not what is in force; `cdp policy activate` proposes it",
+            in_force=bundle.sha256[:12],
+            folder=candidate[:12],
+        )
+
+
+def check_parts(settings: Settings) -> None:
+    """Refuse a part that is named and not there, rather than quietly take another."""
+    if settings.keys_database == settings.database:
+        raise ConfigurationError("CDP_KEYS_DATABASE_URL: the key database is one of its own")
+    if settings.warehouse != "duckdb":
+        raise ConfigurationError("CDP_WAREHOUSE: duckdb is the only warehouse of this version")
+    if settings.intake != "direct":
+        raise ConfigurationError("CDP_INTAKE: direct is the only intake of this version")

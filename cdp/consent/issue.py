@@ -1,0 +1,73 @@
+"""Issuing receipts of what the ledger holds.
+
+Invariant: a receipt is given to an officer, and to the source whose word the record is; its issue is on
+record with the person as subject, in the transaction that reads it.
+"""
+
+from __future__ import annotations
+
+from cdp.audit import AuditLog, Entry
+from cdp.consent import queries, receipt
+from cdp.consent.service import ConsentLedger
+from cdp.crypto import Keyring, Signer
+from cdp.errors import NotFoundError
+from cdp.store import Committer, retrying
+
+
+class ReceiptIssuer:
+    """Makes signed receipts of consent records."""
+
+    def __init__(
+        self, committer: Committer, keyring: Keyring, ledger: ConsentLedger, audit: AuditLog
+    ) -> None:
+        self._committer = committer
+        self._keyring = keyring
+        self._ledger = ledger
+        self._audit = audit
+        self._signer = Signer(keyring.secret(receipt.KEY))
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 bytes that receipts verify under."""
+        return self._signer.public_key
+
+    def issue(self, actor: str, record_id: int, *, source_id: int | None = None) -> bytes:
+        """Return the signed receipt of a record, canonical JSON.
+
+        :param source_id: only a record of this source; any when None.
+        :raises NotFoundError: there is no such record, or it is another source's.
+        """
+        return retrying(lambda: self._issue(actor, record_id, source_id))
+
+    def _issue(self, actor: str, record_id: int, source_id: int | None) -> bytes:
+        with self._committer.batch() as batch:
+            connection = batch.connection
+            found = queries.committed_record(connection, record_id)
+            if found is None or source_id not in {None, found[0].source_id}:
+                raise NotFoundError("there is no consent record with this id")
+            record, commit_no, at = found
+            place = receipt.Place(
+                origin=self._audit.key.name,
+                commit_no=commit_no,
+                index=self._audit.index_of(connection, commit_no, at),
+                committed_at=at,
+            )
+            secret = self._keyring.proof_secrets([record.identity_no]).get(record.identity_no)
+            principal = "" if secret is None else receipt.reference(secret, record_id)
+            made = receipt.compose(
+                record,
+                self._ledger.purpose(record.purpose),
+                self._ledger.controller,
+                principal,
+                place,
+            )
+            batch.record(
+                Entry(
+                    action="consent.receipt",
+                    actor=actor,
+                    purpose=record.purpose,
+                    object={"record": record_id},
+                    subjects=(record.identity_no,),
+                )
+            )
+        return receipt.sign(made, self._signer)

@@ -1,0 +1,94 @@
+"""Double opt-in: the second half of a consent that so far lies in its link alone.
+
+Invariants: looking records nothing; a link is good for one record, however often it is used, because the
+message that records it always has the same id; what is recorded says when each half was said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from cdp.access import Source
+from cdp.clock import Clock, rfc3339
+from cdp.consent import Statement
+from cdp.console import words
+from cdp.console.model import Named
+from cdp.ingest import Delivery
+from cdp.policy import Bundle
+from cdp.rights import Links, Pending
+from cdp.worker import Writer
+
+_EVENT = "Consent Confirmed"
+_WAIT_SECONDS = 60.0
+
+
+class Confirmations:
+    """Confirms what confirm links hold.
+
+    :param bundle: returns the policies in force.
+    """
+
+    def __init__(self, links: Links, writer: Writer, bundle: Callable[[], Bundle], clock: Clock) -> None:
+        self._links = links
+        self._writer = writer
+        self._bundle = bundle
+        self._clock = clock
+
+    def about(self, token: str, language: str) -> Named | None:
+        """Return what a confirm link is about; nothing is read of anybody."""
+        found = self._pending(token)
+        return None if found is None else self._named(found[0], language)
+
+    def confirm(self, token: str, language: str) -> Named | None:
+        """Record the consent that a confirm link holds, once: a repeat has the same message id."""
+        found = self._pending(token)
+        if found is None:
+            return None
+        pending, message_id = found
+        message = {
+            "type": "track",
+            "event": _EVENT,
+            "messageId": message_id,
+            # of the first half: de-duplication looks for a repeat on the day of its message
+            "timestamp": rfc3339(pending.asked_at),
+        }
+        delivery = Delivery(
+            source=Source(source_id=pending.source_id, name="", kind=pending.source_kind, enabled=True),
+            messages=(msgspec.json.encode(message),),
+            received_at=self._clock.now(),
+            statements=(self._confirmed(pending),),
+            identifiers=pending.identifiers,
+        )
+        self._writer.submit(delivery).result(_WAIT_SECONDS)
+        return self._named(pending, language)
+
+    def _pending(self, token: str) -> tuple[Pending, str] | None:
+        """Return what a confirm link holds; None for a purpose that policies have since given up, too."""
+        found = self._links.open_pending(token)
+        return found if found is not None and found[0].purpose in self._bundle().purposes else None
+
+    def _confirmed(self, pending: Pending) -> Statement:
+        now = self._clock.now()
+        proof = {"method": "double_opt_in", "asked_at": pending.asked_at, "confirmed_at": now}
+        return Statement(
+            purpose=pending.purpose,
+            state="granted",
+            act=True,
+            event_time=now,
+            event_type="explicit",
+            expires_at=pending.expires_at,
+            notice_id=pending.notice_id,
+            notice_version=pending.notice_version,
+            language=pending.language,
+            method="double_opt_in",
+            jurisdiction=pending.jurisdiction,
+            recipients=pending.recipients,
+            evidence=msgspec.json.encode(proof),
+        )
+
+    def _named(self, pending: Pending, language: str) -> Named:
+        return words.named(
+            self._bundle(), (pending.purpose,), language or pending.language, self._clock.now()
+        )

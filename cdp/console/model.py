@@ -1,0 +1,93 @@
+"""What the preference page shows, before it is put into words: keys of texts, instants, names from policies.
+
+Nothing here is an identifier of a person, clear or masked.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from cdp.clock import Micros
+from cdp.consent import RecordState
+from cdp.rights import RightsRequest
+
+Answer = Literal["yes", "no", ""]
+Result = Literal["saved", "saved_partly", "nothing", "texts_changed", "requested", "choose"]
+RESULTS: tuple[Result, ...] = get_args(Result)
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """One purpose that a person may say yes or no to.
+
+    :param group: name of the purpose at the top of it; empty when it stands alone.
+    :param basis: key of the text that says why.
+    :param state: key of the text that says what is recorded.
+    :param answer: which of the two answers holds now.
+    :param fixed: it is restricted, which the person does not lift.
+    """
+
+    purpose: str
+    name: str
+    description: str
+    group: str
+    basis: str
+    notice: str
+    state: str
+    since: Micros
+    answer: Answer
+    fixed: bool
+    names: tuple[str, ...]
+
+
+class Always(msgspec.Struct, frozen=True, kw_only=True):
+    """A purpose that nobody is asked about."""
+
+    name: str
+    description: str
+    basis: str
+
+
+class Recipient(msgspec.Struct, frozen=True, kw_only=True):
+    """Who received data of this identity, for what, most recently when."""
+
+    name: str
+    country: str
+    role: str
+    purpose: str
+    last: Micros
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """One record of the ledger."""
+
+    record_id: int
+    at: Micros
+    purpose: str
+    state: RecordState
+    method: str
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole page.
+
+    :param address: key of the text that names the kind of address.
+    :param texts: names the versions of what is shown to whoever says yes.
+    """
+
+    address: str
+    expires_at: Micros
+    choices: tuple[Choice, ...]
+    always: tuple[Always, ...]
+    recipients: tuple[Recipient, ...]
+    requests: tuple[RightsRequest, ...]
+    history: tuple[Past, ...]
+    texts: str
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """What a withdraw or confirm link is about: (name, description, notice) of its purposes."""
+
+    purposes: tuple[tuple[str, str, str], ...]
+    language: str

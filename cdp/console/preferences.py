@@ -1,0 +1,345 @@
+"""What the preference page knows and does, for one verified identity.
+
+Invariants:
+
+1. Scope is the identity that the link was made for: its own records, its own recipients, its own
+   requests. What is recorded of other identities in the same profile is never shown. What the person
+   *says* follows the rules of the ledger: a no binds everybody then in the profile, and is recorded again
+   where a yes of another of its identities has lifted it since.
+2. Showing is a use for the purpose ``rights``: recorded with the person as its subject in the
+   transaction that reads. It opens nothing sealed.
+3. Only acts change something. A yes counts for the text that was on the page; a no always counts.
+4. A link that is forged, old, of another kind, made for nobody or for somebody erased is the same None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from cdp.audit import Entry
+from cdp.clock import Clock
+from cdp.consent import (
+    ConsentLedger,
+    EventType,
+    ReceiptIssuer,
+    RecordState,
+    Standing,
+    Statement,
+)
+from cdp.console import words
+from cdp.console.model import Always, Named, Recipient, Result, View
+from cdp.crypto import Keyring
+from cdp.errors import NotFoundError
+from cdp.gate import Gate
+from cdp.identity import IdentityService
+from cdp.pipeline import Pipeline
+from cdp.policy import Bundle, covers, lineage
+from cdp.rights import KINDS, Link, Links, RequestKind, RightsService
+from cdp.store import Committer, Connection, retrying
+
+ACTOR = "person"
+CONTROLLER = "controller"
+_RIGHTS = "rights"
+_METHOD = "preference_page"
+_HISTORY = 50
+
+
+class PreferencePage:
+    """One person's own choices.
+
+    :param bundle: returns the policies in force.
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        keyring: Keyring,
+        links: Links,
+        identity: IdentityService,
+        ledger: ConsentLedger,
+        gate: Gate,
+        rights: RightsService,
+        receipts: ReceiptIssuer,
+        pipeline: Pipeline,
+        bundle: Callable[[], Bundle],
+        clock: Clock,
+    ) -> None:
+        self._committer = committer
+        self._keyring = keyring
+        self._links = links
+        self._identity = identity
+        self._ledger = ledger
+        self._gate = gate
+        self._rights = rights
+        self._receipts = receipts
+        self._pipeline = pipeline
+        self._bundle = bundle
+        self._clock = clock
+
+    # -- the page -------------------------------------------------------------------------------
+
+    def show(self, token: str, language: str) -> View | None:
+        """Return the page of a manage link, in the words of ``language`` where policies have them."""
+        link = self._links.open("manage", token)
+        return None if link is None else self._read(link, language)
+
+    def language(self, token: str) -> str:
+        """Return the language that a link was made for; empty when it says nothing."""
+        link = self._links.open("manage", token) or self._links.open("withdraw", token)
+        return "" if link is None else link.language
+
+    def change(self, token: str, answers: Mapping[str, str], texts: str, language: str) -> Result | None:
+        """Record the answers that differ from what holds.
+
+        :param answers: purpose → ``yes`` or ``no``.
+        :param texts: ``View.texts`` of the page that was answered.
+        :returns: None when the link is none.
+        """
+        link = self._links.open("manage", token)
+        view = None if link is None else self._read(link, language)
+        if link is None or view is None:
+            return None
+        given = {choice.purpose: answers.get(choice.purpose) for choice in view.choices if not choice.fixed}
+        before = {choice.purpose: choice.answer for choice in view.choices}
+        yes = [key for key, answer in given.items() if answer == "yes" and before[key] != "yes"]
+        no = [key for key, answer in given.items() if answer == "no"]
+        lost = bool(yes) and texts != view.texts
+        agreed = [] if lost else [self._statement(key, yes=True, link=link, language=language) for key in yes]
+        refused = [self._statement(key, yes=False, link=link, language=language) for key in no]
+        self._record(link, [*agreed, *self._news(link, refused)])
+        if lost:
+            return "texts_changed"
+        if self._unmet(link, yes):
+            return "saved_partly"
+        return "saved" if yes or any(before[key] != "no" for key in no) else "nothing"
+
+    def _unmet(self, link: Link, wanted: Sequence[str]) -> bool:
+        """True when a yes does not hold after all: a browser's signal that no act lifts, say."""
+        if not wanted:
+            return False
+        with self._committer.store.reading() as connection:
+            if not self._is_alive(connection, link):
+                return True
+            standings = self._standings(connection, link.identity_no)
+        return any(standings[key].state != "granted" for key in wanted)
+
+    def refuse_all(self, token: str, language: str) -> Result | None:
+        """Say no to everything that a person is asked about, what will come to be below it included."""
+        link = self._links.open("manage", token)
+        view = None if link is None else self._read(link, language)
+        if link is None or view is None:
+            return None
+        tops = dict.fromkeys(lineage(choice.purpose)[-1] for choice in view.choices)
+        said = [self._statement(key, yes=False, link=link, language=language) for key in tops]
+        self._record(link, self._news(link, said))
+        return "nothing" if all(choice.answer == "no" for choice in view.choices) else "saved"
+
+    def request(self, token: str, kind: str, language: str) -> Result | None:
+        """Open a request; a restriction or an objection acts at once, before it is even received."""
+        link = self._links.open("manage", token)
+        view = None if link is None else self._read(link, language)
+        if link is None or view is None:
+            return None
+        chosen = next((known for known in KINDS if known == kind), None)
+        if chosen is None:
+            return "choose"
+        if chosen in {"restriction", "objection"}:
+            state: RecordState = "restricted" if chosen == "restriction" else "objected"
+            said = [self._no(key, state, link, language) for key in self._objectionable()]
+            self._record(link, self._news(link, said))
+        return "requested" if self._opened(link, chosen) else None
+
+    def receipt(self, token: str, record_id: int) -> bytes | None:
+        """Return the signed receipt of a record of the link's own identity; None for any other."""
+        link = self._links.open("manage", token)
+        if link is None:
+            return None
+        with self._committer.store.reading() as connection:
+            if not self._is_alive(connection, link):
+                return None
+            own = {record.record_id for record in self._ledger.records_of(connection, [link.identity_no])}
+        return self._receipts.issue(ACTOR, record_id) if record_id in own else None
+
+    def _opened(self, link: Link, kind: RequestKind) -> bool:
+        try:
+            self._rights.open(ACTOR, link.identity_no, kind, "preference_page")
+        except NotFoundError:  # erased meanwhile
+            return False
+        return True
+
+    # -- one click (RFC 8058) --------------------------------------------------------------------
+
+    def about_withdrawal(self, token: str, language: str) -> Named | None:
+        """Return what a withdraw link is about; nothing is read of anybody."""
+        link = self._links.open("withdraw", token)
+        return (
+            None
+            if link is None
+            else words.named(self._bundle(), link.purposes, language or link.language, self._clock.now())
+        )
+
+    def withdraw(self, token: str, language: str) -> Named | None:
+        """Withdraw from the purposes of a link.
+
+        Somebody erased, or nobody, gets the same answer: it is true of them as well.
+        """
+        link = self._links.open("withdraw", token)
+        if link is None:
+            return None
+        said = [
+            msgspec.structs.replace(
+                self._statement(key, yes=False, link=link, language=""), method="one_click"
+            )
+            for key in link.purposes
+            if key in self._bundle().purposes
+        ]
+        self._record(link, self._news(link, said))
+        return words.named(self._bundle(), link.purposes, language or link.language, self._clock.now())
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _read(self, link: Link, language: str) -> View | None:
+        def run() -> View | None:
+            bundle = self._bundle()
+            with self._committer.batch() as batch:
+                if not self._is_alive(batch.connection, link):
+                    return None
+                view = self._view(batch.connection, bundle, link, language)
+                batch.record(
+                    Entry(
+                        action="preferences.show",
+                        actor=ACTOR,
+                        purpose=_RIGHTS,
+                        destination=CONTROLLER,
+                        subjects=(link.identity_no,),
+                    )
+                )
+            return view
+
+        return retrying(run)
+
+    def _is_alive(self, connection: Connection, link: Link) -> bool:
+        """True while the identity and its key exist: both go with an erasure, and no link outlives them."""
+        number = link.identity_no
+        there = bool(self._identity.profiles_of(connection, [number]))
+        return there and bool(self._keyring.deks([number]))
+
+    def _view(self, connection: Connection, bundle: Bundle, link: Link, language: str) -> View:
+        number = link.identity_no
+        standings = self._standings(connection, number)
+        asked, now = words.asked(bundle), self._clock.now()
+        records = [r for r in self._ledger.records_of(connection, [number]) if r.purpose in bundle.purposes]
+        return View(
+            address=self._address(connection, number),
+            expires_at=link.expires_at,
+            choices=tuple(words.choice(bundle, key, standings[key], language, now) for key in asked),
+            always=tuple(
+                Always(**words.of_purpose(purpose, language), basis=words.basis(purpose))
+                for purpose in bundle.purposes.values()
+                if not words.ASKED & set(purpose.basis.values())
+            ),
+            recipients=tuple(self._recipients(connection, bundle, number, language)),
+            requests=tuple(self._rights.of_identity(connection, number)),
+            history=tuple(words.past(bundle, record, language) for record in reversed(records[-_HISTORY:])),
+            texts=words.texts(bundle, asked, language, now),
+        )
+
+    def _standings(self, connection: Connection, number: int, *, alone: bool = True) -> dict[str, Standing]:
+        """Return purpose → state of this identity as if it were alone, or of its whole profile."""
+        profile_no = self._identity.profile_of(connection, number)
+        members = self._identity.consent_members(connection, [profile_no])[profile_no]
+        return self._ledger.states_of(
+            connection, [one for one in members if not alone or one.identity_no == number]
+        )
+
+    def _address(self, connection: Connection, number: int) -> str:
+        profile_no = self._identity.profile_of(connection, number)
+        held = self._identity.identifiers(connection, profile_no)
+        kind = next((item.type for item in held if item.identity_no == number), "")
+        return kind if kind in {"email", "phone", "user_id"} else "other"
+
+    def _recipients(
+        self, connection: Connection, bundle: Bundle, number: int, language: str
+    ) -> Sequence[Recipient]:
+        found = []
+        for destination, purpose, last in self._gate.received(connection, number):
+            known, used = bundle.destinations.get(destination), bundle.purposes.get(purpose)
+            if destination == CONTROLLER:
+                continue
+            found.append(
+                Recipient(
+                    name=known.title if known else destination,
+                    country=known.country if known else "",
+                    role=known.role if known else "third_party",
+                    purpose=used.words(language).name if used else purpose,
+                    last=last,
+                )
+            )
+        return found
+
+    # -- recording ------------------------------------------------------------------------------
+
+    def _statement(self, key: str, yes: bool, link: Link, language: str) -> Statement:  # noqa: FBT001  # the answer
+        purpose = self._bundle().purposes[key]
+        if not yes:
+            return self._no(key, words.refusal(purpose), link, language)
+        notice = purpose.notice_at(self._clock.now())
+        kind: EventType = "separate" if purpose.separate_consent else "explicit"  # asked on its own, always
+        return msgspec.structs.replace(
+            self._no(key, "granted", link, language),
+            event_type=kind,
+            notice_id=notice.id if notice else "",
+            notice_version=notice.version if notice else None,
+        )
+
+    def _no(self, key: str, state: RecordState, link: Link, language: str) -> Statement:
+        proof = {"link_issued_at": link.issued_at, "destination": link.destination}
+        return Statement(
+            purpose=key,
+            state=state,
+            act=True,
+            event_time=self._clock.now(),
+            language=language,
+            method=_METHOD,
+            evidence=msgspec.json.encode(proof),
+        )
+
+    def _news(self, link: Link, said: Sequence[Statement]) -> list[Statement]:
+        """Return the restraints that do not bind already: a button pressed twice says nothing new.
+
+        One binds when all below its purpose is restrained at least as much, for the identity by itself and
+        for the profile that it is in.
+        """
+        bundle = self._bundle()
+        with self._committer.store.reading() as connection:
+            if not self._is_alive(connection, link):
+                return []
+            states = [
+                self._standings(connection, link.identity_no),
+                self._standings(connection, link.identity_no, alone=False),
+            ]
+        return [
+            statement
+            for statement in said
+            if not all(
+                words.binds(held[key], statement.state)
+                for key in bundle.purposes
+                if covers(statement.purpose, key) and bundle.purposes[key].restrainable
+                for held in states
+            )
+        ]
+
+    def _record(self, link: Link, said: Sequence[Statement]) -> None:
+        if said:
+            self._pipeline.record_act(link.identity_no, said, actor=ACTOR)
+
+    def _objectionable(self) -> list[str]:
+        """Return the topmost purposes that a person may object to or have restricted."""
+        found = []
+        for key, purpose in self._bundle().purposes.items():
+            owed = set(purpose.basis.values()) <= {"contract", "legal_obligation"}
+            if len(lineage(key)) == 1 and purpose.restrainable and not owed:
+                found.append(key)
+        return found

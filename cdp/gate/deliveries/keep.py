@@ -1,0 +1,121 @@
+"""Keeping the record of who holds whom, inside the transactions that change it.
+
+1. A fetch **begins**: everybody of whom a row may leave is held, before the first byte.
+2. It **ends**: whoever it added and then skipped is no longer held, unless another fetch of the same audience
+   overlapped and may have delivered them. Whoever it delivered is held again, also when a recall came
+   between: the rows may arrive after that recall, so there will be another.
+3. One that never ends (the process died) is **settled** an hour later: all of M∖D counts as delivered.
+   Fetches from before this record existed are settled likewise.
+
+Locks: ``destination_anchors``, then ``deliveries`` by ascending number, then the log head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+
+import msgspec
+from pyroaring import BitMap
+
+from cdp.clock import SECOND, Clock, Micros
+from cdp.gate import queries as gate_queries
+from cdp.gate.deliveries import queries
+from cdp.store import Batch, Committer, Connection, Store, retrying
+
+_ABANDONED = 3600 * SECOND
+
+
+class Deliveries:
+    """The record of who holds whom."""
+
+    def __init__(self, store: Store, committer: Committer, clock: Clock) -> None:
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+
+    @staticmethod
+    def begin(
+        batch: Batch,
+        key: tuple[str, str, str],
+        inputs: Collection[str],
+        fields: Collection[str],
+        delivered: Mapping[int, Sequence[int]],
+    ) -> BitMap:
+        """Record that these people may leave; returns the anchors that were not held before.
+
+        :param key: destination, purpose, segment.
+        :param inputs: categories that the segment's definition reads; ``fields`` those that leave.
+        :param delivered: anchor → the identities of the person.
+        """
+        held = queries.lock_audience(batch.connection, *key)
+        before = held.holding.people()
+        queries.save_audience(
+            batch.connection,
+            msgspec.structs.replace(
+                held,
+                holding=held.holding.adding(delivered),
+                inputs=held.inputs.union(inputs),
+                fields=held.fields.union(fields),
+            ),
+        )
+        return BitMap(delivered) - before
+
+    @staticmethod
+    def end(
+        batch: Batch,
+        key: tuple[str, str, str],
+        fetch: tuple[int, Micros],
+        fresh: BitMap,
+        delivered: Mapping[int, Sequence[int]],
+    ) -> None:
+        """Record whom a fetch did deliver.
+
+        :param fetch: its number and when it began.
+        :param fresh: what ``begin`` returned.
+        """
+        held = queries.lock_audience(batch.connection, *key)
+        holding = held.holding
+        skipped = fresh - BitMap(delivered)
+        if skipped and not queries.overlapped(batch.connection, *fetch, held):
+            holding = holding.without(skipped)
+        recalled = BitMap(delivered) - holding.people()
+        if recalled:
+            holding = holding.adding({anchor: delivered[anchor] for anchor in recalled})
+        if holding is not held.holding:
+            queries.save_audience(batch.connection, msgspec.structs.replace(held, holding=holding))
+        queries.settle(batch.connection, fetch[0])
+
+    def settle_abandoned(self) -> None:
+        """Count what fetches without an end may have delivered."""
+        with self._store.reading() as connection:
+            waiting = queries.unsettled(connection, self._clock.now() - _ABANDONED)
+        for fetch_no, export_id, skipped in waiting:
+            retrying(partial(self._settle, fetch_no, export_id, skipped))
+
+    def _settle(self, fetch_no: int, export_id: str, skipped: BitMap) -> None:
+        with self._committer.batch() as batch:
+            connection = batch.connection
+            stored = gate_queries.load_export(connection, export_id)
+            if stored is not None:
+                given = stored.authorisation
+                left = BitMap.union(BitMap(), *(BitMap.deserialize(one.identities) for one in stored.classes))
+                left -= BitMap.deserialize(stored.changed) | skipped
+                known = gate_queries.anchors(connection, given.destination)
+                key = (given.destination, given.purpose, given.segment)
+                self.begin(batch, key, stored.inputs, given.fields, _grouped(connection, left, known))
+            queries.settle(connection, fetch_no)
+
+
+def _grouped(connection: Connection, identities: BitMap, known: BitMap) -> dict[int, list[int]]:
+    """Return anchor → identities, grouped as the profiles are now: how they were is not kept."""
+    profiles = gate_queries.profiles_of(connection, identities)
+    anchor_of: dict[int, int] = {}
+    for number in identities & known:
+        anchor_of.setdefault(profiles.get(number, number), number)
+    grouped: dict[int, list[int]] = {number: [] for number in identities & known}
+    for number in identities:
+        anchor = anchor_of.get(profiles.get(number, number))
+        if anchor is not None:
+            grouped[anchor].append(number)
+    return grouped

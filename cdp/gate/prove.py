@@ -1,0 +1,122 @@
+"""Proving that somebody was, or was not, in an export.
+
+Two compact sparse Merkle trees stand behind an export (privacy.md, "Export manifest"): M, who was decided
+for, and D, who was taken out again in the same decision. Released is who is in M and not in D. Their roots
+are in the audit entry; a proof is checked against them by ``verify_presence`` and ``verify_absence`` of
+``cdp.audit``.
+
+Invariant: a proof is about one key, and says nothing of anybody else but hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from pyroaring import BitMap
+
+from cdp.audit import Entry, SparseProof, sparse_prove
+from cdp.crypto import Keyring
+from cdp.errors import ConflictError, NotFoundError
+from cdp.gate import manifest, queries
+from cdp.gate.issue import Referring
+from cdp.store import Committer, Store, chunks
+
+_AT_ONCE = 20_000
+_TAKEN_OUT = bytes(32)
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one identity stands in an export.
+
+    :param position: 32 bytes; ``value`` what stands there in M, None when nothing does.
+    :param released: it is in M and not in D.
+    """
+
+    position: bytes
+    released: bool
+    value: bytes | None
+    decided: SparseProof
+    taken_out: SparseProof
+    manifest_root: bytes
+    changed_root: bytes
+
+
+class Prover:
+    """Makes proofs; each is recorded."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        keyring: Keyring,
+        refer: Referring,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._keyring = keyring
+        self._refer = refer
+
+    def of_reference(self, actor: str, export_id: str, profile_ref: str) -> Proof:
+        """Return the proof about the identity that a reference is made from.
+
+        References cannot be turned round, so every one of the destination is made again: seconds for a
+        million.
+
+        :raises NotFoundError: there is no such export, or no such reference at its destination.
+        """
+        with self._store.reading() as connection:
+            given = queries.find_export(connection, export_id)
+            known = BitMap() if given is None else queries.known_anchors(connection, given.destination)
+        for part in chunks(known, _AT_ONCE):
+            for anchor, released in self._refer("" if given is None else given.destination, part, ()).items():
+                if released.profile_ref == profile_ref:
+                    return self.of_identities(actor, export_id, [anchor])[0]
+        raise NotFoundError("there is no such reference in the exports of this destination")
+
+    def of_identities(self, actor: str, export_id: str, identity_nos: Iterable[int]) -> list[Proof]:
+        """Return the proof about each identity whose key is there.
+
+        :raises NotFoundError: there is no such export.
+        :raises ConflictError: somebody taken out while it was decided was erased, so D cannot be shown again.
+        """
+        numbers = list(identity_nos)
+        with self._store.reading() as connection:
+            stored = queries.load_export(connection, export_id)
+        if stored is None:
+            raise NotFoundError("there is no export with this id for this key")
+        given = stored.authorisation
+        decided = manifest.unpack(stored.manifest)
+        changed = BitMap.deserialize(stored.changed)
+        secrets = self._keyring.proof_secrets([*numbers, *changed])
+        taken_out = {manifest.position(secrets[no], export_id): _TAKEN_OUT for no in changed if no in secrets}
+        if manifest.root(taken_out) != given.changed_root:
+            raise ConflictError("somebody concerned was erased; what was taken out cannot be shown again")
+        proofs = []
+        for number in numbers:
+            if number not in secrets:
+                continue
+            place = manifest.position(secrets[number], export_id)
+            proofs.append(
+                Proof(
+                    position=place,
+                    released=place in decided and place not in taken_out,
+                    value=decided.get(place),
+                    decided=sparse_prove(decided, place),
+                    taken_out=sparse_prove(taken_out, place),
+                    manifest_root=given.manifest_root,
+                    changed_root=given.changed_root,
+                )
+            )
+        with self._committer.batch() as batch:
+            batch.record(
+                Entry(
+                    action="export.prove",
+                    actor=actor,
+                    purpose=given.purpose,
+                    destination=given.destination,
+                    object={"export": export_id},
+                    subjects=tuple(numbers),
+                )
+            )
+        return proofs

@@ -1,0 +1,108 @@
+"""What a line of the journal says.
+
+Invariants: no line holds a value, a name or an ``identity_no``. People appear as **tags**, keyed hashes of
+their blind index: who holds the journal alone learns that somebody withdrew, never who. What a consent
+record says in text of the sender's choosing (signal, language, method, names of recipients) stays out.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from cdp.clock import Micros
+
+FORMAT = 1
+LIFTING = frozenset({"granted", "restriction_lifted"})
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="segment"):
+    """The first line of a segment.
+
+    :param name: of the segment; its file cannot be taken for another one.
+    :param after: segments that were there before and that none of them names: a lost one is missed.
+    """
+
+    format: int
+    name: str
+    opened_at: Micros
+    after: tuple[str, ...] = ()
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="numbers"):
+    """Numbers of ``counter`` below ``below`` may have been handed out."""
+
+    counter: str
+    below: int
+
+
+class Consent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="consent", omit_defaults=True):
+    """A consent record that restrains, or an act that lifts a restraint.
+
+    :param tag: 16 bytes as hex, whose it is.
+    :param signal: ``gpc`` where it was that, as other rules hold for it; else empty.
+    :param notice_id: of a notice that the policies declare; any other is the sender's text.
+    """
+
+    tag: str
+    record_id: int
+    purpose: str
+    state: str
+    act: bool
+    event_time: Micros
+    received_at: Micros
+    source_kind: str
+    source_id: int
+    verified: bool
+    event_type: str = "regular"
+    legal_basis: str = ""
+    signal: str = ""
+    expires_at: Micros | None = None
+    notice_id: str = ""
+    notice_version: int | None = None
+    notice_sha256: str = ""
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="erasure"):
+    """Somebody was erased and must not come back."""
+
+    tag: str
+    at: Micros
+
+
+class Readmission(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="readmission"):
+    """Somebody who was erased may come back."""
+
+    tag: str
+    at: Micros
+
+
+Line: TypeAlias = Segment | Numbers | Consent | Erasure | Readmission
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch hands over, before tags are known.
+
+    :param line: with an empty tag.
+    :param tags: hex; where None they are those of ``identity_no`` when the batch ends (a batch that deletes
+        the blind index asks ``Journal.tags`` before).
+    """
+
+    identity_no: int
+    line: Consent | Erasure | Readmission
+    tags: tuple[str, ...] | None = None
+
+    @property
+    def lifts(self) -> bool:
+        """True when losing it would restrain too much, and having it without its commit too little."""
+        return isinstance(self.line, Readmission) or (
+            isinstance(self.line, Consent) and self.line.state in LIFTING
+        )
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a segment went at some moment: its whole lines, and the check of the last of them."""
+
+    lines: int
+    check: str

@@ -1,0 +1,212 @@
+"""taxonomy.yaml, fields.yaml and identity.yaml: what is known of people, and what ties it to them."""
+
+from __future__ import annotations
+
+import re
+
+from cdp.policy import shapes
+from cdp.policy.declared import (
+    UNDECLARED_INFERENCE,
+    Blocked,
+    Category,
+    FieldCatalogue,
+    FieldRule,
+    Generalise,
+    IdentifierRule,
+    IdentityRules,
+    Limit,
+)
+from cdp.policy.document import Document
+from cdp.policy.names import DOTTED, SENSITIVE, levels_of, lineage
+
+_MAX_PATTERN = 200
+
+
+def read_categories(document: Document) -> dict[str, Category]:
+    """Return the data categories by key.
+
+    :raises PolicyError: a key is no dotted name, or lacks the one above it.
+    """
+    given = document.read(shapes.TaxonomyFile).categories
+    categories = {}
+    for key, shape in given.items():
+        if not DOTTED.fullmatch(key):
+            raise document.error(f"{key!r} is not a dotted name in snake_case", "categories", key)
+        for above in lineage(key)[1:]:
+            document.check(above, given, "the category above,", "categories", key)
+        sensitive = any(given[name].sensitive for name in lineage(key))
+        categories[key] = Category(key, shape.name, sensitive)
+    if UNDECLARED_INFERENCE not in categories or not categories[UNDECLARED_INFERENCE].sensitive:
+        message = (
+            f"{UNDECLARED_INFERENCE!r} must be there and sensitive: what nobody classified counts as that"
+        )
+        raise document.error(message, "categories")
+    if SENSITIVE in categories:
+        raise document.error(f"{SENSITIVE!r} stands for every sensitive category", "categories", SENSITIVE)
+    return categories
+
+
+def read_fields(document: Document, categories: dict[str, Category]) -> FieldCatalogue:
+    """Return what is declared.
+
+    :raises PolicyError: a category is not declared, or a field contradicts itself.
+    """
+    file = document.read(shapes.FieldsFile)
+    parts = {
+        part: {name: _field(document, part, name, shape, categories) for name, shape in given.items()}
+        for part, given in (
+            ("traits", file.traits),
+            ("properties", file.properties),
+            ("context", file.context),
+            ("identifiers", file.identifiers),
+        )
+    }
+    events: dict[str, str] = {}
+    for category, names in file.events.items():
+        document.check(category, categories, "the category", "events", category)
+        for name in names:
+            if name in events:
+                raise document.error(f"the event {name!r} stands under two categories", "events", category)
+            events[name] = category
+    inferences = {
+        name: _inference(document, name, shape, categories) for name, shape in file.inferences.items()
+    }
+    for name in inferences:
+        if name in parts["traits"]:
+            raise document.error("an inference is a trait already; take it out of traits", "inferences", name)
+    parts["traits"] |= inferences
+    _check_generalised(document, parts["traits"])
+    return FieldCatalogue(
+        events=events, inferences={name: rule.category for name, rule in inferences.items()}, **parts
+    )
+
+
+def _inference(
+    document: Document, name: str, shape: shapes.InferenceShape, categories: dict[str, Category]
+) -> FieldRule:
+    path = ("inferences", name)
+    if not DOTTED.fullmatch(name):
+        raise document.error(f"{name!r} is not a dotted name in snake_case", *path)
+    if shape.category is not None:
+        document.check(shape.category, categories, "the category", *path, "category")
+    category = shape.category or UNDECLARED_INFERENCE
+    if shape.protection == "sealed+index":
+        raise document.error("only an identifier has an index", *path, "protection")
+    if shape.protection == "clear" and categories[category].sensitive:
+        message = "a sensitive inference (one without a category is) cannot be clear; seal it"
+        raise document.error(message, *path, "protection")
+    return FieldRule(
+        name=name, category=category, protection=shape.protection, type=shape.type, inferred=True
+    )
+
+
+def _check_generalised(document: Document, traits: dict[str, FieldRule]) -> None:
+    """Refuse a generalisation into what is no clear trait, or by a level that makes no sense there."""
+    for name, rule in traits.items():
+        if rule.generalise is None:
+            continue
+        path = ("traits", name, "generalise")
+        document.check(rule.generalise.into, traits, "the trait", *path, "into")
+        document.check(
+            rule.generalise.by, levels_of(rule.category), "for this category the level", *path, "by"
+        )
+        if rule.clear or not traits[rule.generalise.into].clear:
+            raise document.error("a generalisation is what stays clear of a sealed trait", *path, "into")
+
+
+def _field(
+    document: Document, part: str, name: str, shape: shapes.FieldShape, categories: dict[str, Category]
+) -> FieldRule:
+    path = (part, name)
+    if not DOTTED.fullmatch(name):
+        raise document.error(f"{name!r} is not a dotted name in snake_case", *path)
+    document.check(shape.category, categories, "the category", *path, "category")
+    clear = shape.protection == "clear"
+    if (part == "identifiers") != (shape.protection == "sealed+index"):
+        message = "an identifier is always sealed+index, and nothing else has an index"
+        raise document.error(message, *path, "protection")
+    if clear and categories[shape.category].sensitive:
+        raise document.error("a field of a sensitive category cannot be clear; seal it", *path, "protection")
+    if shape.place and not clear:
+        raise document.error("a place decides the jurisdiction, so it must be clear", *path, "place")
+    if part != "traits" and (shape.place or shape.generalise):
+        raise document.error("only traits are places or generalised", *path)
+    if shape.items and shape.type != "list":
+        raise document.error("items belong to type: list", *path, "items")
+    return FieldRule(
+        name=name,
+        category=shape.category,
+        protection=shape.protection,
+        type=shape.type,
+        place=shape.place,
+        items=frozenset(shape.items),
+        survivorship=shape.survivorship,
+        generalise=None
+        if shape.generalise is None
+        else Generalise(shape.generalise.into, shape.generalise.by),
+    )
+
+
+def read_identity(document: Document, fields: FieldCatalogue) -> IdentityRules:
+    """Return how identifiers link.
+
+    :raises PolicyError: a type is not declared, or its rule contradicts another.
+    """
+    file = document.read(shapes.IdentityFile)
+    for name in file.types:
+        document.check(name, fields.identifiers, "the identifier (fields.yaml, identifiers)", "types", name)
+    for name in fields.identifiers:
+        if name not in file.types and name != "external":
+            raise document.error(f"the identifier {name!r} of fields.yaml has no rule under types", "types")
+    priorities: dict[int, str] = {}
+    for name, shape in file.types.items():
+        if shape.priority in priorities:
+            message = f"{priorities[shape.priority]!r} has this priority already; each needs its own"
+            raise document.error(message, "types", name, "priority")
+        priorities[shape.priority] = name
+    types = {
+        name: _identifier(document, ("types", name), name, shape, file.profile_cap)
+        for name, shape in file.types.items()
+    }
+    return IdentityRules(
+        version=file.version,
+        types=types,
+        external=_identifier(document, ("external",), "external", file.external, file.profile_cap),
+        blocked=_blocked(document, ("blocked",), file.blocked),
+        profile_cap=file.profile_cap,
+        source_trust=file.source_trust,
+    )
+
+
+def _identifier(
+    document: Document, path: tuple[str, ...], name: str, shape: shapes.TypeShape, cap: int
+) -> IdentifierRule:
+    limit = None if shape.limit is None else Limit(shape.limit.count, shape.limit.period)
+    if shape.unique and limit is not None:
+        raise document.error("unique already means one; take the limit away", *path, "limit")
+    if limit is not None and limit.count > cap:
+        raise document.error("the limit is above profile_cap and could never be reached", *path, "limit")
+    return IdentifierRule(
+        type=name,
+        device=shape.class_ == "device",
+        priority=shape.priority,
+        limit=limit,
+        unique=shape.unique,
+        blocked=_blocked(document, (*path, "blocked"), shape.blocked),
+    )
+
+
+def _blocked(document: Document, path: tuple[str, ...], shape: shapes.BlockedShape) -> Blocked:
+    for number, pattern in enumerate(shape.pattern):
+        if len(pattern) > _MAX_PATTERN:
+            raise document.error("the pattern is over 200 characters", *path, "pattern", number)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            message = f"not a regular expression: {error.msg}"
+            raise document.error(message, *path, "pattern", number) from None
+    return Blocked(
+        exact=frozenset(text.casefold() for text in shape.exact),
+        prefix=tuple(text.casefold() for text in shape.prefix),
+        pattern=shape.pattern,
+    )

@@ -1,0 +1,23 @@
+"""Backups, restores, and the journal's replay: what stands between a restored database and its readers."""
+
+from cdp.recovery.backup import back_up, back_up_keys
+from cdp.recovery.model import Asked, Manifest, Replayed, State
+from cdp.recovery.restore import check_empty, drop_derived, read_manifest, restore, restore_keys
+from cdp.recovery.service import Recovery
+from cdp.recovery.tables import initialise
+
+__all__ = [
+    "Asked",
+    "Manifest",
+    "Recovery",
+    "Replayed",
+    "State",
+    "back_up",
+    "back_up_keys",
+    "check_empty",
+    "drop_derived",
+    "initialise",
+    "read_manifest",
+    "restore",
+    "restore_keys",
+]

@@ -1,0 +1,101 @@
+"""A backup's manifest and the state of a database that may have come out of one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from cdp.journal import Position
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MAIN = "main.backup"
+KEYS = "keys.backup"
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """One file of a backup."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a backup holds; written last, so that a folder without one is no backup.
+
+    :param holds: the main database, or the key database.
+    :param engine: which kind of database it was; it is restored into the same.
+    :param commit_no: the last commit in it.
+    :param journal: how far each segment of the journal was *before* the copy began.
+    :param log_size: entries of the audit log in it.
+    :param checkpoint: the newest signed checkpoint in it, a signed note; empty when there was none.
+    :param bundle: SHA-256 of the policies in force.
+    """
+
+    format: int
+    id: str
+    made_at: str
+    holds: Literal["main", "keys"]
+    workspace: str
+    engine: str
+    revision: str
+    files: dict[str, StoredFile]
+    commit_no: int = 0
+    journal: dict[str, Position] = {}
+    log_size: int = 0
+    checkpoint: str = ""
+    bundle: str = ""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform says when it is asked for a backup.
+
+    :param at: RFC 3339.
+    :param bundle: SHA-256 of the policies in force.
+    :param journal: how far each segment is, before anything is copied: what comes later is replayed.
+    """
+
+    at: str
+    bundle: str
+    journal: dict[str, Position]
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the backup that a database came out of; nothing when it was copied by hand.
+
+    :param journal: the positions that the journal must still hold.
+    """
+
+    backup: str = ""
+    journal: dict[str, Position] = {}
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay did.
+
+    :param lines: read from the journal.
+    :param appended: consent records that the database lacked.
+    :param pending: of people whom the database does not know (yet).
+    :param erased: people who were erased again.
+    :param tombstones: erased people whom the database does not know and who must not come back.
+    :param without_journal: nothing was read, by an officer's word.
+    """
+
+    lines: int = 0
+    appended: int = 0
+    pending: int = 0
+    erased: int = 0
+    tombstones: int = 0
+    without_journal: bool = False
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the platform may serve.
+
+    :param ready: the database is in order, or has been made so.
+    :param reason: why it is not, for its operator.
+    """
+
+    ready: bool
+    reason: str = ""

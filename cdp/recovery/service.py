@@ -1,0 +1,306 @@
+"""Replays the journal into a database that came out of a backup, and keeps out who was erased.
+
+A database is in order, or restored: then nothing is served and nothing is sent until ``replay`` has run,
+at the start of whichever process comes first. Its steps can be repeated, so one that was interrupted is
+simply run again:
+
+1. Read the whole journal and check it: every line, every segment that another one names, and the positions
+   that the backup noted. What is missing or altered stops here.
+2. Numbers go on above every block that was journalled and every identity that has a key.
+3. Find the identities behind the tags, by the tags of all that the database knows.
+4. Erase again who was erased: restrain for everything, destroy the ``person`` keys, delete the blind index.
+   (This order: once the index is gone no line finds them.) Who is unknown gets a tombstone.
+5. Append the consent records that are missing, under their own ids and times; those of unknown people wait
+   in ``pending_restraints``. Derive the states of everybody concerned.
+6. Mark the database as in order, with the counts in the audit log.
+
+Afterwards ``returned`` applies what waits when somebody it is about comes back, and ``suppressed`` drops
+events that name an erased person; both cost nothing while there is nothing to apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+
+import msgspec
+import structlog
+
+from cdp.audit import AuditLog, Entry
+from cdp.clock import Clock, random_id
+from cdp.consent import ConsentLedger, Record
+from cdp.crypto import Keyring
+from cdp.errors import IntegrityError, JournalError, NotRecoveredError
+from cdp.identity import IdentityService, Resolved
+from cdp.ingest import Indexed
+from cdp.journal import Consent, Erasure, Journal, Numbers, Readmission
+from cdp.recovery import queries
+from cdp.recovery.model import Replayed, Restored, State
+from cdp.store import Batch, Committer, Connection, chunks, retrying
+
+log = structlog.get_logger()
+_COUNTER = "identity_no"
+_PAGE = 500
+_FIELDS = tuple(name for name in Consent.__struct_fields__ if name != "tag")
+
+
+class Recovery:
+    """The gatekeeper of a restored database.
+
+    :param purposes: returns the keys of the declared purposes (somebody erased is restrained for each).
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        keyring: Keyring,
+        journal: Journal,
+        ledger: ConsentLedger,
+        identity: IdentityService,
+        audit: AuditLog,
+        purposes: Callable[[], Iterable[str]],
+        clock: Clock,
+    ) -> None:
+        self._committer = committer
+        self._keyring = keyring
+        self._journal = journal
+        self._ledger = ledger
+        self._identity = identity
+        self._audit = audit
+        self._purposes = purposes
+        self._clock = clock
+        self._state = State(ready=False, reason="the server is starting")
+        self._pending = False
+        self._tombstones = False
+        self._then: Callable[[], None] | None = None
+        self.done = Replayed()
+
+    # -- serve or not ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Whether the platform may serve, as this process knows it."""
+        return self._state
+
+    def check(self) -> None:
+        """Let pass, or refuse because the database is not in order.
+
+        :raises NotRecoveredError: it came out of a backup and its journal is not replayed.
+        """
+        if not self._state.ready and not self._look():
+            raise NotRecoveredError(self._state.reason)
+
+    def when_ready(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once the platform may serve: now, or after the replay."""
+        if self._state.ready:
+            then()
+        else:
+            self._then = then
+
+    def settle(self) -> None:
+        """Find out at the start whether the database is in order, and replay the journal where it is not.
+
+        A replay that cannot be done leaves it as it is, with the reason: nothing is served.
+        """
+        if self._look():
+            self._begin()
+            return
+        try:
+            self.replay("system")
+        except (IntegrityError, JournalError) as error:
+            self._state = State(ready=False, reason=f"restored, but not served: {error.message}")
+            log.warning("the database came out of a backup and is not served", reason=error.message)
+
+    def _begin(self) -> None:
+        """Begin a journal where there is none; where there was one, that is on record and in the log."""
+        if self._journal.segments():
+            return
+        below = self._committer.journalled(_COUNTER)
+        self._journal.begin()
+        if below:
+            self._journal.numbers(_COUNTER, below)
+            log.warning("the journal is gone and begun anew; backups made before now need the old one")
+            with self._committer.batch() as batch:
+                batch.record(Entry(action="recovery.journal_begun_anew", actor="system"))
+
+    def _look(self) -> bool:
+        """Read the state; another process may have replayed meanwhile."""
+        with self._committer.store.reading() as connection:
+            ready, _ = queries.read_state(connection)
+            if ready:
+                self._pending = queries.any_pending(connection)
+                self._tombstones = queries.any_tombstone(connection)
+                self._state = State(ready=True)
+        if ready and self._then is not None:
+            then, self._then = self._then, None
+            then()
+        return ready
+
+    # -- replay ---------------------------------------------------------------------------------
+
+    def replay(self, actor: str, *, without_journal: bool = False, reason: str = "") -> Replayed:
+        """Run the six steps.
+
+        :param without_journal: nothing is replayed: who withdrew or was erased after the backup is back.
+            An officer decides that, and it is on record.
+        :param reason: a code: why without.
+        :raises IntegrityError: the journal is not whole.
+        :raises JournalError: there is none, or it cannot be read.
+        """
+        with self._committer.store.reading() as connection:
+            ready, restored = queries.read_state(connection)
+        if ready:
+            return Replayed()
+        if without_journal:
+            done = Replayed(without_journal=True)
+            self._committer.skip(_COUNTER, self._keyring.highest_identity() + 1)
+            log.warning("a restored database is put in order without its journal")
+        else:
+            done = self._replay(restored)
+        with self._committer.batch() as batch:
+            ready, _ = queries.read_state(batch.connection, locked=True)
+            queries.write_state(batch.connection, restored, ready=True)
+            if not ready:
+                batch.record(self._leaf(actor, restored, done, reason))
+        self._begin()
+        self.done = done
+        self._look()
+        return done
+
+    def _replay(self, restored: Restored) -> Replayed:
+        if not self._journal.segments():
+            raise JournalError(
+                f"the journal in {self._journal.folder} is missing; put it back, or let an officer run "
+                "`cdp restore --without-journal`"
+            )
+        lines, below, tags = 0, 0, set[str]()
+        erased: dict[str, Erasure | Readmission] = {}
+        for line in self._journal.lines(restored.journal):  # 1
+            lines += 1
+            if isinstance(line, Numbers) and line.counter == _COUNTER:
+                below = max(below, line.below)
+            elif isinstance(line, Consent):
+                tags.add(line.tag)
+            elif isinstance(line, Erasure | Readmission):
+                tags.add(line.tag)
+                if line.tag not in erased or erased[line.tag].at <= line.at:
+                    erased[line.tag] = line
+        self._committer.skip(_COUNTER, max(below, self._keyring.highest_identity() + 1))  # 2
+        with self._committer.store.reading() as connection:  # 3
+            number_of = {
+                tag: number
+                for index, number in queries.blind_indexes(connection)
+                if (tag := self._journal.tag(index)) in tags
+            }
+        dead = [line for line in erased.values() if isinstance(line, Erasure)]
+        again = {number_of[line.tag]: line for line in dead if line.tag in number_of}
+        self._erase(again)  # 4
+        stones = [(line.tag, line.at) for line in dead]
+        with self._committer.batch() as batch:
+            tombstones = queries.add_tombstones(batch.connection, stones)
+        dead_tags = {line.tag for line in dead}
+        appended = pending = 0
+        said = (line for line in self._journal.lines() if isinstance(line, Consent))
+        for page in chunks((line for line in said if line.tag not in dead_tags), _PAGE):  # 5
+            new, waiting = retrying(partial(self._append, page, number_of))
+            appended, pending = appended + new, pending + waiting
+        return Replayed(
+            lines=lines, appended=appended, pending=pending, erased=len(again), tombstones=tombstones
+        )
+
+    def _append(self, page: Sequence[Consent], number_of: Mapping[str, int]) -> tuple[int, int]:
+        """Append what is known and lacking of one page of lines; returns how many, and how many wait."""
+        with self._committer.batch() as batch:
+            known = [line for line in page if line.tag in number_of]
+            unknown = [line for line in page if line.tag not in number_of]
+            records = {line.record_id: _record(line, number_of[line.tag]) for line in known}
+            new = self._restore(batch, list(records.values()))
+            waiting = [(line.tag, line.record_id, msgspec.json.encode(line)) for line in unknown]
+            return new, queries.add_pending(batch.connection, waiting)
+
+    def _restore(self, batch: Batch, records: Sequence[Record]) -> int:
+        """Append what is lacking of ``records``, and derive the states of whom it is about."""
+        if not records:
+            return 0
+        held = self._identity.lock(batch.connection, {record.identity_no for record in records})
+        lacking = self._ledger.restore(batch, records)
+        concerned = {held[record.identity_no][0] for record in lacking}
+        self._ledger.refresh(batch, self._identity.consent_members(batch.connection, concerned), ())
+        return len(lacking)
+
+    def _erase(self, again: Mapping[int, Erasure]) -> None:
+        """Erase identities again that the backup brought back, in the order of step 4."""
+        for numbers in chunks(sorted(again), _PAGE):
+            retrying(partial(self._restrain, numbers, again))
+            self._keyring.destroy(numbers)
+            with self._committer.batch() as batch:
+                queries.forget_indexes(batch.connection, numbers)
+                self._audit.forget(batch.connection, numbers)
+                batch.erase()
+
+    def _restrain(self, numbers: Sequence[int], again: Mapping[int, Erasure]) -> None:
+        first = random_id()
+        with self._committer.batch() as batch:
+            pairs = [(number, purpose) for number in numbers for purpose in sorted(self._purposes())]
+            records = [
+                Record(
+                    record_id=first + place,
+                    identity_no=number,
+                    purpose=purpose,
+                    state="restricted",
+                    act=True,
+                    event_time=again[number].at,
+                    received_at=self._clock.now(),
+                    source_kind="server",
+                    source_id=0,
+                    verified=True,
+                    method="erasure",
+                )
+                for place, (number, purpose) in enumerate(pairs)
+            ]
+            self._restore(batch, records)
+
+    def _leaf(self, actor: str, restored: Restored, done: Replayed, reason: str) -> Entry:
+        counts = {"lines": done.lines, "appended": done.appended, "pending": done.pending}
+        people = {"erased": done.erased, "tombstones": done.tombstones}
+        said: dict[str, str | int] = {
+            "backup": restored.backup,
+            "without_journal": int(done.without_journal),
+            "reason": reason,
+        }
+        return Entry(action="recovery.replay", actor=actor, object=said, counts=counts, people=people)
+
+    # -- afterwards -----------------------------------------------------------------------------
+
+    def suppressed(self, connection: Connection, events: Sequence[Indexed]) -> frozenset[int]:
+        """Return the places in ``events`` of those that name an erased person; they must not be stored."""
+        if not self._tombstones or not events:
+            return frozenset()
+        tag_of = {index: self._journal.tag(index) for item in events for index in item.indexes}
+        dead = queries.tombstones_of(connection, set(tag_of.values()))
+        return frozenset(
+            place for place, item in enumerate(events) if any(tag_of[index] in dead for index in item.indexes)
+        )
+
+    def returned(self, batch: Batch, resolved: Resolved) -> Collection[int]:
+        """Append what waits for identities that this batch made; returns those that it was about."""
+        if not self._pending or not resolved.created:
+            return ()
+        created = set(resolved.created)
+        number_of = {
+            self._journal.tag(index): number
+            for index, number in resolved.identity_of.items()
+            if number in created
+        }
+        waiting = queries.pending_of(batch.connection, number_of)
+        if not waiting:
+            return ()
+        records = [_record(msgspec.json.decode(line, type=Consent), number_of[tag]) for tag, line in waiting]
+        queries.delete_pending(batch.connection, {tag for tag, _ in waiting})
+        return {record.identity_no for record in self._ledger.restore(batch, records)}
+
+
+def _record(line: Consent, identity_no: int) -> Record:
+    """Return the record that a line was made of, as far as it says."""
+    said = {name: getattr(line, name) for name in _FIELDS}
+    return msgspec.convert({**said, "identity_no": identity_no}, Record)

@@ -1,0 +1,114 @@
+"""Counts for keys that may not know them exactly (privacy.md, "Counts").
+
+Invariants:
+
+1. A key has ``PER_DAY`` questions answered in a day (UTC), by all processes together. Asking the same again
+   while nobody has come or gone costs nothing, since it tells nothing.
+2. No definition is counted that reads what names a person, or stands on a list of fewer than ``SHORT_LIST``
+   people, itself or through another segment: either would turn the count into a look-up.
+3. What a key has used up is on record before it sees the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from pyroaring import BitMap
+
+from cdp.clock import DAY, SECOND, Clock
+from cdp.errors import NotFoundError, NotPermittedError, OverloadedError
+from cdp.policy import FieldCatalogue
+from cdp.segments import queries
+from cdp.segments.definition import Definition, Leaf, ListOf, leaves
+from cdp.segments.noise import fingerprint, noised
+from cdp.segments.references import closure, identifies
+from cdp.segments.service import SegmentService
+from cdp.store import Batch, Store
+
+PER_DAY = 60
+SHORT_LIST = 50
+
+
+class Counting:
+    """What may be counted, and how often.
+
+    :param fields: returns what is declared now.
+    :param secret: of the noise; at least 16 bytes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        segments: SegmentService,
+        fields: Callable[[], FieldCatalogue],
+        secret: bytes,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._segments = segments
+        self._fields = fields
+        self._secret = secret
+        self._clock = clock
+
+    def check(self, definition: Definition) -> None:
+        """Refuse a definition whose count would be a look-up.
+
+        :raises NotPermittedError: it names a person, or stands on a short list.
+        """
+        fields = self._fields()
+        listed: set[str] = set()
+        for leaf in self._leaves(definition):
+            if isinstance(leaf, ListOf):
+                listed.add(leaf.name)
+            elif identifies(leaf, fields):
+                raise NotPermittedError("a count by what names a person is for officers")
+        if listed:
+            with self._store.reading() as connection:
+                people = queries.people_on_lists(connection, listed)
+            if any(people.get(name, 0) < SHORT_LIST for name in listed):
+                raise NotPermittedError(
+                    f"a count on a list of fewer than {SHORT_LIST} people is for officers"
+                )
+
+    def _leaves(self, definition: Definition) -> Iterator[Leaf]:
+        for part in (definition, *closure(definition, self._known).values()):
+            yield from leaves(part.where)
+
+    def _known(self, name: str) -> Definition | None:
+        try:
+            return self._segments.get(name).definition
+        except NotFoundError:
+            return None
+
+    def noised(self, batch: Batch, actor: str, definition: Definition, members: BitMap) -> int:
+        """Return the size of a definition's ``members`` as this key may see it, and charge it for that.
+
+        :param batch: taken head first, so that no two answers are charged at once.
+        :raises OverloadedError: the key has had its questions of the day.
+        """
+        question = repr(definition.where)
+        if self.charge(batch, actor, [fingerprint(members, self._secret, question)[:16].hex()]) > PER_DAY:
+            raise self._used_up()
+        return noised(members, self._secret, question)
+
+    def charge(self, batch: Batch, actor: str, answers: Sequence[str]) -> int:
+        """Charge a key for ``answers``, each named so that the same one has the same name.
+
+        :param batch: taken head first.
+        :returns: how many it has had today.
+        """
+        return queries.charge(batch.connection, actor, self._clock.now() // DAY, sorted(set(answers)))
+
+    def check_left(self, actor: str) -> None:
+        """Refuse a key that has nothing left.
+
+        :raises OverloadedError: it has had its questions of the day.
+        """
+        with self._store.reading() as connection:
+            had = queries.charged(connection, actor, self._clock.now() // DAY)
+        if had >= PER_DAY:
+            raise self._used_up()
+
+    def _used_up(self) -> OverloadedError:
+        wait = (DAY - self._clock.now() % DAY) // SECOND + 1
+        return OverloadedError(f"a key may have {PER_DAY} counts a day", retry_after=wait)

@@ -1,0 +1,141 @@
+"""What a marketer may have counted, and how often; the same by REST and GraphQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from caller import Caller
+
+from cdp.clock import DAY, FixedClock
+from cdp.segments import PER_DAY, Counting
+
+BRITONS = {"where": {"trait": "country", "op": "eq", "value": "GB"}}
+
+
+def people(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "identify",
+            "messageId": f"m{n}",
+            "userId": f"u{n}",
+            "traits": {"country": "GB", "plan": "pro"},
+        }
+        for n in range(start, start + count)
+    ]
+
+
+def marketer(caller: Caller, name: str = "m") -> str:
+    made = caller.api("POST", "/keys", {"name": name, "roles": ["marketer"], "purposes": ["*"]})
+    key = made["key"]
+    assert isinstance(key, str)
+    return key
+
+
+def worded(number: int) -> dict[str, Any]:
+    """The same people in other words."""
+    sure = {"any": [BRITONS["where"], {"trait": "country", "op": "eq", "value": f"X{number}"}]}
+    return {"where": sure}
+
+
+def answer(caller: Caller, key: str, definition: dict[str, Any]) -> Any:
+    return caller.http.post(
+        "/api/v1/segments/preview",
+        content=msgspec.json.encode(definition),
+        headers={"Authorization": f"Bearer {key}"},
+    )
+
+
+def spend(caller: Caller, key: str, count: int) -> None:
+    """Use up some of today's answers, as other processes would."""
+    services = caller.services
+    actor = f"key:{services.access.principal(key).key_id}"
+    with services.committer.batch(head_first=True) as batch:
+        services.counting.charge(batch, actor, [f"other {number}" for number in range(count)])
+
+
+def test_a_key_has_a_number_of_answers_a_day_and_the_same_again_is_free(
+    caller: Caller, clock: FixedClock
+) -> None:
+    caller.send(*people(30), wait=True)
+    key = marketer(caller)
+    first = answer(caller, key, worded(0)).json()["count"]
+    spend(caller, key, PER_DAY - 2)
+    assert answer(caller, key, worded(1)).status_code == 200
+    refused = answer(caller, key, worded(2))
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= DAY // 1_000_000
+    assert answer(caller, key, worded(0)).json()["count"] == first
+    denied = caller.api("GET", "/audit?action=segment.count")["items"]
+    assert any(item["outcome"] == "denied" for item in denied)
+    assert answer(caller, marketer(caller, "another"), worded(2)).status_code == 200
+    assert caller.api("POST", "/segments/preview", worded(2))["count"] == 30  # officers have none
+    clock.advance(DAY)
+    assert answer(caller, key, worded(2)).status_code == 200
+
+
+def test_the_budget_is_the_stores_not_the_processs(caller: Caller, clock: FixedClock) -> None:
+    services = caller.services
+    elsewhere = Counting(services.store, services.segments, lambda: services.bundle.fields, b"s" * 32, clock)
+    with services.committer.batch(head_first=True) as batch:
+        assert elsewhere.charge(batch, "key:77", ["a", "b", "a"]) == 2
+        assert services.counting.charge(batch, "key:77", ["b", "c"]) == 3
+    clock.advance(DAY)
+    with services.committer.batch(head_first=True) as batch:
+        assert services.counting.charge(batch, "key:77", []) == 0
+
+
+def test_graphql_counts_by_the_same_budget(caller: Caller) -> None:
+    caller.send(*people(3), wait=True)
+    key = marketer(caller)
+    query = "query($d: JSON!) {previewSegment(definition: $d) {count}}"
+
+    def ask(definition: dict[str, Any]) -> Any:
+        body = {"query": query, "variables": {"d": definition}}
+        found = caller.http.post("/graphql", json=body, headers={"Authorization": f"Bearer {key}"})
+        return found.json()
+
+    assert ask(worded(0))["data"]["previewSegment"]["count"] == answer(caller, key, worded(0)).json()["count"]
+    spend(caller, key, PER_DAY - 1)
+    assert ask(worded(1))["errors"][0]["extensions"]["code"] == "too-many-requests"
+
+
+def test_an_export_costs_each_figure_that_it_shows(caller: Caller) -> None:
+    caller.send(*people(3), wait=True)
+    caller.api("PUT", "/segments/britons", BRITONS)
+    key = marketer(caller)
+    asked = {
+        "segment": "britons",
+        "destination": "mailer",
+        "purpose": "marketing.communications.email",
+        "dry_run": True,
+    }
+    shown = caller.api("POST", "/exports", asked, key=key)
+    again = caller.api("POST", "/exports", asked, key=key)
+    names = ("members", "released", "withheld")
+    assert [shown[name] for name in names] == [again[name] for name in names]  # asking again averages nothing
+    assert "other" in shown["withheld"]
+    spend(caller, key, PER_DAY - 5)
+    caller.api("POST", "/exports", asked, key=key, expect=429)
+    assert caller.api("POST", "/exports", asked)["exact"]
+
+
+def test_a_list_is_short_by_its_people_not_by_its_entries(caller: Caller) -> None:
+    """Sixty identifiers of one person are one person."""
+    devices = [
+        {"type": "page", "messageId": f"d{n}", "userId": "u0", "anonymousId": f"b{n}"} for n in range(60)
+    ]
+    caller.send(*people(60), *devices, wait=True)
+    key = marketer(caller)
+    lists = {
+        "crowd": [{"type": "user_id", "value": f"u{n}"} for n in range(60)],
+        "one": [{"type": "anonymous_id", "value": f"b{n}"} for n in range(60)],
+    }
+    for name, members in lists.items():
+        assert caller.api("PUT", f"/lists/{name}", {"kind": "grey", "members": members})["members"] == 60
+    assert answer(caller, key, {"where": {"list": "crowd"}}).status_code == 200
+    assert answer(caller, key, {"where": {"list": "one"}}).status_code == 403
+    caller.api("PUT", "/segments/hidden", {"where": {"not": {"list": "one"}}})
+    assert (
+        answer(caller, key, {"where": {"any": [BRITONS["where"], {"segment": "hidden"}]}}).status_code == 403
+    )

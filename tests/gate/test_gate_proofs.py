@@ -1,0 +1,64 @@
+"""Presence and absence in an export, proved by reference or by identity."""
+
+from __future__ import annotations
+
+import pytest
+from gate_world import World, running
+
+from cdp.audit import verify_absence, verify_presence
+from cdp.errors import NotFoundError
+from cdp.gate import Proof
+
+world_fixture = pytest.fixture(running, name="world")
+
+
+def holds(proof: Proof) -> bool:
+    """Check a proof as its reader does; returns whether the person was released."""
+    if proof.value is None:
+        assert verify_absence(proof.manifest_root, proof.position, proof.decided)
+        return False
+    assert verify_presence(proof.manifest_root, proof.position, proof.value, proof.decided)
+    if verify_absence(proof.changed_root, proof.position, proof.taken_out):
+        return True
+    assert verify_presence(proof.changed_root, proof.position, bytes(32), proof.taken_out)
+    return False
+
+
+def test_a_reference_is_proved_in_or_not_in_each_export(world: World) -> None:
+    world.person("Ada")
+    bea = world.person("Bea")
+    first = world.gate.authorise(world.request()).export_id
+    refs = {row["first_name"]: row["profile_ref"] for row in world.rows(first)}
+    world.say(bea, "withdrawn")
+    second = world.gate.authorise(world.request()).export_id
+    prove = world.gate.proofs.of_reference
+    assert [holds(prove("key:2", export, refs["Bea"])) for export in (first, second)] == [True, False]
+    assert [holds(prove("key:2", export, refs["Ada"])) for export in (first, second)] == [True, True]
+    assert [entry.object["export"] for entry in world.entries("export.prove")][:1] == [second]
+
+
+def test_who_was_taken_out_while_it_was_decided_is_proved_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bea = world.person("Ada"), world.person("Bea")
+    proof_secrets = world.keyring.proof_secrets
+
+    def meanwhile(numbers: object) -> dict[int, bytes]:
+        monkeypatch.undo()
+        world.say(bea, "withdrawn")
+        return proof_secrets(numbers)  # type: ignore[arg-type]  # whatever the gate gives
+
+    monkeypatch.setattr(world.keyring, "proof_secrets", meanwhile)
+    export = world.gate.authorise(world.request()).export_id
+    proofs = world.gate.proofs.of_identities("key:1", export, [ada, ada + 1, bea, bea + 1])
+    assert [holds(proof) for proof in proofs] == [True, True, False, False]
+    assert [proof.released for proof in proofs] == [True, True, False, False]
+
+
+def test_what_does_not_exist_is_not_proved(world: World) -> None:
+    world.person("Ada")
+    export = world.gate.authorise(world.request()).export_id
+    with pytest.raises(NotFoundError):
+        world.gate.proofs.of_reference("key:2", export, "00" * 16)
+    with pytest.raises(NotFoundError):
+        world.gate.proofs.of_identities("key:2", "e_unknown", [1])
