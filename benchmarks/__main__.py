@@ -9,6 +9,8 @@ reads, decrypts and writes the same rows. Ratios are taken within one run.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import json
 import os
 import shutil
@@ -59,6 +61,8 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, object]:
                 key = (folder / app.OPERATOR_FILE).read_text(encoding="ascii").strip()
                 load = _load(url, port, key, arguments)
             platform = app.build(settings)
+            app.calm_collector()  # as the server does
+            atexit.register(gc.unfreeze)
             try:
                 platform.services.mirror.refresh()
                 stored = size_of(database) + size_of(keys)

@@ -6,7 +6,7 @@ application around it all.
 """
 
 from cdp.app.schedule import KEYS_SECONDS, mirror_task
-from cdp.app.serving import application, configure_logging, create
+from cdp.app.serving import application, calm_collector, configure_logging, create
 from cdp.app.setup import OPERATOR_FILE, OPERATOR_NAME, establish, initialise, replay
 from cdp.app.wiring import SEGMENTATION, Platform, build
 
@@ -18,6 +18,7 @@ __all__ = [
     "Platform",
     "application",
     "build",
+    "calm_collector",
     "configure_logging",
     "create",
     "establish",

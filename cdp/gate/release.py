@@ -216,8 +216,9 @@ class Gate:
             fetch.identities |= identities
             members = queries.grouped(connection, identities)
             fetch.then |= dict.fromkeys(members, one.plan)
-            for profile_no, numbers in members.items():
-                fetch.members.setdefault(profile_no, []).extend(numbers)
+            for profile_no in members.keys() & fetch.members.keys():  # of two classes, since they were merged
+                members[profile_no] += fetch.members[profile_no]
+            fetch.members |= members
         given, question = fetch.given, fetch.question
         again, relinked = self._judge.facts.touched_since(
             connection, given.ledger_position, fetch.members, question.bundle
@@ -233,12 +234,7 @@ class Gate:
         given = fetch.given
         with self._committer.batch() as batch:
             known = queries.anchors(batch.connection, given.destination)
-            anchors = {
-                profile_no: next(
-                    (number for number in sorted(fetch.members[profile_no]) if number in known), profile_no
-                )
-                for profile_no in fetch.plans
-            }
+            anchors = {no: _anchor(no, fetch.members[no], known) for no in fetch.plans}
             queries.set_anchors(batch.connection, given.destination, known | BitMap(anchors.values()))
             fetch.started_at = self._clock.now()
             queries.start_fetch(
@@ -338,3 +334,10 @@ class Gate:
                     people={"delivered": len(fetch.delivered), "skipped": skipped},
                 )
             )
+
+
+def _anchor(profile_no: int, members: Sequence[int], known: BitMap) -> int:
+    """Return the identity that a profile's pseudonym is made from: the first known there, else its own."""
+    if len(members) == 1 and members[0] == profile_no:
+        return profile_no
+    return next((number for number in sorted(members) if number in known), profile_no)

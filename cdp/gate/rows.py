@@ -77,7 +77,8 @@ class RowReader:
             for row in rows:
                 if row.plan not in recipes:
                     recipes[row.plan] = self._recipe(terms, fields, kept, row.plan, destination_key, now)
-            held = self._held(connection, [row.profile_no for row in rows], recipes.values())
+            # in the order in which they lie in the store, which is not that of the references
+            held = self._held(connection, sorted(row.profile_no for row in rows), recipes.values())
             return [self._render(row, recipes[row.plan], held, len(kept)) for row in rows]
 
         return columns, read

@@ -18,7 +18,6 @@ never hashed.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 import unicodedata
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from cdp.policy import Transform, generaliser
 Json = str | int | float | bool | None | list[object] | dict[str, object]
 Apply = Callable[[Json], Value]
 
+_BLOCK = 64  # bytes of a block of SHA-256
 _NOT_DIGIT = re.compile(r"[^0-9]")
 
 
@@ -62,12 +62,15 @@ def pseudonymiser(destination_key: bytes, category: str) -> Callable[[bytes], st
 
     HMAC-SHA-256 (RFC 2104) of the category and the secret; what is the same for every subject is hashed once.
     """
-    begun = hmac.new(destination_key, pae(category.encode(), bytes(32))[:-32], "sha256")
+    padded = destination_key.ljust(_BLOCK, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded) + pae(category.encode(), bytes(32))[:-32])
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
     def pseudonym(subject_secret: bytes) -> str:
-        one = begun.copy()
-        one.update(subject_secret)
-        return one.digest()[:16].hex()
+        within, around = inner.copy(), outer.copy()
+        within.update(subject_secret)
+        around.update(within.digest())
+        return around.hexdigest()[:32]
 
     return pseudonym
 

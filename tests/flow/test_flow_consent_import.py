@@ -131,7 +131,8 @@ def test_who_may_import(caller: Caller) -> None:
 
 
 def write(folder: Path, kind: str, rows: Sequence[dict[str, Any]]) -> Path:
-    path = folder / f"consents.{kind}"
+    path = folder / "outside" / f"consents.{kind}"
+    path.parent.mkdir(exist_ok=True)
     if kind == "csv":
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -208,7 +209,8 @@ def test_an_import_that_was_cut_off_is_run_again_without_doubling(
 
 def test_bad_lines_are_named_by_number(caller: Caller, run: Any, tmp_path: Path) -> None:
     caller.write_key("import")
-    file = tmp_path / "consents.csv"
+    file = tmp_path / "outside" / "consents.csv"
+    file.parent.mkdir()
     file.write_bytes(
         b"identifier_type,identifier_value,purpose,state,event_time\n"
         b"email,ann@people.example,marketing.communications.email,granted,2025-01-01\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp.clock import micros
+from cdp.crypto import pae
 from cdp.gate.transform import Json, applier, match_hash, pseudonymiser
 from cdp.policy import GENERALISATIONS, Transform, generaliser
 
@@ -142,3 +144,5 @@ def test_pseudonyms_cannot_be_joined() -> None:
     assert len(made) == 8
     assert pseudonymiser(one, "profile_ref")(secret) == pseudonymiser(one, "profile_ref")(secret)
     assert all(len(text) == 32 for text in made)
+    whole = hmac.digest(one, pae(b"profile_ref", secret), "sha256")  # RFC 2104, in one go
+    assert pseudonymiser(one, "profile_ref")(secret) == whole[:16].hex()
