@@ -201,8 +201,8 @@ class Pipeline:
         with self._committer.batch() as batch:
             if self._generation != prepared.generation:
                 raise EpochMovedError  # other policies came in force: prepare it under those
-            if self._keyring.observe_epoch(batch.epoch):
-                self._identity.forget()
+            self._keyring.observe_epoch(batch.epoch)
+            self._identity.observe_epoch(batch.epoch)
             new = self._event_keys.fresh(batch, prepared.events)
             erased = self._recovery.suppressed(batch.connection, new)
             fresh = [item for place, item in enumerate(new) if place not in erased] if erased else new

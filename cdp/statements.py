@@ -166,8 +166,8 @@ class StatementRecorder:
 
     def _record(self, identity_no: int, said: tuple[Statement, ...], actor: str) -> list[int]:
         with self._committer.batch() as batch:
-            if self._keyring.observe_epoch(batch.epoch):
-                self._identity.forget()
+            self._keyring.observe_epoch(batch.epoch)
+            self._identity.observe_epoch(batch.epoch)
             self._identity.profile_of(batch.connection, identity_no)  # refuses a number that nobody has
             profile_no = self._identity.lock(batch.connection, [identity_no])[identity_no][0]
             members = self._identity.consent_members(batch.connection, [profile_no])

@@ -134,5 +134,5 @@ def erase(caller: Caller, name: str) -> int:
         batch.facts.append(Fact(identity_no=number, line=Erasure(tag="", at=services.clock.now())))
         batch.erase()
     services.keyring.destroy([number])
-    services.identity.forget()
+    services.identity.observe_epoch(-1)
     return number

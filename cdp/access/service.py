@@ -238,6 +238,10 @@ class AccessService:
             )
         if ("destination" in roles) != bool(destination):
             raise InvalidInputError("a key of role destination names its destination, no other does")
+        if "destination" in roles and "marketer" in roles:
+            raise InvalidInputError(
+                "a key is a destination's or a marketer's: who defines segments must not count their rows"
+            )
         if destination and not purposes:
             raise InvalidInputError(
                 "a key of role destination has at least one purpose, or it could fetch nothing"

@@ -133,8 +133,8 @@ def _export(given: Authorisation, principal: Principal) -> Export:
         as_of=given.ledger_position,
         members_as_of=given.segment_as_of,
         members=counts.members,
-        # whoever fetches the rows can count them; who was withheld, and why, is another matter
-        released=given.counts.released if principal.destination else counts.released,
+        # whoever may fetch the rows can count them; who was withheld, and why, is another matter
+        released=given.counts.released if principal.destination and given.export_id else counts.released,
         withheld=counts.withheld,
         exact=exact,
         fields=given.plan,

@@ -26,6 +26,7 @@ from functools import partial
 
 import httpx
 import msgspec
+import structlog
 
 from cdp.audit import Entry
 from cdp.clock import DAY, SECOND, Clock, Micros, micros, random_id
@@ -38,6 +39,7 @@ from cdp.export.outbox import Outbox
 from cdp.export.signing import headers, shown_key, shown_secret
 from cdp.store import Committer, Store, retrying
 
+log = structlog.get_logger()
 _SCHEDULE = tuple(s * SECOND for s in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400))
 _CLAIMED = 60 * SECOND  # longer than an attempt lasts
 _GRACE = DAY
@@ -208,7 +210,12 @@ class Webhooks:
         now, taken = self._clock.now(), 0
         for endpoint in self.every():
             if endpoint.enabled and (endpoint.slow_until is None or endpoint.slow_until <= now):
-                taken += self._send_to(endpoint)
+                try:
+                    taken += self._send_to(endpoint)
+                except Exception as error:  # noqa: BLE001  # one destination's failure is not another's
+                    log.warning(
+                        "sending failed", destination=endpoint.destination, error=type(error).__name__
+                    )
         return taken
 
     def _send_to(self, endpoint: Endpoint) -> int:
@@ -333,6 +340,6 @@ def _asked_to_wait(text: str, now: Micros) -> Micros:
     """Return what ``Retry-After`` asks for (RFC 9110, 10.2.3): seconds or a date, a day at most."""
     try:
         wait = int(text) * SECOND if text.isdigit() else micros(parsedate_to_datetime(text)) - now
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # a date of a year that no calendar has, for one
         return 0
     return min(max(wait, 0), _LONGEST_WAIT)

@@ -90,19 +90,21 @@ class Recaller:
             head = read_head(connection)[0]
             bundle = self._judge.policy(connection)
             revisions = delivery_queries.revisions(connection)
-            touched = self._touched(connection, head, bundle) if revisions else BitMap()
+            blocked = self._judge.facts.blocked(connection)
+            touched = self._touched(connection, head, bundle, blocked) if revisions else BitMap()
         for audience_no, revision in revisions.items():
             yield from self._look(audience_no, revision, touched, bundle)
-        self._position = head
+        # only now: a turn that broke off is taken again whole
+        self._position, self._blocked = head, blocked
 
-    def _touched(self, connection: Connection, head: int, bundle: Bundle) -> BitMap:
+    def _touched(self, connection: Connection, head: int, bundle: Bundle, blocked: BitMap) -> BitMap:
         """Return every identity of whose person something happened since the last look."""
-        if self._position == head or not self._looks:
+        if not self._looks:
             return BitMap()
-        spoken, profiles = self._judge.facts.heard_since(connection, self._position, bundle)
-        blocked = self._judge.facts.blocked(connection)
-        profiles |= blocked - self._blocked
-        self._blocked = blocked
+        spoken, profiles = BitMap(), blocked - self._blocked
+        if self._position != head:
+            spoken, heard = self._judge.facts.heard_since(connection, self._position, bundle)
+            profiles |= heard
         members = queries.members_of(connection, profiles)
         return spoken | BitMap(number for numbers in members.values() for number in numbers)
 
@@ -172,8 +174,12 @@ class Recaller:
 
 
 def _aged(look: _Look, now: Micros) -> bool:
-    """Return whether a grant has lost its force; at most every five minutes, as there are many."""
-    return look.valid_until is not None and look.valid_until <= now and now - look.whole_at >= _AGE_EVERY
+    """Return whether a grant has lost its force; at most every five minutes, as there are many.
+
+    A clock that was set back says nothing about ages any more: look again.
+    """
+    lost = look.valid_until is not None and look.valid_until <= now
+    return now < look.whole_at or (lost and now - look.whole_at >= _AGE_EVERY)
 
 
 def everything(audience: Audience) -> Found:

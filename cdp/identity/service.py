@@ -65,6 +65,7 @@ class IdentityService:
         self._numbers: list[range] = []
         self._prefixes: dict[str, bytes] = {}
         self._known: dict[bytes, int] = {}
+        self._epoch = 0
 
     def adopt(self, rules: IdentityRules) -> None:
         """Work under these rules; a component is linked by them when it is next touched."""
@@ -77,11 +78,13 @@ class IdentityService:
         """Return the blind index of each (type, normalised value)."""
         return tuple(self._indexed(kind, value, VERSION) for kind, value in identifiers)
 
-    def forget(self) -> None:
-        """Drop the identifier values held in memory: somebody was erased."""
-        self.normalise.forget()
-        self._indexed.cache_clear()
-        self._known.clear()
+    def observe_epoch(self, epoch: int) -> None:
+        """Drop the identifier values held in memory when somebody was erased since the last call."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.normalise.forget()
+            self._indexed.cache_clear()
+            self._known.clear()
 
     def reserve(self, most: int) -> None:
         """Make sure that ``most`` identity numbers are at hand; call it before the transaction."""

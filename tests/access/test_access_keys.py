@@ -24,6 +24,7 @@ def refusal(caller: Caller, path: str, body: object, status: int) -> str:
         ({**MAILER, "purposes": []}, "at least one purpose"),
         ({**MAILER, "destination": ""}, "names its destination"),
         ({"roles": ["marketer"], "destination": "mailer"}, "names its destination"),
+        ({"roles": ["marketer", "destination"], "destination": "mailer"}, "a destination's or a marketer's"),
         ({"roles": ["marketer"], "expires_at": "2026-02-28T00:00:00Z"}, "in the past"),
         ({"roles": ["marketer"], "expires_at": "2026-03-01T12:00:00Z"}, "in the past"),
         ({"roles": ["source"]}, "cdp source create"),

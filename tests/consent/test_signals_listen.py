@@ -166,7 +166,7 @@ def test_a_grant_of_the_future_gains_nothing() -> None:
     assert hear({"consent": {"tcf": ahead}}) == Heard(notes=(("tcf", "malformed"),))
 
 
-@pytest.mark.parametrize("sections", [None, "9", "7,9", "7_9", [9], ["9"], 9, "?", [None]])
+@pytest.mark.parametrize("sections", [None, "9", "7,9", "7_9", [9], ["9"], 9, "?", [None], [], [0], 0, "0"])
 def test_gpp_opts_out(sections: object) -> None:
     heard = hear({"consent": {"gpp": GPP_OPT_OUT, "gppSid": sections}})
     assert {(one.purpose, one.state, one.event_time) for one in heard.statements} == {
@@ -175,7 +175,7 @@ def test_gpp_opts_out(sections: object) -> None:
     }
 
 
-@pytest.mark.parametrize("sections", ["7", [2, 7], "-1", [0]])
+@pytest.mark.parametrize("sections", ["7", [2, 7], "-1", [-1]])
 def test_gpp_sections_that_do_not_apply_say_nothing(sections: object) -> None:
     assert hear({"consent": {"gppString": GPP_OPT_OUT, "gpp_sid": sections}}) == Heard()
 

@@ -144,7 +144,16 @@ def test_retry_after_is_honoured(desk: Desk, receiver: Receiver) -> None:
     assert desk.turn(after=20) == 1
 
 
-@pytest.mark.parametrize("text", ["Thu, 01 Jan 2026 00:10:00 GMT", "soon", "-5", "99999999999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thu, 01 Jan 2026 00:10:00 GMT",
+        "soon",
+        "-5",
+        "99999999999",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+    ],
+)
 def test_whatever_retry_after_says_there_is_a_next_time(desk: Desk, receiver: Receiver, text: str) -> None:
     desk.people("Ada")
     desk.withdraw(1)

@@ -10,6 +10,7 @@ from gate_world import EMAIL, World, running, years
 from pyroaring import BitMap
 from sqlalchemy import update
 
+from cdp.errors import KeyAccessError
 from cdp.gate import Holding, Recall
 from cdp.gate.deliveries import queries as deliveries
 from cdp.gate.tables import export_fetches
@@ -94,6 +95,23 @@ def test_a_black_list_a_place_and_a_birthday_recall(world: World) -> None:
     world.observe(bea, {"country": "China"})
     world.observe(cyd, {"birthday": "2015-01-01"})
     assert removed(issue(world)) == dict.fromkeys((refs[ref(n)] for n in ("ada", "bea", "cyd")), "unlist")
+
+
+def test_a_turn_that_broke_off_is_taken_again_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = world.person("Ada")
+    refs = fetch(world)
+    assert issue(world) == []
+    world.segments.black.add(ada)
+    world.observe(ada, {"plan": "gold"})  # the head moves, as with any change of a list
+
+    def out_of_reach(*_: object) -> None:
+        raise KeyAccessError("the root cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.gate.recalls, "_refer", out_of_reach)
+        with pytest.raises(KeyAccessError):
+            issue(world)
+    assert removed(issue(world)) == {refs[ref("ada")]: "unlist"}
 
 
 def test_a_grant_that_ages_recalls_within_minutes(world: World) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from gate_world import World, running, years
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
@@ -120,7 +120,11 @@ class History:
         return set(self.render("probe"))
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=12,
+    phases=(Phase.explicit, Phase.generate),  # each example builds a world: to shrink one takes minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=STEPS)
 def test_removed_is_exactly_delivered_without_permitted(
     steps: list[tuple[str, int, int]], database_url: str, tmp_path: Path
@@ -130,7 +134,7 @@ def test_removed_is_exactly_delivered_without_permitted(
     folder = tmp_path / f"w{next(_NUMBERS)}"
     folder.mkdir()
     with closing(World(database_url, folder)) as world:
-        world.change_destination(minimum_audience=0)
+        world.change_destination(minimum_audience=0, contract_expires=None)
         history = History(world)
         for step, one, other in steps:
             getattr(history, step)(one, other)

@@ -175,10 +175,11 @@ def _first(given: Mapping[str, Any], names: tuple[str, ...]) -> object:
 def _sections(given: object) -> frozenset[int] | None:
     """Return the ids of ``gpp_sid``: a list, a number, or text with commas or underscores between them.
 
-    None when nobody said, or nothing readable: then every section applies, and any of them restrains.
+    None when nobody said, nothing readable, or that it is not known yet (an empty list, 0): then every
+    section applies, and any of them restrains. −1 says that none does.
     """
     parts = given if isinstance(given, list) else str(given).replace("_", ",").split(",")
     try:
-        return frozenset(int(part) for part in parts[:_MAX_SECTIONS])
+        return frozenset(number for part in parts[:_MAX_SECTIONS] if (number := int(part))) or None
     except (ValueError, TypeError):
         return None
