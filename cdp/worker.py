@@ -16,12 +16,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-import msgspec
 import structlog
 
-from cdp.access import Source
-from cdp.clock import Micros, rfc3339
-from cdp.consent import Statement
 from cdp.errors import CdpError, OverloadedError, UnavailableError
 from cdp.ingest import Delivery, Reject
 from cdp.pipeline import Outcome, Pipeline, Prepared
@@ -29,7 +25,6 @@ from cdp.pipeline import Outcome, Pipeline, Prepared
 log = structlog.get_logger()
 
 _WATCH_SECONDS = 2.0
-CONSENT_EVENT = "Consent Recorded"
 _Waiting = tuple[Prepared, "Future[Outcome]"]
 
 
@@ -81,34 +76,6 @@ class Writer:
             self._waiting.append((prepared, future))
             self._changed.notify()
         return future
-
-    def record_consents(
-        self,
-        source: Source,
-        identifiers: Sequence[tuple[str, str]],
-        statements: Sequence[Statement],
-        received_at: Micros,
-        message_id: str,
-    ) -> Future[Outcome]:
-        """Hand over statements made through the consent API; they take the way of an event.
-
-        :param identifiers: (type, value) of the person, as given.
-        :param message_id: a repeat with the same one counts once.
-        """
-        message = {
-            "type": "track",
-            "event": CONSENT_EVENT,
-            "messageId": message_id,
-            "timestamp": rfc3339(received_at),
-        }
-        delivery = Delivery(
-            source=source,
-            messages=(msgspec.json.encode(message),),
-            received_at=received_at,
-            statements=tuple(statements),
-            identifiers=tuple(identifiers),
-        )
-        return self.submit(delivery)
 
     def _run(self) -> None:
         while batch := self._next():

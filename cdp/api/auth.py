@@ -41,7 +41,6 @@ from cdp.store import Committer
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 PURPOSE_HEADER = "cdp-purpose"
-_SECOND = 1.0
 _FAILURES_PER_KEY = 10
 _FAILURES_PER_ADDRESS = 100
 _DENIALS_PER_MINUTE = 30

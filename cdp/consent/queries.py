@@ -111,15 +111,6 @@ def committed_record(connection: Connection, record_id: int) -> tuple[Record, in
     return Record(**given), int(commit_no), int(at)
 
 
-def any_record(connection: Connection, identity_nos: Iterable[int]) -> bool:
-    """Return whether anything was ever recorded about one of these identities."""
-    r = consent_records.c
-    queries = (
-        select(r.record_id).where(among(r.identity_no, chunk)).limit(1) for chunk in chunks(identity_nos)
-    )
-    return any(connection.execute(query).first() is not None for query in queries)
-
-
 # -- the derived states -----------------------------------------------------------------------------
 
 

@@ -329,10 +329,6 @@ class ConsentLedger:
         """Return every record of these identities, in the order in which they came in."""
         return queries.records_of(connection, identity_nos)
 
-    def has_records(self, connection: Connection, identity_nos: Iterable[int]) -> bool:
-        """Return whether anything was ever recorded about one of these identities."""
-        return queries.any_record(connection, identity_nos)
-
 
 def _expired(state: Standing) -> Standing:
     return msgspec.structs.replace(state, state="stale", reason="stale_expired")

@@ -79,20 +79,7 @@ def commit_kek(connection: Connection, version: int, commitment: bytes) -> None:
     connection.execute(statement.values(commitment=commitment))
 
 
-def rewrap_root(connection: Connection, wrapped_keks: dict[int, bytes], named: dict[str, bytes]) -> None:
-    """Replace what the root wraps."""
-    for version, wrapped in wrapped_keks.items():
-        connection.execute(update(keks).where(keks.c.version == version).values(wrapped=wrapped))
-    for name, wrapped in named.items():
-        connection.execute(update(secrets).where(secrets.c.name == name).values(wrapped=wrapped))
-
-
 # -- named secrets ----------------------------------------------------------------------------------
-
-
-def all_secrets(connection: Connection) -> Sequence[Row[Any]]:
-    """Return every named secret."""
-    return connection.execute(select(secrets).order_by(secrets.c.name)).all()
 
 
 def secret(connection: Connection, name: str) -> Row[Any] | None:

@@ -15,11 +15,14 @@ from collections.abc import Iterable
 import msgspec
 from pyroaring import BitMap
 
+from cdp.access import Principal
 from cdp.audit import Entry, SparseProof, sparse_prove
 from cdp.crypto import Keyring
 from cdp.errors import ConflictError, NotFoundError
 from cdp.gate import manifest, queries
+from cdp.gate.admit import Refusal
 from cdp.gate.issue import Referring
+from cdp.gate.judge import Judge
 from cdp.store import Committer, Store, chunks
 
 _AT_ONCE = 20_000
@@ -43,36 +46,56 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prover:
-    """Makes proofs; each is recorded."""
+    """Makes proofs; each is recorded, and so is each refusal."""
 
     def __init__(
         self,
         store: Store,
         committer: Committer,
         keyring: Keyring,
+        judge: Judge,
         refer: Referring,
     ) -> None:
         self._store = store
         self._committer = committer
         self._keyring = keyring
+        self._judge = judge
         self._refer = refer
 
-    def of_reference(self, actor: str, export_id: str, profile_ref: str) -> Proof:
+    def of_reference(self, principal: Principal, export_id: str, profile_ref: str) -> Proof:
         """Return the proof about the identity that a reference is made from.
 
         References cannot be turned round, so every one of the destination is made again: seconds for a
         million.
 
+        That somebody was in an export is a use of it: a destination needs what it needs to fetch.
+
         :raises NotFoundError: there is no such export, or no such reference at its destination.
+        :raises NotPermittedError: the key's purposes, or the destination's state, stand against it.
         """
+        asked = Entry(action="export.prove", actor=principal.actor)
+        unknown = Refusal("unknown_reference", NotFoundError("there is no such reference in this export"))
         with self._store.reading() as connection:
             given = queries.find_export(connection, export_id)
             known = BitMap() if given is None else queries.known_anchors(connection, given.destination)
+        if given is None:
+            self._judge.refuse(asked, unknown)
+        asked = msgspec.structs.replace(
+            asked, purpose=given.purpose, destination=given.destination, object={"export": export_id}
+        )
+        if principal.destination:
+            self._judge.admit(asked, principal, given.destination, given.purpose)
+        anchor = self._anchor(given.destination, known, profile_ref)
+        if anchor is None:
+            self._judge.refuse(asked, unknown)
+        return self.of_identities(principal.actor, export_id, [anchor])[0]
+
+    def _anchor(self, destination: str, known: BitMap, profile_ref: str) -> int | None:
         for part in chunks(known, _AT_ONCE):
-            for anchor, released in self._refer("" if given is None else given.destination, part, ()).items():
+            for anchor, released in self._refer(destination, part, ()).items():
                 if released.profile_ref == profile_ref:
-                    return self.of_identities(actor, export_id, [anchor])[0]
-        raise NotFoundError("there is no such reference in the exports of this destination")
+                    return anchor
+        return None
 
     def of_identities(self, actor: str, export_id: str, identity_nos: Iterable[int]) -> list[Proof]:
         """Return the proof about each identity whose key is there.

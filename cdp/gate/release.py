@@ -87,7 +87,7 @@ class Gate:
         self._rows = RowReader(keyring, profiles, opener)
         self.deliveries = Deliveries(store, committer, clock)
         self.feed = Feeder(store, committer, segments, self._judge, self.authorise, self._refer, clock)
-        self.proofs = Prover(store, committer, keyring, self._refer)
+        self.proofs = Prover(store, committer, keyring, self._judge, self._refer)
         self.recalls = Issuer(store, Recaller(store, self._judge, clock), self._refer)
 
     def authorise(self, request: Request, *, dry_run: bool = False) -> Authorisation:

@@ -15,12 +15,11 @@ import msgspec
 from cdp.errors import PolicyError
 from cdp.policy.declared import Category
 from cdp.policy.document import Document, meant
-from cdp.policy.model import Destination, Jurisdictions, Purpose, Require, Rule, Transform, TransformKind
+from cdp.policy.model import Destination, Jurisdictions, Purpose, Rule, Transform, TransformKind
 from cdp.policy.names import PSEUDONYMS, SENSITIVE, covers, levels_of, lineage
 from cdp.policy.shapes import RuleShape
 
 _KINDS: tuple[TransformKind, ...] = get_args(TransformKind)
-_NOTHING = Require()
 
 
 class RulesRead(msgspec.Struct, frozen=True):

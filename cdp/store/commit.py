@@ -254,17 +254,6 @@ def commit_at(connection: Connection, at: Micros) -> int:
     return int(connection.execute(query).scalar() or 0)
 
 
-def commits_since(connection: Connection, commit_no: int, limit: int = 1000) -> list[tuple[int, int]]:
-    """Return up to ``limit`` pairs (commit_no, batch id) after ``commit_no``, in order."""
-    query = (
-        select(batches.c.commit_no, batches.c.batch)
-        .where(batches.c.commit_no > commit_no)
-        .order_by(batches.c.commit_no)
-        .limit(limit)
-    )
-    return [(int(row.commit_no), int(row.batch)) for row in connection.execute(query)]
-
-
 def initialise(connection: Connection) -> None:
     """Insert the single head row and the counters into an empty schema (used by the migration)."""
     connection.execute(insert(log_head).values(id=_HEAD, commit_no=0, erasure_epoch=0))

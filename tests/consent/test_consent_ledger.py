@@ -248,8 +248,8 @@ def test_all_that_was_said_comes_back(world: World) -> None:
     with world.store.reading() as connection:
         found = world.ledger.states(connection, EMAIL, [USER])[USER]
         assert world.ledger.states(connection, EMAIL, [MAIL]) == {}
-        assert world.ledger.has_records(connection, [USER])
-        assert not world.ledger.has_records(connection, [MAIL])
+        assert world.ledger.records_of(connection, [USER])
+        assert not world.ledger.records_of(connection, [MAIL])
     assert found == Standing(
         purpose=EMAIL,
         state="granted",

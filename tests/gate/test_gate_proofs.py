@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from gate_world import World, running
 
 from cdp.audit import verify_absence, verify_presence
-from cdp.errors import NotFoundError
+from cdp.errors import NotFoundError, NotPermittedError
 from cdp.gate import Proof
 
 world_fixture = pytest.fixture(running, name="world")
@@ -32,8 +33,8 @@ def test_a_reference_is_proved_in_or_not_in_each_export(world: World) -> None:
     world.say(bea, "withdrawn")
     second = world.gate.authorise(world.request()).export_id
     prove = world.gate.proofs.of_reference
-    assert [holds(prove("key:2", export, refs["Bea"])) for export in (first, second)] == [True, False]
-    assert [holds(prove("key:2", export, refs["Ada"])) for export in (first, second)] == [True, True]
+    assert [holds(prove(world.mailer, export, refs["Bea"])) for export in (first, second)] == [True, False]
+    assert [holds(prove(world.mailer, export, refs["Ada"])) for export in (first, second)] == [True, True]
     assert [entry.object["export"] for entry in world.entries("export.prove")][:1] == [second]
 
 
@@ -59,6 +60,21 @@ def test_what_does_not_exist_is_not_proved(world: World) -> None:
     world.person("Ada")
     export = world.gate.authorise(world.request()).export_id
     with pytest.raises(NotFoundError):
-        world.gate.proofs.of_reference("key:2", export, "00" * 16)
+        world.gate.proofs.of_reference(world.mailer, export, "00" * 16)
     with pytest.raises(NotFoundError):
         world.gate.proofs.of_identities("key:2", "e_unknown", [1])
+    assert [entry.outcome for entry in world.entries("export.prove")] == ["denied"]
+
+
+def test_a_destination_that_may_not_fetch_is_shown_no_membership(world: World) -> None:
+    world.person("Ada")
+    export = world.gate.authorise(world.request()).export_id
+    ref = world.rows(export)[0]["profile_ref"]
+    world.change_destination(enabled=False)
+    with pytest.raises(NotPermittedError):
+        world.gate.proofs.of_reference(world.mailer, export, ref)
+    world.change_destination(enabled=True)
+    other = msgspec.structs.replace(world.mailer, purposes=frozenset({"analytics"}))
+    with pytest.raises(NotPermittedError):
+        world.gate.proofs.of_reference(other, export, ref)
+    assert [entry.outcome for entry in world.entries("export.prove")] == ["denied", "denied"]

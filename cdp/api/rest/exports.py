@@ -99,7 +99,7 @@ def proof(
             found = services.identity.members(connection, profile_no)
         items = proofs.of_identities(caller.actor, export_id, found)
     elif profile_ref:
-        items = [proofs.of_reference(caller.actor, export_id, profile_ref)]
+        items = [proofs.of_reference(caller.principal, export_id, profile_ref)]
     else:
         raise InvalidInputError("name a profile_ref; an officer may name a profile")
     return {"present": any(one.released for one in items), "proofs": [_proof(one) for one in items]}
