@@ -20,8 +20,8 @@ serve: $(STAMP)  ## API on 127.0.0.1:8000, REST docs at /schema, GraphQL at /gra
 	$(BIN)/cdp init
 	$(BIN)/cdp serve
 
-test: $(STAMP)  ## the test suite; ARGS are pytest's (make test ARGS="-k consent")
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## the test suite, in two processes; ARGS are pytest's (make test ARGS="-k consent -n 0")
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(STAMP)  ## style, format, types and import rules
 	$(BIN)/ruff check .

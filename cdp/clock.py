@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 Micros = int
@@ -61,6 +61,11 @@ def micros(moment: datetime) -> Micros:
         moment = moment.replace(tzinfo=UTC)
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
+
+
+def day(at: Micros) -> date:
+    """Return the day in UTC on which ``at`` lies."""
+    return _EPOCH.date() + timedelta(days=at // DAY)
 
 
 def rfc3339(at: Micros) -> str:

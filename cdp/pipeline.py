@@ -4,8 +4,9 @@ decode → validate → classify → index             pure, outside any transac
        → resolve → consent → protect → append    one transaction per micro-batch
 
 Invariants: a call is answered after its micro-batch committed, or refused with nothing half done; a
-message counts once; one bad event goes to quarantine with its cause and its neighbours land; nothing
-clear and personal passes ``protect``. The batch's audit leaf says how many events became what, and
+message counts once; one bad event goes to quarantine with its cause and its neighbours land; so does one
+of a person whose key is lost, but what it restrains is on record; nothing clear and personal passes
+``protect``. The batch's audit leaf says how many events became what, and
 commits to the proof secrets of the identities made in it.
 """
 
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
 
 import msgspec
 import structlog
@@ -23,8 +25,9 @@ from cdp.access import Source
 from cdp.audit import Entry
 from cdp.audit import root as merkle_root
 from cdp.clock import Clock
-from cdp.consent import ConsentLedger, Statement
+from cdp.consent import ConsentLedger
 from cdp.crypto import Keyring
+from cdp.errors import CdpError, InvalidInputError
 from cdp.identity import IdentityService, Resolved
 from cdp.ingest import (
     Classifier,
@@ -33,21 +36,39 @@ from cdp.ingest import (
     Indexed,
     Keeper,
     Message,
+    Prepared,
     Protector,
     Quarantine,
     Reject,
+    UnsealableError,
     Validator,
     add_events,
+    refusals,
 )
 from cdp.profiles import add_observations
 from cdp.recovery import Recovery
-from cdp.statements import StatementRecorder
+from cdp.statements import Cut, StatementRecorder
 from cdp.store import Committer, EpochMovedError, retrying
 
 log = structlog.get_logger()
 _EVENTS = Counter("cdp_ingest_events", "Events received, by what became of them", ["outcome"])
+_REFUSED = Counter(
+    "cdp_ingest_refused_events", "Events cut for people who refused, by what was done", ["done", "purpose"]
+)
+_CUT = {"strip": "stripped", "drop": "dropped"}
 _REBUILD_PAGE = 1000
 _REPLAY_PAGE = 500
+_KEY_LOST = (
+    "the key of the person it is about is lost or altered; replay it once the key database was restored from "
+    "its backup"
+)
+_NOBODY = (
+    "a browser's word grants for a device, or for the user whose id is signed: name an identifier of the "
+    "device, or send `user_id_signature`"
+)
+
+
+Unheard = Literal["suppressed", "repeated"]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +76,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     :param suppressed: dropped, because they name somebody who was erased and may not come back, or who
         refused their collection (``policies/intake.yaml``).
-    :param records: event id → the consent records made of what it said, whom it names first.
+    :param records: event id → the consent records made of what it said, whom it names first; the ledger
+        holds what stands here without any from before.
+    :param unheard: event id → why nothing was taken of a consent that was told: its person was erased, or
+        the very message came before.
+    :param failed: taken out of quarantine, where they stay.
     """
 
     commit_no: int
@@ -65,6 +90,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     suppressed: int = 0
     records: dict[bytes, tuple[int, ...]] = {}
+    unheard: dict[bytes, Unheard] = {}
+    failed: tuple[Delivery, ...] = ()
 
     def plus(self, later: Outcome) -> Outcome:
         """Return both together, standing where the later one was committed."""
@@ -76,34 +103,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             quarantined=self.quarantined + later.quarantined,
             suppressed=self.suppressed + later.suppressed,
             records={**self.records, **later.records},
+            unheard={**self.unheard, **later.unheard},
+            failed=(*self.failed, *later.failed),
         )
-
-
-class Prepared(msgspec.Struct, frozen=True):
-    """Deliveries after the pure stages.
-
-    :param generation: under which policies, as the pipeline counts them; others make it stale.
-    """
-
-    events: list[Indexed]
-    rejects: list[Reject]
-    generation: int = 0
-
-    @property
-    def size(self) -> int:
-        """The number of messages it was made from."""
-        return len(self.events) + len(self.rejects)
-
-    @staticmethod
-    def of(parts: Iterable[Prepared]) -> Prepared:
-        """Return several as one."""
-        held = list(parts)
-        events = [event for part in held for event in part.events]
-        rejects = [reject for part in held for reject in part.rejects]
-        return Prepared(events, rejects, min((part.generation for part in held), default=0))
-
-    def __repr__(self) -> str:
-        return f"<prepared {len(self.events)} events, {len(self.rejects)} rejects>"
 
 
 class Pipeline:
@@ -131,7 +133,7 @@ class Pipeline:
         self._identity = identity
         self._ledger = ledger
         self._recovery = recovery
-        self._statements = StatementRecorder(committer, keyring, identity, ledger, recovery, clock)
+        self._statements = StatementRecorder(identity, ledger, recovery)
         self._quarantine = quarantine
         self._protect = Protector(keyring)
         self._one = threading.Lock()
@@ -165,7 +167,8 @@ class Pipeline:
         generation = self._generation
         if prepared.generation == generation:
             return prepared
-        again = [self._prepare_one(item.classified.event.message) for item in prepared.events]
+        items = [*prepared.events, *prepared.unsealable]
+        again = [self._prepare_one(item.classified.event.message) for item in items]
         events = [item for item in again if isinstance(item, Indexed)]
         rejects = [item for item in again if isinstance(item, Reject)]
         return Prepared(events, [*prepared.rejects, *rejects], generation)
@@ -180,6 +183,19 @@ class Pipeline:
             log.warning("event failed", error=type(error).__name__)
             return Reject(message, "unexpected", f"the platform failed on it: {type(error).__name__}")
 
+    def weigh(self, delivery: Delivery) -> bool:
+        """Return whether everybody named in a consent that is told is known to be there. Stores nothing.
+
+        :raises InvalidInputError: it is no event, or could be held to nobody.
+        """
+        prepared = self.prepare([delivery])
+        for reject in prepared.rejects:
+            if reject.kind != "unexpected":  # our own failure goes to quarantine
+                raise InvalidInputError(reject.cause)
+        if not all(self._statements.binds(item) for item in prepared.events):
+            raise InvalidInputError(_NOBODY)
+        return all(self._statements.proves(item) for item in prepared.events)
+
     def event_id(self, source: Source, message_id: str) -> bytes:
         """Return the id of the event that a source sends under ``message_id``."""
         return self._validate.event_id(source.source_id, message_id)
@@ -187,61 +203,89 @@ class Pipeline:
     # -- one transaction ------------------------------------------------------------------------
 
     def store(self, prepared: Prepared) -> Outcome:
-        """Run resolve, protect and append, and commit.
+        """Run resolve, protect and append, and commit; an event that cannot be stored goes to quarantine.
 
         :raises StoreError: nothing of it is stored.
         """
         with self._one:  # the writer and a replay share the reserved numbers
+            return self._isolated(self._prepared_now(prepared))
+
+    def _isolated(self, prepared: Prepared) -> Outcome:
+        """Store it; where an event makes that fail, cut the batch in halves until that event is alone."""
+        try:
             return retrying(lambda: self._store(self._prepared_now(prepared)))
+        except UnsealableError as error:
+            log.warning("the keys of some people are lost", events=len(error.event_ids))
+            return self._isolated(self._prepared_now(prepared).without(error.event_ids))
+        except CdpError:
+            raise
+        except Exception as error:
+            if not prepared.events:
+                raise
+            log.warning("a batch failed and is cut", error=type(error).__name__, events=len(prepared.events))
+            return self._cut(prepared, type(error).__name__)
+
+    def _cut(self, prepared: Prepared, error: str) -> Outcome:
+        events, rejects, generation = prepared.events, prepared.rejects, prepared.generation
+        if len(events) == 1:
+            event = events[0].classified.event
+            cause = Reject(event.message, "unexpected", f"the store failed on it: {error}")
+            return self._isolated(Prepared([], [*rejects, cause], generation, prepared.unsealable))
+        middle = len(events) // 2
+        first = self._isolated(Prepared(events[:middle], rejects, generation, prepared.unsealable))
+        return first.plus(self._isolated(Prepared(events[middle:], [], generation)))
 
     def _store(self, prepared: Prepared) -> Outcome:
-        self._identity.reserve(sum(len(item.indexes) for item in prepared.events))
-        if prepared.rejects:
+        heard = [word for item in prepared.unsealable if (word := refusals(item))]
+        lost = (Reject(item.classified.event.message, "key_lost", _KEY_LOST) for item in prepared.unsealable)
+        rejects = [*prepared.rejects, *lost]
+        self._identity.reserve(sum(len(item.indexes) for item in (*prepared.events, *heard)))
+        if rejects:
             self._quarantine.prepare()
         with self._committer.batch() as batch:
             if self._generation != prepared.generation:
                 raise EpochMovedError  # other policies came in force: prepare it under those
             self._keyring.observe_epoch(batch.epoch)
             self._identity.observe_epoch(batch.epoch)
-            new = self._event_keys.fresh(batch, prepared.events)
-            erased = self._recovery.suppressed(batch.connection, new)
-            fresh = [item for place, item in enumerate(new) if place not in erased] if erased else new
-            fresh = self._statements.turn_away(batch.connection, fresh, self._keeper)
-            resolved = self._identity.resolve(batch, fresh)
-            said = self._statements.append(batch, fresh, resolved)
-            kept = self._statements.keep(batch.connection, fresh, resolved, self._keeper)
+            erased = self._recovery.suppressed(batch.connection, prepared.events)
+            living = prepared.events
+            if erased:
+                living = [item for place, item in enumerate(living) if place not in erased]
+            new = self._event_keys.fresh(batch, living)
+            cut: Cut = Cut()
+            fresh = self._statements.turn_away(batch.connection, new, self._keeper, cut)
+            resolved = self._identity.resolve(batch, [*fresh, *heard])
+            said = self._statements.append(batch, [*fresh, *heard], resolved)
+            kept = self._statements.keep(batch.connection, fresh, resolved, self._keeper, cut)
             owned = [(item.classified, resolved.identity_of[item.indexes[0]]) for item in kept]
             event_rows, trait_rows = self._protect(owned, batch.id)
             add_events(batch.connection, event_rows)
             add_observations(batch.connection, trait_rows)
-            self._quarantine.add(batch, prepared.rejects)
+            self._quarantine.add(batch, rejects)
             counts = {
                 "stored": len(kept),
-                "duplicates": len(prepared.events) - len(new),
-                "quarantined": len(prepared.rejects),
-                "suppressed": len(new) - len(kept),
+                "duplicates": len(living) - len(new),
+                "quarantined": len(rejects),
+                "suppressed": len(erased) + len(new) - len(kept),
             }
-            batch.record(self._leaf(resolved, counts | said.counts))
+            refused = {f"{_CUT[done]}.{purpose}": count for (done, purpose), count in cut.items()}
+            batch.record(self._leaf(resolved, counts | said.counts | refused))
+        for (done, purpose), count in cut.items():
+            _REFUSED.labels(_CUT[done], purpose).inc(count)
         for outcome, count in counts.items():
             _EVENTS.labels(outcome).inc(count)
-        received = len(prepared.events) + len(prepared.rejects)
-        return Outcome(commit_no=batch.commit_no, received=received, **counts, records=said.records)
-
-    def record_act(
-        self, identity_no: int, statements: Sequence[Statement], *, actor: str = "system"
-    ) -> list[int]:
-        """Record what the person behind an identity said, where no identifier in clear is at hand.
-
-        It counts as an act of that identity, verified by whoever hands it over: a grant attaches to it, a
-        restraint to it and everybody then in its profile.
-
-        :param statements: each with its purpose, state, time, method and evidence.
-        :param actor: who recorded it, for the audit log.
-        :returns: the new records, those of this identity first; none when nothing was news.
-        :raises NotFoundError: there is no such identity.
-        """
-        with self._one:
-            return self._statements.record(identity_no, statements, actor)
+        received = len(prepared.events) + len(rejects)
+        deliveries = (reject.message.delivery for reject in rejects)
+        failed = tuple(delivery for delivery in deliveries if delivery.replayed_at is not None)
+        unheard = _unheard(prepared.events, erased, new)
+        return Outcome(
+            commit_no=batch.commit_no,
+            received=received,
+            **counts,
+            records=said.records,
+            unheard=unheard,
+            failed=failed,
+        )
 
     def _leaf(self, resolved: Resolved, counts: dict[str, int]) -> Entry:
         secrets = self._keyring.proof_secrets(resolved.created)
@@ -259,18 +303,19 @@ class Pipeline:
     def rebuild_consent(self, actor: str) -> int:
         """Derive the consent states of everybody who has a record anew.
 
-        When other policies come in force meanwhile it begins again: states are marked as derived only when
-        all of them were derived under the same purposes.
+        When other policies come in force meanwhile it begins again, also where those of before are back at
+        the end: states are marked as derived only when all of them were derived under the same.
 
         :returns: the number of identities with a record.
         """
         while True:
-            under = self._ledger.derivation
-            count = after = 0
+            with self._committer.batch() as batch:
+                self._ledger.begin_deriving(batch)
+            under, count, after = batch.policies, 0, 0
             while page := self._rebuilt_page(after):
                 count, after = count + len(page), page[-1]
             with self._committer.batch() as batch:
-                if self._ledger.derivation == under:
+                if batch.policies == under:
                     self._ledger.mark_derived(batch)
                     batch.record(Entry(action="consent.rebuild", actor=actor, counts={"identities": count}))
                     return count
@@ -301,20 +346,34 @@ class Pipeline:
     def replay(self, actor: str, sources: dict[int, Source], kind: str = "") -> Outcome:
         """Send quarantined messages through the pipeline again, keeping their message ids and times.
 
-        What fails again stays in quarantine under its new cause.
+        What fails again stays in quarantine.
         """
         done = Outcome(commit_no=0, received=0, stored=0, duplicates=0, quarantined=0)
         after = 0
         while taken := self._quarantine.take(_REPLAY_PAGE, after, kind, sources):
             after = taken[-1][0].quarantine_id
             known = [(item.quarantine_id, delivery) for item, delivery in taken if delivery is not None]
-            prepared = self.prepare(delivery for _, delivery in known)
-            failing = {id(reject.message.delivery) for reject in prepared.rejects}
-            outcome = self.store(Prepared(prepared.events, []))
-            passed = [number for number, delivery in known if id(delivery) not in failing]
+            outcome = self.store(self.prepare(delivery for _, delivery in known))
+            failed = {id(delivery) for delivery in outcome.failed}
+            passed = [number for number, delivery in known if id(delivery) not in failed]
             with self._committer.batch() as batch:
                 self._quarantine.mark_replayed(batch, passed)
                 batch.record(Entry(action="quarantine.replay", actor=actor, counts={"replayed": len(passed)}))
-            again = msgspec.structs.replace(outcome, received=len(known), quarantined=len(failing))
-            done = done.plus(again)
+            done = done.plus(outcome)
         return done
+
+
+def _unheard(
+    events: Sequence[Indexed], erased: Collection[int], new: Sequence[Indexed]
+) -> dict[bytes, Unheard]:
+    """Return what came of consents that were told and of which nothing was taken."""
+    if not erased and len(new) == len(events):
+        return {}
+    told = {
+        item.classified.event.event_id: place
+        for place, item in enumerate(events)
+        if item.classified.event.message.delivery.statements
+    }
+    for item in new:
+        told.pop(item.classified.event.event_id, None)
+    return {event_id: "suppressed" if place in erased else "repeated" for event_id, place in told.items()}

@@ -15,20 +15,23 @@ highest-priority person it names; a browser's that of the user whose id is signe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
-from cdp.audit import Entry
-from cdp.clock import Clock
-from cdp.consent import ConsentLedger, Draft, Statement
-from cdp.crypto import Keyring
+from cdp.consent import RESTRAINING, ConsentLedger, Draft
 from cdp.identity import IdentityService, Resolved
-from cdp.ingest import Indexed, Keeper, action, strip
+from cdp.ingest import Indexed, Keeper, decisive, strip
+from cdp.policy import IntakeAction
 from cdp.recovery import Recovery
-from cdp.store import Batch, Committer, Connection, retrying
+from cdp.store import Batch, Connection
 
 _MISSING = "missing"
+
+Cut = Counter[tuple[IntakeAction, str]]
+"""(what the intake rules did, purpose of the rule) → to how many events."""
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -47,36 +50,34 @@ class StatementRecorder:
 
     def __init__(
         self,
-        committer: Committer,
-        keyring: Keyring,
         identity: IdentityService,
         ledger: ConsentLedger,
         recovery: Recovery,
-        clock: Clock,
     ) -> None:
-        self._committer = committer
-        self._keyring = keyring
         self._identity = identity
         self._ledger = ledger
         self._recovery = recovery
-        self._clock = clock
 
-    # -- in a micro-batch -----------------------------------------------------------------------
+    def turn_away(
+        self, connection: Connection, events: Sequence[Indexed], keeper: Keeper, cut: Cut
+    ) -> list[Indexed]:
+        """Return the events without those of strangers that the intake rules drop (step 1).
 
-    def turn_away(self, connection: Connection, events: Sequence[Indexed], keeper: Keeper) -> list[Indexed]:
-        """Return the events without those of strangers that the intake rules drop (step 1)."""
+        :param cut: counts them.
+        """
         silent = [item for item in keeper.ruled(events) if not item.classified.event.statements]
         if not silent:
             return list(events)
         indexes = {index for item in silent for index in item.indexes}
         known = self._identity.known(connection, indexes).keys()
         spoken = {index for item in events if item.classified.event.statements for index in item.indexes}
-        away = {
-            id(item)
-            for item in silent
-            if not (known & set(item.indexes) or spoken & set(item.indexes))
-            and action(keeper.rules_of(item), lambda _: (_MISSING,)) == "drop"
-        }
+        away = set()
+        for item in silent:
+            if not (known & set(item.indexes) or spoken & set(item.indexes)):
+                rule = decisive(keeper.rules_of(item), lambda _: (_MISSING,))
+                if rule is not None and rule.action == "drop":
+                    away.add(id(item))
+                    cut[rule.action, rule.purpose] += 1
         return [item for item in events if id(item) not in away]
 
     def append(self, batch: Batch, events: Sequence[Indexed], resolved: Resolved) -> Said:
@@ -107,12 +108,17 @@ class StatementRecorder:
         )
 
     def keep(
-        self, connection: Connection, events: Sequence[Indexed], resolved: Resolved, keeper: Keeper
+        self, connection: Connection, events: Sequence[Indexed], resolved: Resolved, keeper: Keeper, cut: Cut
     ) -> list[Indexed]:
-        """Return of each event what may be stored (step 3)."""
+        """Return of each event what may be stored (step 3).
+
+        :param cut: counts those that are stripped or dropped.
+        :raises UnavailableError: consent is being derived under policies that just came in force.
+        """
         ruled = keeper.ruled(events)
         if not ruled:
             return list(events)
+        self._ledger.check_derived(connection)
         named = {index: resolved.identity_of[index] for item in ruled for index in item.indexes}
         profile_of = self._identity.profiles_of(connection, set(named.values()))
         purposes = {rule.purpose for item in ruled for rule in keeper.rules_of(item)}
@@ -127,67 +133,51 @@ class StatementRecorder:
         kept = []
         for item in events:
             rules = keeper.rules_of(item)
-            done = action(rules, lambda purpose, item=item: stand(item, purpose)) if rules else "keep"  # type: ignore[misc]  # a default argument in a lambda
-            if done != "drop":
-                kept.append(item if done == "keep" else strip(item))
+            rule = decisive(rules, partial(stand, item)) if rules else None
+            if rule is None:
+                kept.append(item)
+                continue
+            cut[rule.action, rule.purpose] += 1
+            if rule.action == "strip":
+                kept.append(strip(item))
         return kept
+
+    def binds(self, item: Indexed) -> bool:
+        """True when everything that an event says about consent would be held to somebody."""
+        statements = item.classified.event.statements
+        return self._speaker(item)[0] is not None or all(said.state in RESTRAINING for said in statements)
+
+    def proves(self, item: Indexed) -> bool:
+        """True unless an event names persons without proof that they are there."""
+        event = item.classified.event
+        signed = {"user_id"} if event.signed else set()
+        is_device = self._identity.rules.is_device
+        return event.source.kind != "browser" or all(
+            kind in signed or is_device(kind) for kind, _ in event.identifiers
+        )
+
+    def _speaker(self, item: Indexed) -> tuple[int | None, bool]:
+        """Return (place of the identifier that a grant attaches to, whether it is known to be theirs)."""
+        event = item.classified.event
+        kinds = [kind for kind, _ in event.identifiers]
+        is_device = self._identity.rules.is_device
+        persons = (place for place, kind in enumerate(kinds) if not is_device(kind))
+        if event.source.kind == "browser":  # of a browser's persons only the signed one is known to be there
+            persons = (place for place in persons if event.signed and kinds[place] == "user_id")
+        person = next(persons, None)
+        device = next((place for place, kind in enumerate(kinds) if is_device(kind)), None)
+        return (device if person is None else person), event.source.kind != "browser" or person is not None
 
     def _draft(self, item: Indexed, resolved: Resolved) -> Draft:
         event = item.classified.event
         named = tuple(resolved.identity_of[index] for index in item.indexes)
-        kinds = [kind for kind, _ in event.identifiers]
-        device = next((n for n, kind in zip(named, kinds, strict=True) if self._device(kind)), None)
-        if event.source.kind == "browser":  # of a browser's persons only the signed one is known to be there
-            person = dict(zip(kinds, named, strict=True)).get("user_id") if event.signed else None
-            verified = person is not None
-        else:
-            person = next((n for n, kind in zip(named, kinds, strict=True) if not self._device(kind)), None)
-            verified = True
+        speaker, verified = self._speaker(item)
         return Draft(
             statements=event.statements,
             named=named,
-            authenticated=device if person is None else person,
+            authenticated=None if speaker is None else named[speaker],
             received_at=event.landed_at,
             source_id=event.source.source_id,
             source_kind=event.source.kind,
             verified=verified,
         )
-
-    def _device(self, kind: str) -> bool:
-        rule = self._identity.rules.of(kind)
-        return rule is not None and rule.device
-
-    # -- on its own -----------------------------------------------------------------------------
-
-    def record(self, identity_no: int, statements: Sequence[Statement], actor: str) -> list[int]:
-        """Append acts of one identity in a transaction of their own; see ``Pipeline.record_act``."""
-        said = tuple(msgspec.structs.replace(statement, act=True) for statement in statements)
-        return retrying(lambda: self._record(identity_no, said, actor))
-
-    def _record(self, identity_no: int, said: tuple[Statement, ...], actor: str) -> list[int]:
-        with self._committer.batch() as batch:
-            self._keyring.observe_epoch(batch.epoch)
-            self._identity.observe_epoch(batch.epoch)
-            self._identity.profile_of(batch.connection, identity_no)  # refuses a number that nobody has
-            profile_no = self._identity.lock(batch.connection, [identity_no])[identity_no][0]
-            members = self._identity.consent_members(batch.connection, [profile_no])
-            draft = Draft(
-                statements=said,
-                named=(identity_no,),
-                authenticated=identity_no,
-                received_at=self._clock.now(),
-                source_id=0,
-                source_kind="server",
-                verified=True,
-            )
-            taken = self._ledger.append(batch, [draft], members, {identity_no: profile_no})
-            self._ledger.refresh(batch, members, ())
-            batch.record(
-                Entry(
-                    action="consent.record",
-                    actor=actor,
-                    object={"statements": len(said), "records": len(taken.records[0])},
-                    subjects=(identity_no,),
-                )
-            )
-        return list(taken.records[0])

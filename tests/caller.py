@@ -62,6 +62,13 @@ class Caller:
         body = {"type": type_, "value": value}
         return self.api("POST", "/profiles/lookup", body, purpose="data_quality")
 
+    def officer(self, name: str, *, roles: tuple[str, ...] = ("officer",), key: str = "") -> str:
+        """Return a key made for somebody, by the operator unless ``key`` is given."""
+        body = {"name": name, "roles": roles, "purposes": ["*"]}
+        made = self.api("POST", "/keys", body, key=key)["key"]
+        assert isinstance(made, str)
+        return made
+
     def destination_key(self, destination: str, *purposes: str) -> str:
         """Return the key of a destination."""
         body = {

@@ -4,7 +4,8 @@ Every plainly fictional person of the tests has an e-mail address in one of ``CA
 done, every file that they left behind is searched for them: SQLite files and their write-ahead logs, the
 Parquet mirror, journals, backups, quarantine, spill, logs of servers; of PostgreSQL its data directory,
 write-ahead log included (databases that were dropped live on in it). So is what the tests printed or
-logged, and every error body that a ``Caller`` got.
+logged, every error body that any client in the tests got, and every answer of ``/metrics``. Traces are not
+searched, for the platform makes none.
 
 Files in which a test itself put clear data (what it imports, what it exported) lie in a folder named
 ``outside``: outside the platform.
@@ -17,7 +18,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from databases import server_of
 from sqlalchemy import text
@@ -26,12 +29,31 @@ CANARIES = (b"@mail.example", b"@people.example", b"%40mail.example", b"%40peopl
 OUTSIDE = "outside"
 _ANY = re.compile(b"|".join(map(re.escape, CANARIES)), re.IGNORECASE)
 _found: list[str] = []
+_watching = pytest.MonkeyPatch()
 
 
 def check(where: str, data: bytes) -> None:
     """Note a canary in ``data``: the run fails at its end."""
     if _ANY.search(data):
         _found.append(where)
+
+
+def pytest_configure() -> None:
+    """Watch what every HTTP client is answered; the test clients of the platform are among them."""
+    send = httpx.Client.send
+
+    def watched(client: httpx.Client, request: httpx.Request, **more: Any) -> httpx.Response:
+        response = send(client, request, **more)
+        if response.is_error or request.url.path == "/metrics":
+            check(f"answer {response.status_code} to {request.method} {request.url.path}", response.read())
+        return response
+
+    _watching.setattr(httpx.Client, "send", watched)
+
+
+def pytest_unconfigure() -> None:
+    """Leave the client as it was."""
+    _watching.undo()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -41,9 +63,19 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             check(f"{report.nodeid}: {name}", printed.encode(errors="replace"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what another process of this run found."""
+    _found.extend(getattr(node, "workeroutput", {}).get("canary", ()))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Search every file, and fail the run where one holds a canary."""
+    to_first = getattr(session.config, "workeroutput", None)
+    if to_first is not None:  # one of several processes: the first, which started them, searches the files
+        to_first["canary"] = _found
+        return
     factory = getattr(session.config, "_tmp_path_factory", None)
     base = None if factory is None else factory._basetemp
     if base is not None:

@@ -24,7 +24,7 @@ from cdp.audit import AuditEntry, AuditFilter, AuditLog
 from cdp.audit import initialise as initialise_audit
 from cdp.clock import DAY, FixedClock
 from cdp.consent import ConsentLedger, Draft, Member, RecordState, Statement
-from cdp.crypto import BlindIndex, FileKeyProvider, Keyring, Place, seal
+from cdp.crypto import BlindIndex, FileKeyProvider, Keyring, LinkTokens, Place, seal
 from cdp.crypto.tables import deks
 from cdp.gate import Gate, Released, Request
 from cdp.identity import IdentityService
@@ -32,6 +32,7 @@ from cdp.identity.queries import add_identities, clusters_of, move
 from cdp.policy import Bundle, load
 from cdp.profiles import ProfileService, add_observations
 from cdp.profiles.tables import trait_observations
+from cdp.rights import Links
 from cdp.segments import SegmentService
 from cdp.store import Batch, Committer, Store, initialise, metadata, read_head
 
@@ -50,12 +51,19 @@ class Chosen(msgspec.Struct, frozen=True):
     categories: frozenset[str]
 
 
+class Named(msgspec.Struct, frozen=True):
+    """What the tests' one segment says of itself."""
+
+    name: str
+
+
 class Segments:
     """Segments whose members the test sets."""
 
     def __init__(self) -> None:
         self.members = BitMap()
         self.black = BitMap()
+        self.objecting = BitMap()
         self.as_of = 0
         self.reads: frozenset[str] = frozenset()
 
@@ -66,8 +74,11 @@ class Segments:
     def blocked(self, _connection: object) -> BitMap:
         return BitMap(self.black)
 
-    def list(self) -> list[object]:
-        return []
+    def restrained(self, _connection: object) -> BitMap:
+        return BitMap(self.objecting)
+
+    def list(self) -> list[Named]:
+        return [Named("everybody")]
 
 
 class World:
@@ -102,13 +113,11 @@ class World:
         self.officer = Principal(
             key_id=1, name="officer", roles=frozenset({"officer"}), purposes=frozenset({"*"})
         )
-        self.mailer = Principal(
-            key_id=2,
-            name="mailer",
-            roles=frozenset({"destination"}),
-            purposes=frozenset({EMAIL}),
-            destination="mailer",
+        self.mailer, _ = self.access.create_key(
+            None, "mailer", {"destination"}, purposes={EMAIL}, destination="mailer"
         )
+        tokens = LinkTokens(self.keyring.secret("links"), "test")
+        self.links = Links(self.committer, self.identity, tokens, self.clock, "https://cdp.example")
         self.gate = self.another_gate()
 
     def another_key(self, destination: str) -> Principal:
@@ -126,6 +135,8 @@ class World:
             cast("SegmentService", self.segments),
             self.profiles,
             self.audit,
+            self.access,
+            self.links.unsubscribe,
             self.clock,
         )
 

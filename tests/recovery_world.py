@@ -119,16 +119,16 @@ def state(caller: Caller, name: str, purpose: str = EMAIL) -> str:
         return "missing" if found is None else found.state
 
 
-def number_of(caller: Caller, name: str) -> int | None:
-    """Return the identity of a user id."""
+def number_of(caller: Caller, name: str, kind: str = "user_id") -> int | None:
+    """Return the identity of an identifier."""
     with caller.services.store.reading() as connection:
-        return caller.services.identity.find(connection, "user_id", name)
+        return caller.services.identity.find(connection, kind, name)
 
 
-def erase(caller: Caller, name: str) -> int:
+def erase(caller: Caller, name: str, kind: str = "user_id") -> int:
     """Do the part of an erasure that a restore must repeat: its line, the keys, the index."""
     services = caller.services
-    number = number_of(caller, name)
+    number = number_of(caller, name, kind)
     assert number is not None
     with services.committer.batch() as batch:
         batch.facts.append(Fact(identity_no=number, line=Erasure(tag="", at=services.clock.now())))

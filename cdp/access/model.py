@@ -16,11 +16,16 @@ Role = Literal["source", "marketer", "destination", "steward", "officer", "admin
 SourceKind = Literal["browser", "server", "import"]
 
 
+KEY_ACTOR = "key:"
+"""What the audit log puts before the number of a key."""
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A system that pushes events.
 
     :param kind: what its word counts for; browser keys are public.
     :param secret_version: which signing secret its site holds; None while it signs no user ids.
+    :param links: whether it may have manage links made, each of which shows one person's choices.
     """
 
     source_id: int
@@ -28,6 +33,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     kind: SourceKind
     enabled: bool
     secret_version: int | None = None
+    links: bool = False
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +54,17 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def actor(self) -> str:
         """How this key appears in the audit log."""
-        return f"key:{self.key_id}"
+        return f"{KEY_ACTOR}{self.key_id}"
+
+    @property
+    def sees_exactly(self) -> bool:
+        """True when it may know how many people are in a set: officers, and who receives the rows."""
+        return "officer" in self.roles or bool(self.destination)
+
+    @property
+    def is_recipient(self) -> bool:
+        """True when it may know nothing of people but what is released to its destination."""
+        return bool(self.destination) and "officer" not in self.roles
 
     def may_state(self, purpose: str) -> bool:
         """True when this key may use data for ``purpose``."""

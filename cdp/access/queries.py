@@ -36,6 +36,7 @@ def add_source(connection: Connection, source: Source, key_hash: bytes, now: Mic
             kind=source.kind,
             key_hash=key_hash,
             enabled=source.enabled,
+            links=source.links,
             created_at=now,
         )
     )
@@ -74,8 +75,23 @@ def name_taken(connection: Connection, name: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def add_key(connection: Connection, key: Principal, key_hash: bytes, now: Micros) -> None:
-    """Store a new API key."""
+def lineage(connection: Connection, key_id: int) -> list[int]:
+    """Return a key, live or revoked, the one that made it, the one that made that…, as far as is known."""
+    found: list[int] = []
+    maker: int | None = key_id
+    while maker is not None:
+        found.append(maker)
+        maker = connection.execute(select(api_keys.c.made_by).where(api_keys.c.key_id == maker)).scalar()
+    return found
+
+
+def add_key(
+    connection: Connection, key: Principal, key_hash: bytes, now: Micros, made_by: int | None
+) -> None:
+    """Store a new API key.
+
+    :param made_by: the key that made it; None for the operator's.
+    """
     connection.execute(
         insert(api_keys).values(
             key_id=key.key_id,
@@ -86,18 +102,32 @@ def add_key(connection: Connection, key: Principal, key_hash: bytes, now: Micros
             destination=key.destination,
             expires_at=key.expires_at,
             created_at=now,
+            made_by=made_by,
         )
     )
 
 
-def revoke_key(connection: Connection, name: str, now: Micros) -> bool:
-    """Revoke a live key by name; False when there is none."""
+def is_live(connection: Connection, key_id: int) -> bool:
+    """Return whether there is such a key, and it is not revoked."""
+    query = select(api_keys.c.key_id).where(api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
+    return connection.execute(query).first() is not None
+
+
+def write_key(connection: Connection, source_id: int) -> bytes:
+    """Return the hash of a source's write key."""
+    query = select(sources.c.key_hash).where(sources.c.source_id == source_id)
+    return bytes(connection.execute(query).scalar_one())
+
+
+def revoke_key(connection: Connection, name: str, now: Micros) -> int | None:
+    """Revoke a live key by name and return its number; None when there is none."""
     statement = (
         update(api_keys)
         .where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=now)
+        .returning(api_keys.c.key_id)
     )
-    return connection.execute(statement).rowcount > 0
+    return connection.execute(statement).scalar()
 
 
 def _source(row: Row[tuple[object, ...]]) -> Source:
@@ -108,6 +138,7 @@ def _source(row: Row[tuple[object, ...]]) -> Source:
             "kind": row.kind,
             "enabled": row.enabled,
             "secret_version": row.secret_version,
+            "links": bool(row.links),
         },
         Source,
     )

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 
 import msgspec
 
 from cdp.access import queries
-from cdp.access.model import Principal, Role, Source, SourceKind
+from cdp.access.model import KEY_ACTOR, Principal, Role, Source, SourceKind
 from cdp.audit import Entry
 from cdp.clock import Clock, Micros, random_id
 from cdp.errors import (
@@ -25,6 +25,7 @@ from cdp.errors import (
     NotFoundError,
     NotPermittedError,
 )
+from cdp.journal import Thing, switched
 from cdp.store import Committer, Connection, Store
 
 OPERATOR_ROLES: frozenset[Role] = frozenset({"marketer", "steward", "officer", "admin"})
@@ -102,20 +103,32 @@ class AccessService:
             raise NotAuthenticatedError("the API key has expired; ask an admin for a new one")
         return found
 
+    @staticmethod
+    def is_live(connection: Connection, principal: Principal) -> bool:
+        """Return whether a key that was authenticated before is not revoked, as ``connection`` sees it."""
+        return queries.is_live(connection, principal.key_id)
+
     # -- sources --------------------------------------------------------------------------------
 
-    def create_source(self, actor: str, name: str, kind: SourceKind) -> tuple[Source, str]:
+    def create_source(
+        self, actor: str, name: str, kind: SourceKind, *, links: bool = False
+    ) -> tuple[Source, str]:
         """Make a source; returns it and its write key, which is shown this once.
 
+        :param links: whether it may have manage links made; the caller sees to it that the maker may.
         :raises ConflictError: the name is taken.
+        :raises InvalidInputError: only a server sends links to the address that they are for.
         """
+        if links and kind != "server":
+            raise InvalidInputError("only a source of kind server has links made")
         write_key = secrets.token_urlsafe(32)
-        source = Source(source_id=random_id(), name=_checked(name), kind=kind, enabled=True)
+        source = Source(source_id=random_id(), name=_checked(name), kind=kind, enabled=True, links=links)
         with self._committer.batch() as batch:
             if queries.source_by_name(batch.connection, name) is not None:
                 raise ConflictError("a source with this name exists already")
             queries.add_source(batch.connection, source, hash_key(write_key), self._clock.now())
-            batch.record(self._entry("source.create", actor, source.source_id, kind))
+            about: dict[str, str | int] = {"id": source.source_id, "kind": kind, "links": int(links)}
+            batch.record(Entry(action="source.create", actor=actor, object=about))
         return source, write_key
 
     def list_sources(self) -> list[Source]:
@@ -158,6 +171,9 @@ class AccessService:
                 )
             version = (source.secret_version or 0) + 1
             queries.change_source(batch.connection, source.source_id, secret_version=version)
+            batch.facts.append(
+                switched("user_id_secret", f"{source.source_id}/{version - 1}", self._clock.now())
+            )
             batch.record(self._entry("source.secret", actor, source.source_id, source.kind))
         self._cached.clear()
         return msgspec.structs.replace(source, secret_version=version)
@@ -180,6 +196,11 @@ class AccessService:
                     "this source is disabled, so a new key of it would not work;"
                     " make another source with `cdp source create` or POST /api/v1/sources"
                 )
+            if enabled is False:
+                batch.facts.append(switched("source", str(source.source_id), self._clock.now()))
+            if key_hash is not None:
+                ended = queries.write_key(batch.connection, source.source_id).hex()
+                batch.facts.append(switched("write_key", ended, self._clock.now()))
             queries.change_source(batch.connection, source.source_id, enabled=enabled, key_hash=key_hash)
             batch.record(self._entry(action, actor, source.source_id, source.kind))
         self._cached.clear()
@@ -219,7 +240,8 @@ class AccessService:
         with self._committer.batch() as batch:
             if queries.name_taken(batch.connection, name):
                 raise ConflictError("an API key with this name exists already")
-            queries.add_key(batch.connection, principal, hash_key(key), self._clock.now())
+            made_by = None if creator is None else creator.key_id
+            queries.add_key(batch.connection, principal, hash_key(key), self._clock.now(), made_by)
             batch.record(self._entry("key.create", actor, principal.key_id, ",".join(sorted(roles))))
         return principal, key
 
@@ -260,12 +282,59 @@ class AccessService:
         with self._store.reading() as connection:
             return queries.list_keys(connection)
 
+    @staticmethod
+    def hands(connection: Connection, actor: str) -> frozenset[int]:
+        """Return the keys whose holder may hold the key ``actor``: itself and those that made it.
+
+        Who makes a key sees it. So two keys are two people's only where both have hands and share none.
+        The first key of a lineage is left out, or nobody would be a second person beside anybody; it has no
+        hands of its own: the operator's key makes keys for people, and is not a person's.
+        """
+        if not actor.startswith(KEY_ACTOR):
+            return frozenset()
+        *held, _ = queries.lineage(connection, int(actor.removeprefix(KEY_ACTOR)))
+        return frozenset(held)
+
     def revoke_key(self, actor: str, name: str) -> None:
         """Revoke a key by name; it stops working with the commit."""
         with self._committer.batch() as batch:
-            if not queries.revoke_key(batch.connection, name, self._clock.now()):
+            key_id = queries.revoke_key(batch.connection, name, self._clock.now())
+            if key_id is None:
                 raise NotFoundError("there is no live API key with this name")
+            batch.facts.append(switched("api_key", str(key_id), self._clock.now()))
             batch.record(Entry(action="key.revoke", actor=actor, object={"key": name}))
+
+    # -- after a restore ------------------------------------------------------------------------
+
+    def end_again(self, ended: Callable[[Thing, str], bool]) -> int:
+        """Put keys and sources out of use again that a backup brought back; returns how many.
+
+        A write key that was replaced is given to nobody: the source gets another one from an admin.
+
+        :param ended: (thing, what identifies it) → it was put out of use, as the journal says.
+        """
+        count, now = 0, self._clock.now()
+        with self._committer.batch() as batch:
+            connection = batch.connection
+            for key in queries.list_keys(connection):
+                if ended("api_key", str(key.key_id)):
+                    queries.revoke_key(connection, key.name, now)
+                    count += 1
+            for source in queries.list_sources(connection):
+                number, version = source.source_id, source.secret_version
+                if source.enabled and ended("source", str(number)):
+                    queries.change_source(connection, number, enabled=False)
+                    count += 1
+                if ended("write_key", queries.write_key(connection, number).hex()):
+                    queries.change_source(connection, number, key_hash=secrets.token_bytes(32))
+                    count += 1
+                if version is not None and ended("user_id_secret", f"{number}/{version}"):
+                    while ended("user_id_secret", f"{number}/{version}"):
+                        version += 1
+                    queries.change_source(connection, number, secret_version=version)
+                    count += 1
+        self._cached.clear()
+        return count
 
     @staticmethod
     def _entry(action: str, actor: str, number: int, kind: str) -> Entry:

@@ -16,6 +16,7 @@ sources = Table(
     Column("enabled", Flag, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("secret_version", Number),  # of the secret that signs user ids; NULL while there is none
+    Column("links", Flag),  # whether it may have manage links made; NULL for no
 )
 
 api_keys = Table(
@@ -30,4 +31,5 @@ api_keys = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("created_at", Instant, nullable=False),
+    Column("made_by", Number),  # key_id; NULL for the operator's, and where nobody recorded it
 )

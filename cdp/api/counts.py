@@ -7,7 +7,8 @@ use, recorded together with what the key has used up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 from pyroaring import BitMap
@@ -15,8 +16,12 @@ from pyroaring import BitMap
 from cdp.api.auth import Caller
 from cdp.api.services import Services
 from cdp.audit import Entry
+from cdp.clock import random_id
 from cdp.errors import NotPermittedError, OverloadedError
 from cdp.segments import PURPOSE, Definition
+
+LEAST_FIGURES = 3
+"""Members, released and one reason for absence: what the counts of an export show at least."""
 
 
 def shown_count(
@@ -54,13 +59,59 @@ def shown_count(
         raise
 
 
-def charge_figures(services: Services, caller: Caller, export: str, figures: int) -> None:
-    """Charge whoever sees an export's noised counts for each of them; the last one may overdraw.
+class Bill:
+    """What an export's noised counts cost: each figure one answer, the least ones in advance."""
 
-    :param export: stands for this answer.
+    def __init__(self, services: Services, actor: str) -> None:
+        self._services = services
+        self._actor = actor
+        self._name = f"export {random_id():x}"
+        self._least = [f"{self._name} {number}" for number in range(LEAST_FIGURES)]
+
+    def advance(self) -> None:
+        """Pay for an answer before it is there: refused or not, it tells something.
+
+        :raises OverloadedError: the key has used up its counts for today; that is on record.
+        """
+        entry = Entry(action="export.authorise", actor=self._actor, outcome="denied")
+        try:
+            with self._services.committer.batch(head_first=True) as batch:
+                self._services.counting.advance(batch, self._actor, self._least)
+        except OverloadedError:
+            with self._services.committer.batch() as batch:
+                batch.record(msgspec.structs.replace(entry, object={"reason": "count_budget"}))
+            raise
+
+    def settle(self, figures: int) -> None:
+        """Pay for what the answer shows beyond the least."""
+        more = [f"{self._name} {number}" for number in range(LEAST_FIGURES, figures)]
+        if more:
+            with self._services.committer.batch(head_first=True) as batch:
+                self._services.counting.charge(batch, self._actor, more)
+
+    def cancel(self) -> None:
+        """Take back what was paid for an answer that was not given."""
+        with self._services.committer.batch(head_first=True) as batch:
+            self._services.counting.give_back(batch, self._actor, self._least)
+
+
+@contextmanager
+def billed(services: Services, caller: Caller) -> Iterator[Bill]:
+    """Let a key pay for an export's counts.
+
+    A refusal costs what an answer does; a mistake of the caller's, or a failure of ours, nothing.
+
+    :raises OverloadedError: the key has used up its counts for today.
     """
-    with services.committer.batch(head_first=True) as batch:
-        services.counting.charge(batch, caller.actor, [f"{export} {number}" for number in range(figures)])
+    bill = Bill(services, caller.actor)
+    bill.advance()
+    try:
+        yield bill
+    except NotPermittedError:
+        raise
+    except Exception:
+        bill.cancel()
+        raise
 
 
 def check_countable(services: Services, caller: Caller, definition: Definition) -> None:

@@ -31,6 +31,11 @@ class ApiRequest(Request[Any, Any, Any]):
         return raw
 
 
+def carries_gpc(request: Request[Any, Any, Any]) -> bool:
+    """True for a request with the Global Privacy Control, ``Sec-GPC: 1`` exactly (W3C GPC)."""
+    return "1" in request.headers.getall("sec-gpc", [])
+
+
 def check_address(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """Check the path and the query.
 

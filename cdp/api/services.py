@@ -11,7 +11,7 @@ from cdp.consent import ConsentLedger, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Review
-from cdp.identity import IdentityService
+from cdp.identity import IdentityService, Steward
 from cdp.ingest import Quarantine, Undeclared
 from cdp.journal import Journal
 from cdp.pipeline import Pipeline
@@ -19,10 +19,11 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import PortraitService
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
-from cdp.rights import Links, RightsService
+from cdp.rights import Acts, Links, RightsService
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Committer, Store
+from cdp.told import ConsentIntake
 from cdp.warehouse import Mirror, Warehouse
 from cdp.worker import Writer
 
@@ -48,11 +49,13 @@ class Services:
     ledger: ConsentLedger
     receipts: ReceiptIssuer
     identity: IdentityService
+    steward: Steward
     profiles: ProfileService
     quarantine: Quarantine
     undeclared: Undeclared
     pipeline: Pipeline
     writer: Writer
+    consent_intake: ConsentIntake
     mirror: Mirror
     warehouse: Warehouse
     segments: SegmentService
@@ -64,6 +67,7 @@ class Services:
     webhooks: Webhooks
     review: Review
     portrait: PortraitService
+    acts: Acts
     rights: RightsService
     links: Links
 

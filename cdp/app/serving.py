@@ -63,11 +63,13 @@ def preference_pages(services: Services) -> Router:
         services.gate,
         services.rights,
         services.receipts,
-        services.pipeline,
+        services.acts,
         lambda: services.bundle,
         services.clock,
     )
-    confirmations = Confirmations(services.links, services.writer, lambda: services.bundle, services.clock)
+    confirmations = Confirmations(
+        services.links, services.consent_intake, lambda: services.bundle, services.clock
+    )
     tries = Buckets(_PAGE_TRIES, _PAGE_TRIES / 60)
     controller = services.settings.controller_name
     return router(page, confirmations, controller=controller, take=tries.take, opt=allow(OPEN))

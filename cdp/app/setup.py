@@ -17,6 +17,8 @@ from cdp.crypto import (
     open_provider,
 )
 from cdp.errors import ConfigurationError
+from cdp.identity import blind_indexes
+from cdp.journal import Journal
 from cdp.recovery import Replayed, State
 from cdp.settings import Settings
 from cdp.store import Committer, Store, migrate
@@ -66,10 +68,16 @@ def establish(settings: Settings, clock: Clock | None = None) -> bool:
     """
     clock = clock or SystemClock()
     with closing(Store(settings.database)) as store, closing(Store(settings.keys_database)) as keys:
-        keyring = Keyring(keys, open_provider(settings.key_provider), settings.workspace, clock)
+        provider = open_provider(settings.key_provider)
+        keyring = Keyring(keys, provider, settings.workspace, clock)
+        Keyring.complete(keys, provider, settings.workspace)
         audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
-        policies = make_policies(settings, Committer(store, audit.append, clock), clock)
-        return policies.establish(policy.read_folder(settings.policies_dir))
+        journal = Journal(settings.journal_dir, keyring.secret("journal"), clock, blind_indexes)
+        with closing(journal):
+            # A journal is begun, or found to be lost, when the platform starts: not here.
+            told = journal if journal.segments() else None
+            policies = make_policies(settings, Committer(store, audit.append, clock, told), clock)
+            return policies.establish(policy.read_folder(settings.policies_dir))
 
 
 def replay(settings: Settings, clock: Clock | None = None) -> tuple[State, Replayed]:

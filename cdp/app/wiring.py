@@ -32,18 +32,19 @@ from cdp.crypto import (
 from cdp.errors import ConfigurationError, PolicyError
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Review
-from cdp.identity import IdentityService, blind_indexes
+from cdp.identity import IdentityService, Steward, blind_indexes
 from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
 from cdp.journal import Journal
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import PortraitService
 from cdp.profiles import ProfileService
-from cdp.recovery import Recovery
-from cdp.rights import Links, RightsService
+from cdp.recovery import Installation, Recovery
+from cdp.rights import Acts, Links, RightsService
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Committer, Connection, Store, migrate
+from cdp.told import ConsentIntake
 from cdp.warehouse import Mirror, Warehouse, declared
 from cdp.worker import Worker, Writer
 
@@ -96,8 +97,8 @@ def _wire(
     if migrate.pending(key_store, migrate.Chain.KEYS):
         raise ConfigurationError("the key database's schema is not current; run `cdp migrate`")
     keyring = Keyring(key_store, open_provider(settings.key_provider), settings.workspace, clock)
-    index_root = keyring.secret("index")
-    blind = BlindIndex(index_root, settings.workspace)
+    keyring.unlock()
+    blind = BlindIndex(keyring.secret("index"), settings.workspace)
 
     audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
     journal = Journal(settings.journal_dir, keyring.secret("journal"), clock, blind_indexes)
@@ -109,19 +110,61 @@ def _wire(
     ledger = ConsentLedger(keyring, bundle, clock, journal.hold)
     identity = IdentityService(store, committer, keyring, blind, ledger, bundle.identity, clock)
     profiles = ProfileService(identity, access, bundle)
-    recovery = Recovery(
-        committer, keyring, journal, ledger, identity, audit, lambda: in_force.bundle.purposes, clock
-    )
     quarantine = Quarantine(store, keyring, clock)
     signatures = UserIdSignatures(keyring.secret("user-id-signing"))
     event_keys = EventKeys(clock)
     undeclared = Undeclared(committer, bundle.fields, clock)
-    event_key = keyring.secret("event-key")
 
     def judging(held: Bundle) -> tuple[Validator, Classifier, Keeper]:
-        validator = Validator(held, identity.normalise, event_key, settings.max_event_bytes, signatures)
+        validator = Validator(
+            held, identity.normalise, keyring.secret("event-key"), settings.max_event_bytes, signatures
+        )
         return validator, Classifier(held.fields, undeclared.note), Keeper(held.intake)
 
+    mirror = Mirror(store, settings.mirror_dir, bundle.fields, clock)
+    warehouse = Warehouse(settings.mirror_dir, trust=profiles.trust)
+    opened.callback(warehouse.close)
+
+    def excluded(connection: Connection) -> BitMap:
+        return ledger.restrained(connection, SEGMENTATION)
+
+    def unreadable(categories: frozenset[str]) -> frozenset[str]:
+        return policy.unreadable(in_force.bundle, categories)
+
+    segments = SegmentService(store, committer, warehouse, bundle.fields, clock, excluded, unreadable)
+    links = Links(
+        committer,
+        identity,
+        LinkTokens(keyring.secret("links"), settings.workspace),
+        clock,
+        settings.public_url,
+    )
+    gate = Gate(
+        store,
+        committer,
+        keyring,
+        in_force.current,
+        ledger,
+        segments,
+        profiles,
+        audit,
+        access,
+        links.unsubscribe,
+        clock,
+    )
+    outbox = Outbox(store, committer, keyring, gate, in_force.current, clock)
+    webhooks = Webhooks(store, committer, keyring, outbox, clock, loopback=settings.webhook_loopback)
+    recovery = Recovery(
+        committer,
+        keyring,
+        journal,
+        ledger,
+        identity,
+        audit,
+        Installation(journal, access, policies, segments.lists, outbox, webhooks),
+        lambda: in_force.bundle.purposes,
+        clock,
+    )
     pipeline = Pipeline(
         committer,
         keyring,
@@ -134,21 +177,8 @@ def _wire(
         clock,
     )
     writer = Writer(pipeline, batch_events=settings.batch_events, queue_events=settings.queue_events)
-    mirror = Mirror(store, settings.mirror_dir, bundle.fields, clock)
-    warehouse = Warehouse(settings.mirror_dir, trust=profiles.trust)
-    opened.callback(warehouse.close)
-
-    def excluded(connection: Connection) -> BitMap:
-        ledger.check_derived(connection)
-        return ledger.restrained(connection, SEGMENTATION)
-
-    def unreadable(categories: frozenset[str]) -> frozenset[str]:
-        return policy.unreadable(in_force.bundle, categories)
-
-    segments = SegmentService(store, committer, warehouse, bundle.fields, clock, excluded, unreadable)
-    gate = Gate(store, committer, keyring, in_force.current, ledger, segments, profiles, audit, clock)
-    outbox = Outbox(store, committer, keyring, gate, in_force.current, clock)
-    ids = ProfileIds(index_root, settings.workspace)
+    acts = Acts(committer, keyring, identity, ledger, clock)
+    ids = ProfileIds(keyring.secret("index"), settings.workspace)
 
     def record(action: str, actor: str, numbers: dict[str, int]) -> None:
         with committer.batch() as batch:
@@ -172,11 +202,13 @@ def _wire(
         ledger=ledger,
         receipts=ReceiptIssuer(committer, keyring, ledger, audit),
         identity=identity,
+        steward=Steward(identity, committer, clock),
         profiles=profiles,
         quarantine=quarantine,
         undeclared=undeclared,
         pipeline=pipeline,
         writer=writer,
+        consent_intake=ConsentIntake(writer, pipeline),
         mirror=mirror,
         warehouse=warehouse,
         segments=segments,
@@ -185,7 +217,7 @@ def _wire(
         exports=ExportService(gate),
         outbox=outbox,
         feeds=Feeds(committer, keyring, gate, segments, outbox),
-        webhooks=Webhooks(store, committer, keyring, outbox, clock, loopback=settings.webhook_loopback),
+        webhooks=webhooks,
         review=Review(
             committer,
             keyring,
@@ -200,14 +232,9 @@ def _wire(
             clock,
         ),
         portrait=PortraitService(committer, ids, identity, profiles, ledger, segments, audit, bundle),
-        rights=RightsService(committer, identity, clock, lambda: in_force.refresh().rights),
-        links=Links(
-            committer,
-            identity,
-            LinkTokens(keyring.secret("links"), settings.workspace),
-            clock,
-            settings.public_url,
-        ),
+        acts=acts,
+        rights=RightsService(committer, identity, acts, clock, in_force.refresh),
+        links=links,
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))
     return services, writer, schedule(services, event_keys, mirror_apart=mirror_apart)

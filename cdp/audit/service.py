@@ -29,7 +29,7 @@ from cdp.audit.verify import Head, LogKey, Report, StoredCheckpoint, StoredEntry
 from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring, Signer, verify_signature
 from cdp.errors import AuditError, ConflictError, InvalidInputError, UnavailableError
-from cdp.store import Committer, Connection
+from cdp.store import Committer, Connection, put_in_place
 
 _NONCE_BYTES = 16
 _MAX_NOTE_BYTES = 1_000_000
@@ -300,9 +300,7 @@ class AuditLog:
         try:
             with beside.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(checkpoint.note)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._file)
+            put_in_place(beside, self._file)
         except OSError as error:
             raise UnavailableError(
                 f"the checkpoint file {self._file} cannot be written: {error.strerror}"

@@ -23,7 +23,7 @@ consent = typer.Typer(help="What people agreed to and what they refused.", no_ar
 _CHUNK = 500
 _READ = 1 << 20
 _SHOWN = 20
-_COUNTS = ("rows", "changed", "unchanged", "duplicates", "quarantined", "rejected")
+_COUNTS = ("rows", "changed", "unchanged", "duplicates", "quarantined", "suppressed", "rejected")
 _LISTS = ("recipients",)
 _REPLACED = "\ufffd"  # stands for bytes that are no UTF-8
 _Row = dict[str, Any]

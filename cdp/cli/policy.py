@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from cdp.cli.client import connected
 from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list, show_record
 from cdp.cli.policy_check import check
+from cdp.cli.policy_explain import told
 from cdp.errors import InvalidInputError
 from cdp.policy import read_folder
 
@@ -23,6 +24,7 @@ Folder = Annotated[
     typer.Argument(help="The candidate; what the server's CDP_POLICIES_DIR holds unless given."),
 ]
 Code = Annotated[str, typer.Option(help="Why: a short code in snake_case, e.g. suspected_breach.")]
+_PERMIT_COLUMNS = ("destination", "purpose", "what", "names", "jurisdictions", "before", "after", "rules")
 _FLOW_COLUMNS = ("destination", "purpose", "before", "after", "gained", "lost", "reasons")
 _FIELD_COLUMNS = ("destination", "purpose", "field", "before", "after", "people")
 
@@ -120,7 +122,7 @@ def explain(
     if as_json:
         show_json(found)
         return
-    for line in _told(found):
+    for line in told(found):
         say(line)
 
 
@@ -161,6 +163,9 @@ def _show_difference(found: Mapping[str, Any], *, as_json: bool) -> None:
         say("the candidate says nothing else than what is in force")
     else:
         show_list(found["changes"], ("what", "section", "name", "details"), as_json=False)
+    if found["permits"]:
+        say("\nnewly permitted by the text, whether or not it means anybody today:")
+        show_list(found["permits"], _PERMIT_COLUMNS, as_json=False)
     if found["flows"]:
         say("\npeople of whom a row may leave:")
         show_list(found["flows"], _FLOW_COLUMNS, as_json=False)
@@ -174,31 +179,3 @@ def _show_difference(found: Mapping[str, Any], *, as_json: bool) -> None:
         show_list(fields, _FIELD_COLUMNS, as_json=False)
     for warning in found["warnings"]:
         say(f"\nnote: {warning}")
-
-
-def _told(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield an explanation line by line."""
-    yield f"{found['outcome']}: {found['reason']} ({found['destination']}, {found['purpose']})"
-    yield f"policies {found['bundle'][:12]}, at {found['at']}, ledger position {found['ledger_position']}"
-    for place in found["jurisdictions"]:
-        yield f"jurisdiction {place['jurisdiction']}: {place['because'].replace('_', ' ')}"
-    for restraint in found["restraints"]:
-        yield f"restraint: {restraint}"
-    consent = found["consent"]
-    yield f"consent: {consent['state']} ({consent['reason']}), since {consent['since'] or '–'}"
-    if record := consent["record"]:
-        yield f"  record {record['id']} of {record['received_at']}, from a {record['source_kind']} source"
-    for rule in found["rules"]:
-        for where in rule["where"]:
-            by = f", by {where['decided_by']}" if where["decided_by"] else ""
-            yield f"{rule['effect']} {rule['rule']} in {where['jurisdiction']}: {where['truth']}{by}"
-    for place, names in found["inputs"]["unlisted"].items():
-        yield f"inputs not listed in {place}: {', '.join(names)}"
-    for field in found["fields"]:
-        words = ", ".join(f"{word['rule']} {word['transform']}" for word in field["words"])
-        yield f"field {field['field']}: {field['transform']} ({words})"
-    if recorded := found["recorded"]:
-        yield f"on record: {recorded['outcome']}, manifest leaf {recorded['leaf']}"
-        yield from (f"  fetched at {at}" for at in recorded["fetched_at"])
-    if found["not_reproduced"]:
-        yield f"not reproduced: {', '.join(found['not_reproduced'])}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list, show_record
 from cdp.clock import SystemClock
 from cdp.errors import ConfigurationError
-from cdp.gate import run_policy_tests
+from cdp.gate import check_candidate
 from cdp.policy import Finding
 from cdp.settings import load
 
@@ -32,15 +31,9 @@ def check(
     if schemas is not None:
         write_schemas(schemas)
     directory = folder or load().policies_dir
-    contents = policy.read_folder(directory)
-    now = SystemClock().now()
-    findings = policy.check(contents, datetime.fromtimestamp(now / 1e6, UTC).date())
-    ran = 0
+    found = check_candidate(policy.read_folder(directory), policy.read_tests(directory), SystemClock().now())
     summary: dict[str, object] = {}
-    if not _errors(findings):
-        bundle = policy.build(contents)
-        ran, failed = run_policy_tests(bundle, policy.read_tests(directory), now)
-        findings = failed + findings
+    if (bundle := found.bundle) is not None:
         summary = {
             "bundle": bundle.sha256,
             "purposes": len(bundle.purposes),
@@ -49,8 +42,8 @@ def check(
             "declared_traits": len(bundle.fields.traits),
             "declared_properties": len(bundle.fields.properties),
         }
-    summary["tests"] = ran
-    rows = [_row(finding) for finding in findings]
+    summary["tests"] = found.tests
+    rows = [_row(finding) for finding in found.findings]
     if as_json:
         show_json({**summary, "findings": rows})
     else:
@@ -58,14 +51,10 @@ def check(
             show_list(rows, _COLUMNS, as_json=False)
             say("")
         show_record(summary, as_json=False)
-    errors = _errors(findings)
+    errors = [finding for finding in found.findings if finding.severity == "error"]
     if errors:
         first = _row(errors[0])
         raise ConfigurationError(f"{len(errors)} mistakes; {first['place']}: {first['message']}")
-
-
-def _errors(findings: list[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.severity == "error"]
 
 
 def _row(finding: Finding) -> dict[str, str]:

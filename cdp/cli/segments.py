@@ -19,7 +19,7 @@ from cdp.errors import DefinitionError, InvalidInputError
 
 segments = typer.Typer(help="Segments: who fits a definition.", no_args_is_help=True)
 lists = typer.Typer(help="White, grey and black lists.", no_args_is_help=True)
-_COLUMNS = ("name", "version", "description", "problem")
+_COLUMNS = ("name", "version", "description", "problem", "id")
 _LINE = re.compile(r"line (\d+)(?:, |: )")
 _LAST_KEY = re.compile(r"(\.?[^.\[\]]+|\[\d+\])$")
 

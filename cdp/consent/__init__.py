@@ -2,6 +2,7 @@
 
 from cdp.consent.issue import ReceiptIssuer
 from cdp.consent.model import (
+    CONFIRMING,
     RESTRAINING,
     Appended,
     Draft,
@@ -22,6 +23,7 @@ from cdp.consent.signals import Heard, Listener, MalformedSignalError
 from cdp.consent.standings import Standings
 
 __all__ = [
+    "CONFIRMING",
     "RESTRAINING",
     "Appended",
     "ConsentLedger",

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
+
 from cdp.clock import Micros
 from cdp.consent.model import RESTRAINING, Draft, Member, Record, RecordState, Statement
+from cdp.consent.notices import INFORMED
 from cdp.policy import Notice, Purpose
 
 _LEGAL_BASIS: dict[RecordState, str] = {
@@ -21,6 +24,7 @@ _LEGAL_BASIS: dict[RecordState, str] = {
     "objected": "legitimate_interest",
     "restricted": "",
     "restriction_lifted": "",
+    "informed": "",
 }
 _MAX_TEXT = 500
 
@@ -46,6 +50,8 @@ def bound_by(
     if statement.state in RESTRAINING:
         return everyone
     chosen = draft.authenticated
+    if statement.state == INFORMED:
+        return () if chosen is None or chosen in devices or not draft.verified else (chosen,)
     if draft.source_kind == "browser" and not draft.verified and chosen not in devices:
         chosen = next((number for number in draft.named if number in devices), None)
     return () if chosen is None else (chosen,)
@@ -54,6 +60,13 @@ def bound_by(
 def restrains(statement: Statement) -> bool:
     """True for a statement that restrains."""
     return statement.state in RESTRAINING
+
+
+def after(draft: Draft, received_at: Micros) -> Draft:
+    """Return ``draft`` as received after ``received_at``, whatever the clock of its host says."""
+    if draft.received_at > received_at:
+        return draft
+    return msgspec.structs.replace(draft, received_at=received_at + 1)
 
 
 def describe(draft: Draft, statement: Statement, purpose: Purpose) -> Record:
@@ -89,17 +102,12 @@ def _notice(statement: Statement, purpose: Purpose, at: Micros) -> tuple[str, in
     named, version = statement.notice_id, statement.notice_version
     found: Notice | None = None
     if named:
-        kept = (n for n in purpose.notices if n.id == named and version in {None, n.version})
-        found = max((n for n in kept if version or n.in_force_from <= at), key=_version, default=None)
-    elif statement.state == "granted":
+        found = purpose.notice_named(named, version, at)
+    elif statement.state in ("granted", INFORMED):
         found = purpose.notice_at(at)
     if found is None:
         return _plain(named), version, ""
     return found.id, found.version, found.sha256
-
-
-def _version(notice: Notice) -> int:
-    return notice.version
 
 
 def _plain(text: str) -> str:

@@ -9,13 +9,15 @@ import msgspec
 from cdp.clock import Micros
 
 RecordState = Literal[
-    "granted", "refused", "withdrawn", "objected", "opted_out", "restricted", "restriction_lifted"
+    "granted", "refused", "withdrawn", "objected", "opted_out", "restricted", "restriction_lifted", "informed"
 ]
 EventType = Literal["regular", "explicit", "separate"]
 SourceKind = Literal["browser", "server", "import"]
 State = Literal["granted", "refused", "withdrawn", "objected", "opted_out", "restricted", "stale", "missing"]
-GPC = "gpc"
-"""The signal of a ``Sec-GPC`` opt-out."""
+GPC, TCF = "gpc", "tcf"
+"""The signals of a ``Sec-GPC`` opt-out and of a TCF string, which is dated by the person's own act in it."""
+CONFIRMING = frozenset({"double_opt_in", "preference_page"})
+"""Methods by which a person says so from their own address: through a link that was sent there alone."""
 RESTRAINING: frozenset[str] = frozenset({"refused", "withdrawn", "objected", "opted_out", "restricted"})
 
 
@@ -26,6 +28,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
         False for a stamp reported by an SDK.
     :param state: ``restriction_lifted`` is an officer's record that a restriction has ended; it grants
         nothing.
+        ``informed``: the person was given the notice; it grants nothing either.
     :param event_time: when the person said it, by the client's clock; of ``restriction_lifted``: when the
         person was told (GDPR Art. 18(3)).
     :param signal: where it was read from (``segment``, ``tcf``, ``gpp``, ``gpc``…); empty for the consent
@@ -124,6 +127,9 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     verified: bool
     event_type: EventType
     signal: str
+    expires_at: Micros | None
+    notice_id: str
+    notice_version: int | None
     jurisdiction: str
     recipients: tuple[str, ...]
 
@@ -143,6 +149,26 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     linked_at: dict[int, Micros]
     history: bool
 
+    def answers(self, received_at: Micros, identity_no: int) -> bool:
+        """True when an act of this identity speaks for another: its own, or linked by the time of the act.
+
+        The message that makes a link names both its ends, so one instant for both is enough.
+        """
+        if identity_no == self.identity_no:
+            return True
+        linked_at = self.linked_at.get(identity_no)
+        return linked_at is not None and received_at >= linked_at
+
+
+class Named(msgspec.Struct, frozen=True, array_like=True):
+    """What holds for one of the recipients that a profile's grants name."""
+
+    recipient: str
+    granted_at: Micros
+    expires_at: Micros | None
+    event_type: EventType
+    notice_current: bool
+
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """The state of one purpose for one profile, with its reason.
@@ -154,9 +180,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         that has been lifted for a purpose above only; ``no_record``.
     :param since: when it took effect.
     :param granted_at: the oldest grant that the state rests on.
-    :param expires_at: the first instant at which it is stale; None when it never ages.
+    :param expires_at: the first instant at which it is stale for whomever; None when it never ages.
     :param event_type: the weakest kind of consent that the state rests on.
     :param recipients: named recipients; empty when none were named.
+    :param named: what holds for each of them, where that differs (``Standings`` answers by recipient).
     """
 
     purpose: str
@@ -168,4 +195,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     event_type: EventType = "regular"
     notice_current: bool = False
     recipients: tuple[str, ...] = ()
+    named: tuple[Named, ...] = ()
     record_id: int | None = None
+    notice_given: Micros | None = None

@@ -2,29 +2,33 @@
 
 Invariants:
 
-1. Every act is news, unless the newest record says the very same.
-2. A stamp that grants is news only where nothing was ever recorded, and where it names fewer recipients
-   than the stamps before it: that takes some away.
+1. Every act is news, unless the newest record says the very same: in every part that an answer depends on,
+   who said it included.
+2. A stamp that grants is news only where nothing was ever recorded, where it names fewer recipients than
+   the grants before it that could lift nothing either (that takes some away), and where it is a TCF string
+   that the person has renewed since.
 3. A stamp that restrains is news over a grant, over a milder restraint, and over one that an act for a
    purpose below has lifted since: otherwise a refusal would be lost on exactly what was re-affirmed.
 4. Three kinds of restraint are lifted by different hands, so none hides another: a restriction (an
    officer), ``Sec-GPC`` (an explicit act where the law allows), all others (an act).
-5. ``Sec-GPC`` comes with every request. An explicit act that lifted it has settled it, until the person
-   restrains again.
+5. ``Sec-GPC`` comes with every request. An act that lifted it has settled it until the person restrains
+   again: for everybody for whom the act answers, and for an identity that came into the person's profile
+   without a history of its own. A device that nobody has been asked about gets it, as does a new person.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from cdp.clock import Micros
-from cdp.consent.model import GPC, RESTRAINING, Record, RecordState, Statement, Told
-from cdp.consent.precedence import SEVERITY, may_lift, rank
+from cdp.consent.model import GPC, RESTRAINING, Member, Record, RecordState, Statement, Told
+from cdp.consent.notices import INFORMED
+from cdp.consent.precedence import SEVERITY, may_lift, rank, renewable
 from cdp.policy import covers
 
-_Track = Literal["restriction", "gpc", "consent"]
+_Track = Literal["restriction", "gpc", "consent", "notice"]
 
 
 class Latest:
@@ -37,8 +41,9 @@ class Latest:
     def __init__(self, records: Iterable[Record | Told], lifts_gpc: Callable[[Record | Told], bool]) -> None:
         self._lifts_gpc = lifts_gpc
         self._newest: dict[int, dict[tuple[_Track, str], Record | Told]] = defaultdict(dict)
-        self._settled: set[tuple[int, str]] = set()
-        self._named: dict[tuple[int, str], frozenset[str]] = {}  # what all stamps that name recipients leave
+        self._lifts: dict[tuple[int, str], Record | Told] = {}
+        self._named: dict[tuple[int, str], frozenset[str]] = {}  # what grants that may lift nothing leave
+        self._received: dict[int, Micros] = {}
         for record in records:
             self.add(record)
 
@@ -48,29 +53,37 @@ class Latest:
         track = _track(record.state, record.signal)
         key = (record.identity_no, record.purpose)
         signal = held.get(("gpc", record.purpose))
-        if record.recipients and _is_granting_stamp(record):
+        self._received[record.identity_no] = record.received_at
+        if record.recipients and _is_report(record) and not (record.act and (track, record.purpose) in held):
             named = frozenset(record.recipients)
             self._named[key] = self._named.get(key, named) & named
         if record.state in RESTRAINING:
-            if key in self._settled and track == "consent":
-                self._settled.discard(key)
-                held.pop(("gpc", record.purpose), None)
-        elif signal is not None and rank(record) > rank(signal) and self._lifts_gpc(record):
-            self._settled.add(key)
+            lift = self._lifts.pop(key, None) if track == "consent" else None
+            if lift is not None and signal is not None and rank(lift) > rank(signal):
+                del held["gpc", record.purpose]
+        elif self._lifts_gpc(record) and (key not in self._lifts or rank(record) > rank(self._lifts[key])):
+            self._lifts[key] = record
         held[track, record.purpose] = record
 
-    def is_news(self, identity_no: int, statement: Statement) -> bool:
-        """True when ``statement`` says of this identity what the ledger does not know."""
+    def received(self, identity_nos: Iterable[int]) -> Micros:
+        """Return when the newest record of any of these was received; 0 when there is none."""
+        return max((self._received.get(number, 0) for number in identity_nos), default=0)
+
+    def is_news(self, identity_no: int, statement: Statement | Record) -> bool:
+        """True when ``statement`` says of this identity what the ledger does not know.
+
+        :param statement: an act as it would be recorded.
+        """
         held = self._newest.get(identity_no)
         if held is None:
             return True
         track = _track(statement.state, statement.signal)
         last = held.get((track, statement.purpose))
-        if statement.act:
-            return last is None or _said(last) != (statement.state, True, statement.event_time)
+        if isinstance(statement, Record):
+            return last is None or _said(last) != _said(statement)
         if statement.state not in RESTRAINING:
-            first = not any(purpose == statement.purpose for _, purpose in held)
-            return first or self._narrows(identity_no, last, statement)
+            first = not any(key[1] == statement.purpose and key[0] != "notice" for key in held)
+            return first or self._narrows(identity_no, last, statement) or _renews(last, statement)
         if last is None or last.state not in RESTRAINING:
             return True
         if track == "gpc":
@@ -78,21 +91,65 @@ class Latest:
         harsher = SEVERITY.index(statement.state) > SEVERITY.index(last.state)
         return harsher or any(_order(one) > _order(last) and _eases(one, last) for one in held.values())
 
+    def unsettled(
+        self,
+        numbers: Iterable[int],
+        purpose: str,
+        named: Collection[int],
+        profiles: Iterable[Sequence[Member]],
+    ) -> list[int]:
+        """Return those of ``numbers`` for whom no act has settled the ``Sec-GPC`` of a message (5).
+
+        :param named: whom the message names.
+        :param profiles: theirs, in which ``numbers`` are.
+        """
+        settled = {number for profile in profiles for number in self._settled(purpose, named, profile)}
+        return [number for number in numbers if number not in settled]
+
+    def _settled(self, purpose: str, named: Collection[int], profile: Sequence[Member]) -> Iterator[int]:
+        for member in profile:
+            act = self._lifts.get((member.identity_no, purpose))
+            if act is None:
+                continue
+            lifted = {
+                other.identity_no
+                for other in profile
+                if member.answers(act.received_at, other.identity_no)
+                and (held := self._newest.get(other.identity_no)) is not None
+                and (signal := held.get(("gpc", purpose))) is not None
+                and rank(act) > rank(signal)
+            }
+            asked = any(other.device and other.identity_no in lifted & set(named) for other in profile)
+            for other in profile if lifted else ():
+                answered = not other.history or member.answers(act.received_at, other.identity_no)
+                if answered and (asked or not (other.device and other.identity_no in named)):
+                    yield other.identity_no
+
     def _narrows(self, identity_no: int, last: Record | Told | None, statement: Statement) -> bool:
         """True when a stamp leaves out a recipient that those before it left, or is the first to name any."""
-        if last is None or not _is_granting_stamp(last) or not statement.recipients:
+        if last is None or not _is_report(last) or not statement.recipients:
             return False
         left = self._named.get((identity_no, statement.purpose))
         return left is None or not left <= set(statement.recipients)
 
 
-def _is_granting_stamp(record: Record | Told) -> bool:
-    return record.state == "granted" and not record.act
+def _is_report(record: Record | Told) -> bool:
+    """True for a grant of which only the first counts."""
+    return record.state == "granted" and not may_lift(record)
+
+
+def _renews(last: Record | Told | None, stamp: Statement) -> bool:
+    """True when a string is a newer answer of the person than the one that the grant rests on."""
+    if last is None or not renewable(last) or stamp.signal != last.signal:
+        return False
+    return stamp.event_time > last.event_time
 
 
 def _track(state: RecordState, signal: str) -> _Track:
     if state in ("restricted", "restriction_lifted"):
         return "restriction"
+    if state == INFORMED:
+        return "notice"
     return "gpc" if signal == GPC and state in RESTRAINING else "consent"
 
 
@@ -101,8 +158,21 @@ def _eases(later: Record | Told, restraint: Record | Told) -> bool:
     return below and may_lift(later)
 
 
-def _said(record: Record | Told) -> tuple[RecordState, bool, Micros]:
-    return record.state, record.act, record.event_time
+def _said(record: Record | Told) -> tuple[object, ...]:
+    """Return all of a record that an answer depends on, but when it was received."""
+    return (
+        record.state,
+        record.act,
+        record.event_time,
+        record.event_type,
+        record.expires_at,
+        record.notice_id,
+        record.notice_version,
+        record.jurisdiction,
+        record.recipients,
+        record.source_kind,
+        record.verified,
+    )
 
 
 def _order(record: Record | Told) -> tuple[Micros, int]:

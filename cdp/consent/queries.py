@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from functools import lru_cache
+from typing import Any, cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import Connection, Select, case, delete, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from cdp.clock import Micros
-from cdp.consent.model import RESTRAINING, EventType, Record, Standing, State, Told
+from cdp.consent.model import CONFIRMING, RESTRAINING, EventType, Named, Record, Standing, State, Told
+from cdp.consent.notices import INFORMED
 from cdp.consent.standings import EVENT_TYPES, NEVER, STATES, Standings
 from cdp.consent.tables import consent_derivation, consent_records, consent_states
+from cdp.policy import lineage
 from cdp.store import among, batches, chunks, insert_many, read_numbers, read_rows, until, upsert
 
-T = TypeVar("T", Record, Standing)
 _NOBODY = "[]"
 _SCAN_ABOVE = 5_000  # from here on one pass over a purpose beats look-ups by profile
+_SETS = 10_000  # different sets of recipients; people share a few
 _WHOLE = Record.__struct_fields__
 _DECISIVE = tuple(
     name for name in _WHOLE if name not in {"legal_basis", "notice_sha256", "language", "method", "sealed"}
@@ -35,7 +50,9 @@ _STANDING = (
     _S.event_type,
     _S.notice_current,
     _S.recipients,
+    _S.named,
     _S.record_id,
+    _S.notice_given,
 )
 
 
@@ -45,7 +62,8 @@ _STANDING = (
 def add_records(connection: Connection, batch: int, records: Sequence[Record]) -> None:
     """Append to the ledger."""
     columns = ("batch", *Record.__struct_fields__)
-    rows = [(batch, *msgspec.structs.astuple(_storable(record))) for record in records]
+    stored = (msgspec.structs.replace(one, recipients=_text(one.recipients)) for one in records)
+    rows = [(batch, *msgspec.structs.astuple(one)) for one in stored]
     insert_many(connection, consent_records, columns, rows)
 
 
@@ -57,6 +75,17 @@ def told(connection: Connection, identity_nos: Iterable[int]) -> list[Told]:
         query = select(*columns).where(among(consent_records.c.identity_no, chunk))
         found += [Told(*(*row[:-1], _tuple(row[-1]))) for row in connection.execute(query)]
     return sorted(found, key=lambda one: (one.received_at, one.record_id))
+
+
+def told_until(connection: Connection, identity_nos: Iterable[int]) -> dict[int, Micros]:
+    """Return identity_no → when its newest record was received, for those that have any."""
+    number = consent_records.c.identity_no
+    newest = select(number, func.max(consent_records.c.received_at)).group_by(number)
+    return {
+        int(row[0]): int(row[1])
+        for chunk in chunks(identity_nos)
+        for row in connection.execute(newest.where(among(number, chunk)))
+    }
 
 
 def records_of(
@@ -150,29 +179,95 @@ def standings(connection: Connection, purpose: str, only: Iterable[int] | None) 
         case((_S.notice_current, 1), else_=0),
         func.coalesce(_S.granted_at, 0),
         func.coalesce(_S.expires_at, NEVER),
+        case((_S.notice_given.is_not(None), 1), else_=0),
     )
     pages = [None] if only is None else list(chunks(only))
-    found, named = [np.empty((0, len(numbers)), np.int64)], {}
+    found = [np.empty((0, len(numbers)), np.int64)]
+    recipients: dict[int, frozenset[str]] = {}
+    named: dict[int, tuple[Named, ...]] = {}
     for page in pages:
         these = [_S.purpose == purpose, *([] if page is None else [among(_S.profile_no, page)])]
         found.append(read_numbers(connection, select(*numbers).where(*these)))
-        few = select(_S.profile_no, _S.recipients).where(*these, _S.recipients != _NOBODY)
-        named.update({no: frozenset(_tuple(text)) for no, text in read_rows(connection, few)})
-    return Standings.of(np.concatenate(found), named)
+        few = select(_S.profile_no, _S.recipients, _S.named).where(*these, _S.recipients != _NOBODY)
+        for no, names, apart in read_rows(connection, few):
+            recipients[no] = _set(names)
+            if apart != _NOBODY:
+                named[no] = _named(apart)
+    return Standings.of(np.concatenate(found), recipients, named)
 
 
-def resting_grants(connection: Connection, purpose: str) -> Iterator[tuple[int, Record]]:
-    """Yield (profile_no, the newest grant) of every state of a purpose that rests on grants."""
+def confirmed(connection: Connection, purpose: str, upto: int | None = None) -> BitMap:
+    """Return the identities that have confirmed a grant of a purpose and were not restrained since.
+
+    :param upto: as of this commit; now when None.
+    """
+    given, later = consent_records.alias(), consent_records.alias()
+    restrained = (
+        select(later.c.record_id)
+        .where(
+            later.c.identity_no == given.c.identity_no,
+            later.c.purpose.in_(lineage(purpose)),
+            later.c.state.in_(sorted(RESTRAINING)),
+            later.c.received_at >= given.c.received_at,
+            until(later.c.batch, upto),
+        )
+        .exists()
+    )
+    query = select(given.c.identity_no).where(
+        given.c.purpose == purpose,
+        given.c.state == "granted",
+        given.c.act,
+        given.c.method.in_(sorted(CONFIRMING)),
+        given.c.source_kind != "import",  # what another system says of itself
+        ~restrained,
+        until(given.c.batch, upto),
+    )
+    return BitMap(connection.execute(query).scalars().all())
+
+
+def naming(connection: Connection, purposes: Collection[str]) -> BitMap:
+    """Return the profiles of which a state of one of ``purposes`` names recipients."""
+    query = select(_S.profile_no).where(_S.purpose.in_(purposes), _S.recipients != _NOBODY)
+    return BitMap(connection.execute(query).scalars())
+
+
+def resting_grants(
+    connection: Connection, purpose: str, notices: Sequence[tuple[str, int]]
+) -> NDArray[np.int64]:
+    """Return a row for every state of a purpose that rests on grants, about the newest of them.
+
+    :param notices: (notice id, version).
+    :returns: profile_no, when the grant took effect, its own end (``NEVER``), the place of its notice in
+        ``notices`` (-1: it is none of them).
+    """
     r = consent_records.c
     query = (
-        select(_S.profile_no, *(r[name] for name in _DECISIVE))
+        select(
+            _S.profile_no,
+            case((r.event_time < r.received_at, r.event_time), else_=r.received_at),
+            func.coalesce(r.expires_at, NEVER),
+            _place_of_notice(notices),
+        )
         .join(consent_records, r.record_id == _S.record_id)
-        .where(_S.purpose == purpose, _S.state.in_(("granted", "stale")))
+        .where(_S.purpose == purpose, or_(_S.state == "granted", _S.state == "stale"))
     )
-    for profile_no, *row in connection.execute(query):
-        given: dict[str, Any] = dict(zip(_DECISIVE, row, strict=True))
-        given["recipients"] = _tuple(given["recipients"])
-        yield int(profile_no), Record(**given)
+    return read_numbers(connection, query)
+
+
+def informed(connection: Connection, purpose: str, notices: Sequence[tuple[str, int]]) -> BitMap:
+    """Return the identities that were given one of ``notices`` of a purpose."""
+    r = consent_records.c
+    told = select(r.identity_no).where(r.state == INFORMED, r.purpose == purpose)
+    return BitMap(connection.execute(told.where(_place_of_notice(notices) >= 0).distinct()).scalars())
+
+
+def _place_of_notice(notices: Sequence[tuple[str, int]]) -> ColumnElement[int]:
+    r = consent_records.c
+    cases = [
+        ((r.notice_id == name) & (r.notice_version == version), place)
+        for place, (name, version) in enumerate(notices)
+    ]
+    return case(*cases, else_=-1) if cases else literal(-1)
 
 
 def restrained(connection: Connection, purpose: str) -> BitMap:
@@ -204,9 +299,11 @@ def changed_since(connection: Connection, commit_no: int) -> BitMap:
 def add_states(connection: Connection, batch: int, states: Iterable[tuple[int, Standing]]) -> None:
     """Insert states of (profile_no, purpose) that have none yet."""
     columns = ("batch", "profile_no", *Standing.__struct_fields__)
-    rows = [
-        (batch, profile_no, *msgspec.structs.astuple(_storable(standing))) for profile_no, standing in states
-    ]
+    stored = (
+        (no, msgspec.structs.replace(one, recipients=_text(one.recipients), named=_text(one.named)))
+        for no, one in states
+    )
+    rows = [(batch, no, *msgspec.structs.astuple(one)) for no, one in stored]
     insert_many(connection, consent_states, columns, rows)
 
 
@@ -225,7 +322,7 @@ def delete_states(connection: Connection, keys: Iterable[tuple[int, str]]) -> No
 def _standings(connection: Connection, query: Select[Any]) -> Iterator[tuple[int, Standing]]:
     """Yield (profile_no, state); made for a million rows, so nothing is converted twice."""
     for row in connection.execute(query):
-        no, purpose, state, reason, since, granted, expires, kind, current, names, record = row
+        no, purpose, state, reason, since, granted, expires, kind, current, names, apart, record, told = row
         yield (
             int(no),
             Standing(
@@ -238,20 +335,29 @@ def _standings(connection: Connection, query: Select[Any]) -> Iterator[tuple[int
                 event_type=cast("EventType", kind),
                 notice_current=bool(current),
                 recipients=_tuple(names),
+                named=() if apart == _NOBODY else _named(apart),
                 record_id=record,
+                notice_given=told,
             ),
         )
 
 
-def _storable(row: T) -> T:
-    """Return a record or state whose recipients are JSON text."""
-    names = row.recipients
-    text = msgspec.json.encode(names).decode() if names else _NOBODY
-    return msgspec.structs.replace(row, recipients=text)
+def _text(several: Sequence[str] | Sequence[Named]) -> str:
+    return msgspec.json.encode(several).decode() if several else _NOBODY
 
 
+@lru_cache(_SETS)
 def _tuple(text: str) -> tuple[str, ...]:
-    return () if text == _NOBODY else msgspec.json.decode(text, type=tuple[str, ...])
+    return msgspec.json.decode(text, type=tuple[str, ...])
+
+
+@lru_cache(_SETS)
+def _set(text: str) -> frozenset[str]:
+    return frozenset(_tuple(text))
+
+
+def _named(text: str) -> tuple[Named, ...]:
+    return msgspec.json.decode(text, type=tuple[Named, ...])
 
 
 def speakers(connection: Connection, after: int, limit: int) -> list[int]:
@@ -269,3 +375,9 @@ def derived_under(connection: Connection) -> str:
 def mark_derived(connection: Connection, purposes: str) -> None:
     """Store the digest of the purposes that the states are derived under."""
     upsert(connection, consent_derivation, [{"id": 1, "purposes": purposes}], ("id",))
+
+
+def unmark(connection: Connection, unless: str) -> None:
+    """Note that states may be those of several policies, unless they are marked as derived under these."""
+    mark = consent_derivation.c.purposes
+    connection.execute(update(consent_derivation).where(mark.not_in(("", unless))).values(purposes=""))

@@ -27,8 +27,8 @@ import msgspec
 import rfc8785
 
 from cdp.clock import Micros, rfc3339
+from cdp.consent.grade import effective_at
 from cdp.consent.model import Record
-from cdp.consent.precedence import effective_at
 from cdp.crypto import Signer, verify_signature
 from cdp.errors import IntegrityError
 from cdp.policy import Purpose

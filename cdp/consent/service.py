@@ -13,6 +13,8 @@ Invariants:
 6. Restraints, and acts that may lift them, reach the journal before their transaction takes the head.
 7. ``consent_states`` is a function of the records, the links and the bundle; age is applied at each
    read, so an expiry needs no writer.
+8. What is told later of a profile has a later ``received_at``, whatever the clocks of the hosts say:
+   restraints rank by it. Whoever appends holds the components of those it names locked.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from pyroaring import BitMap
 
 from cdp.clock import Clock, Micros, random_id
 from cdp.consent import queries
-from cdp.consent.attach import bound_by, concerned, describe, restrains
-from cdp.consent.model import Appended, Draft, Member, Record, Standing, Told
+from cdp.consent.attach import after, bound_by, concerned, describe, restrains
+from cdp.consent.grade import version_status
+from cdp.consent.model import GPC, Appended, Draft, Member, Record, Standing, Told
 from cdp.consent.news import Latest
-from cdp.consent.precedence import graded, may_lift, standing
+from cdp.consent.precedence import may_lift, standing
 from cdp.consent.standings import Standings
 from cdp.crypto import Keyring, Place, seal
 from cdp.errors import UnavailableError
@@ -37,6 +40,8 @@ from cdp.policy import Bundle, Purpose, covers, lineage
 from cdp.store import Batch, Connection
 
 _DELIBERATE = frozenset({"explicit", "separate"})
+_RULES = 2
+"""Counts the changes of precedence: states derived by other rules are derived anew."""
 
 Journal = Callable[[Batch, Sequence[Record]], None]
 """Told of new records in the batch that holds them, before it takes the log head."""
@@ -62,7 +67,15 @@ class ConsentLedger:
             above: [purpose for key, purpose in bundle.purposes.items() if covers(above, key)]
             for above in bundle.purposes
         }
-        decisive = (bundle.purposes, self._gpc_liftable, bundle.jurisdictions.configured)
+        kinds = bundle.identity
+        decisive = (
+            _RULES,
+            bundle.purposes,
+            self._gpc_liftable,
+            bundle.jurisdictions.configured,
+            sorted(kind for kind, rule in kinds.types.items() if rule.device),
+            kinds.external.device,
+        )
         self.derivation = hashlib.sha256(msgspec.json.encode(decisive, order="deterministic")).hexdigest()
 
     # -- writing --------------------------------------------------------------------------------
@@ -90,6 +103,7 @@ class ConsentLedger:
         unknown = unbound = 0
         for draft, numbers in zip(drafts, everyone, strict=True):
             start = len(records)
+            dated = after(draft, last.received(numbers))
             for statement in sorted(draft.statements, key=restrains):
                 purpose = self._bundle.purposes.get(statement.purpose)
                 if purpose is None:
@@ -97,10 +111,15 @@ class ConsentLedger:
                     continue
                 bound = bound_by(draft, statement, numbers, devices)
                 unbound += not bound
-                fresh = [number for number in bound if last.is_news(number, statement)]
+                said = describe(dated, statement, purpose) if statement.act else None
+                fresh = [number for number in bound if last.is_news(number, said or statement)]
+                if fresh and statement.signal == GPC:
+                    there = {profile_of[number] for number in draft.named}
+                    profiles = [members[profile_no] for profile_no in there]
+                    fresh = last.unsettled(fresh, statement.purpose, draft.named, profiles)
                 if not fresh:
                     continue
-                said = describe(draft, statement, purpose)
+                said = said or describe(dated, statement, purpose)  # a stamp: often said, seldom news
                 for number in fresh:
                     record = msgspec.structs.replace(
                         said, record_id=first_id + len(records), identity_no=number
@@ -144,7 +163,7 @@ class ConsentLedger:
 
     def _sealed(self, records: Sequence[Record], evidence: Sequence[bytes | None]) -> list[Record]:
         proven = {r.identity_no for r, proof in zip(records, evidence, strict=True) if proof is not None}
-        deks = self._keyring.deks(proven, "proof") if proven else {}
+        deks = self._keyring.openable(proven, "proof") if proven else {}
         kept = []
         for record, proof in zip(records, evidence, strict=True):
             dek = deks.get(record.identity_no)
@@ -159,11 +178,16 @@ class ConsentLedger:
     def refresh(self, batch: Batch, members: Mapping[int, Sequence[Member]], gone: Collection[int]) -> None:
         """Derive the states of these profiles again, and forget those of profiles that are gone.
 
-        Rows that stay the same are not touched, so ``changed_since`` names only real changes.
+        Rows that stay the same are not touched, so ``changed_since`` names only real changes. States that
+        were derived under other policies are marked as those of none from here on: those policies may come
+        back before anybody has derived the rest.
 
         :param members: profile_no → its members, for every profile whose links or records changed.
         """
         connection = batch.connection
+        if not (members or gone):
+            return
+        self.begin_deriving(batch)
         wanted = self.derive(connection, members)
         held = queries.states_for(connection, {*members, *gone})
         changed = {key: state for key, state in wanted.items() if held.get(key) != state}
@@ -230,9 +254,35 @@ class ConsentLedger:
         if not self.is_derived(connection):
             raise UnavailableError("consent is being derived under the policies now in force; try again")
 
+    def begin_deriving(self, batch: Batch) -> None:
+        """Note that states are those of several policies from here on, unless all are of this bundle."""
+        queries.unmark(batch.connection, unless=self.derivation)
+
     def mark_derived(self, batch: Batch) -> None:
-        """Note that every state was derived under the purposes of this bundle."""
+        """Note that every state was derived under this bundle.
+
+        Only where no other policies were in force since ``begin_deriving``: as long as this batch and that
+        one were made under the same version of them (``Batch.policies``), so was every batch in between.
+        """
         queries.mark_derived(batch.connection, self.derivation)
+
+    def naming(self, connection: Connection, purposes: Collection[str]) -> BitMap:
+        """Return the profiles that hold a grant for named recipients; they may rest on several grants."""
+        return queries.naming(connection, purposes)
+
+    def confirmed(self, connection: Connection, purpose: str, upto: int | None = None) -> BitMap:
+        """Return the identities that confirmed a grant and were not restrained since, as of ``upto``."""
+        return queries.confirmed(connection, purpose, upto)
+
+    def told_until(self, connection: Connection, profile_of: Mapping[int, int]) -> dict[int, Micros]:
+        """Return profile_no → when the newest record of its members was received, where there is any.
+
+        :param profile_of: identity_no → profile_no.
+        """
+        newest: dict[int, Micros] = {}
+        for number, at in queries.told_until(connection, profile_of).items():
+            newest[profile_of[number]] = max(at, newest.get(profile_of[number], at))
+        return newest
 
     def speakers(self, connection: Connection, after: int, limit: int) -> list[int]:
         """Return up to ``limit`` identity numbers above ``after`` about which something is recorded."""
@@ -290,28 +340,39 @@ class ConsentLedger:
         return next(found, "")
 
     def restrained(self, connection: Connection, purpose: str) -> BitMap:
-        """Return the profiles with a restraint on ``purpose`` or anything above it."""
+        """Return the profiles with a restraint on ``purpose`` or anything above it.
+
+        :raises UnavailableError: consent is being derived under policies that just came in force.
+        """
+        self.check_derived(connection)
         return queries.restrained(connection, purpose)
 
     def changed_since(self, connection: Connection, commit_no: int) -> BitMap:
         """Return the profiles of which a state changed after ``commit_no``; relinked ones aside."""
         return queries.changed_since(connection, commit_no)
 
-    def regraded(self, connection: Connection, purpose: str, alone: BitMap) -> dict[int, Standing]:
-        """Return the states of one purpose in the table, its grants graded anew under this bundle.
+    def regraded(self, connection: Connection, purpose: str, held: Standings, alone: BitMap) -> Standings:
+        """Return the states of one purpose, graded anew under this bundle.
 
         Right where only the purpose's notices and validity differ from those that the table was derived
-        under, and only for profiles of one identity, whose state rests on one grant.
+        under, and only for profiles of one identity, whose number they bear, without named recipients: they
+        rest on one grant.
 
+        :param held: the states in the table.
         :param alone: those profiles; others are left out.
         """
-        now, stated = self._clock.now(), self._bundle.purposes[purpose]
-        held = queries.states_of_purpose(connection, purpose, None)
-        found = {no: state for no, state in held.items() if no in alone}
-        for profile_no, grant in queries.resting_grants(connection, purpose):
-            if profile_no in alone:
-                found[profile_no] = graded(stated, grant, now)
-        return found
+        stated = self._bundle.purposes[purpose]
+        notices = [(notice.id, notice.version) for notice in stated.notices]
+        statuses = [version_status(stated, *notice) for notice in notices]
+        current = [notice for notice, status in zip(notices, statuses, strict=True) if status == "current"]
+        return held.regraded(
+            alone,
+            queries.resting_grants(connection, purpose, notices),
+            statuses,
+            stated.validity_days,
+            queries.informed(connection, purpose, current),
+            self._clock.now(),
+        )
 
     def standing_at(
         self, connection: Connection, purpose: str, members: Sequence[Member], commit_no: int, now: Micros

@@ -50,6 +50,10 @@ consent_states = Table(
     Column("recipients", Json, nullable=False),
     Column("record_id", Number),
     Column("batch", Number, nullable=False, index=True),  # that last changed this row
+    Column(
+        "named", Json, nullable=False, server_default="[]"
+    ),  # what holds for each recipient, where it differs
+    Column("notice_given", Instant),
     Index(None, "profile_no"),
     sqlite_with_rowid=False,
 )
@@ -59,6 +63,6 @@ consent_derivation = Table(
     "consent_derivation",
     metadata,
     Column("id", Number, primary_key=True, autoincrement=False),
-    Column("purposes", Name, nullable=False),  # SHA-256 of the purposes that the states were derived under
+    Column("purposes", Name, nullable=False),  # SHA-256 of all of the policies that a state depends on
 )
-"""One row once anything was derived."""
+"""One row once anything was derived; its digest is empty while states may be those of other policies."""

@@ -11,17 +11,15 @@ from collections.abc import Callable
 import msgspec
 
 from cdp.access import Source
-from cdp.clock import Clock, rfc3339
+from cdp.clock import Clock
 from cdp.consent import Statement
 from cdp.console import words
 from cdp.console.model import Named
-from cdp.ingest import Delivery
 from cdp.policy import Bundle
 from cdp.rights import Links, Pending
-from cdp.worker import Writer
+from cdp.told import ConsentIntake, Word
 
 _EVENT = "Consent Confirmed"
-_WAIT_SECONDS = 60.0
 
 
 class Confirmations:
@@ -30,9 +28,11 @@ class Confirmations:
     :param bundle: returns the policies in force.
     """
 
-    def __init__(self, links: Links, writer: Writer, bundle: Callable[[], Bundle], clock: Clock) -> None:
+    def __init__(
+        self, links: Links, intake: ConsentIntake, bundle: Callable[[], Bundle], clock: Clock
+    ) -> None:
         self._links = links
-        self._writer = writer
+        self._intake = intake
         self._bundle = bundle
         self._clock = clock
 
@@ -41,28 +41,31 @@ class Confirmations:
         found = self._pending(token)
         return None if found is None else self._named(found[0], language)
 
+    def language(self, token: str) -> str:
+        """Return the language that was asked in; empty when the link says nothing."""
+        found = self._pending(token)
+        return "" if found is None else found[0].language
+
     def confirm(self, token: str, language: str) -> Named | None:
-        """Record the consent that a confirm link holds, once: a repeat has the same message id."""
+        """Record the consent that a confirm link holds, once: a repeat has the same message id.
+
+        :returns: what it is about; None for a link that is none, and once its person was erased.
+        """
         found = self._pending(token)
         if found is None:
             return None
         pending, message_id = found
-        message = {
-            "type": "track",
-            "event": _EVENT,
-            "messageId": message_id,
-            # of the first half: de-duplication looks for a repeat on the day of its message
-            "timestamp": rfc3339(pending.asked_at),
-        }
-        delivery = Delivery(
+        word = Word(
             source=Source(source_id=pending.source_id, name="", kind=pending.source_kind, enabled=True),
-            messages=(msgspec.json.encode(message),),
-            received_at=self._clock.now(),
-            statements=(self._confirmed(pending),),
+            event=_EVENT,
+            message_id=message_id,
             identifiers=pending.identifiers,
+            statement=self._confirmed(pending),
+            received_at=self._clock.now(),
+            stamped_at=pending.asked_at,  # de-duplication looks for a repeat on the day of its message
         )
-        self._writer.submit(delivery).result(_WAIT_SECONDS)
-        return self._named(pending, language)
+        suppressed = self._intake.take(word).unheard == "suppressed"
+        return None if suppressed else self._named(pending, language)
 
     def _pending(self, token: str) -> tuple[Pending, str] | None:
         """Return what a confirm link holds; None for a purpose that policies have since given up, too."""
@@ -77,7 +80,7 @@ class Confirmations:
             state="granted",
             act=True,
             event_time=now,
-            event_type="explicit",
+            event_type=pending.event_type,
             expires_at=pending.expires_at,
             notice_id=pending.notice_id,
             notice_version=pending.notice_version,
@@ -89,6 +92,9 @@ class Confirmations:
         )
 
     def _named(self, pending: Pending, language: str) -> Named:
-        return words.named(
-            self._bundle(), (pending.purpose,), language or pending.language, self._clock.now()
-        )
+        """Return what is agreed to: the notice that was asked on, not the one that came after it."""
+        purpose = self._bundle().purposes[pending.purpose]
+        asked_on = purpose.notice_named(pending.notice_id, pending.notice_version, pending.asked_at)
+        told = words.of_purpose(purpose, language)
+        notice = "" if asked_on is None else asked_on.shown(language)
+        return Named(purposes=((told["name"], told["description"], notice),), language=language)

@@ -42,11 +42,19 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Always(msgspec.Struct, frozen=True, kw_only=True):
-    """A purpose that nobody is asked about."""
+    """A purpose that nobody is asked about.
 
+    :param state: key of the text that says what restrains it; empty for nothing.
+    :param act: what the person may do about it: object, lift an objection, or nothing.
+    """
+
+    purpose: str
     name: str
     description: str
     basis: str
+    state: str
+    since: Micros
+    act: Literal["object", "lift", ""]
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):

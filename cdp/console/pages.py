@@ -116,7 +116,7 @@ async def receipt(
 
 @post("/{token:str}", include_in_schema=False, status_code=303)
 async def change(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html:
-    """Record the answers, or open a request."""
+    """Record the answers, object, lift an objection, or open a request."""
     form = await _form(request)
     said = _language(request, site.pages.language(token), form.get("lang", ""))
     if not site.take(f"link {token}"):
@@ -126,6 +126,8 @@ async def change(request: AnyRequest, site: InjectedSite, token: FromPath[str]) 
         result = await sync_to_thread(site.pages.refuse_all, token, said.code)
     elif form.get("do") == "request":
         result = await sync_to_thread(site.pages.request, token, form.get("kind", ""), said.code)
+    elif form.get("do") in {"object", "lift"}:
+        result = await sync_to_thread(site.pages.act, token, form["do"], form.get("purpose", ""), said.code)
     else:
         answers = {
             name.removeprefix("choice."): value for name, value in form.items() if name.startswith("choice.")
@@ -144,7 +146,7 @@ async def change(request: AnyRequest, site: InjectedSite, token: FromPath[str]) 
 @get("/withdraw/{token:str}", include_in_schema=False)
 async def ask_withdrawal(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html:
     """Ask before withdrawing."""
-    said = _language(request)
+    said = _language(request, site.pages.language(token))
     return _asking(request, site, said, "withdraw", token, site.pages.about_withdrawal(token, said.code))
 
 
@@ -152,7 +154,7 @@ async def ask_withdrawal(request: AnyRequest, site: InjectedSite, token: FromPat
 async def withdraw(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html:
     """Withdraw at once when the body says so (RFC 8058, section 3.2), else ask."""
     form = await _form(request)
-    said = _language(request, form.get("lang", ""))
+    said = _language(request, site.pages.language(token), form.get("lang", ""))
     if form.get(_ONE_CLICK[0]) != _ONE_CLICK[1]:
         return _asking(request, site, said, "withdraw", token, site.pages.about_withdrawal(token, said.code))
     named = await sync_to_thread(site.pages.withdraw, token, said.code)
@@ -165,7 +167,7 @@ async def withdraw(request: AnyRequest, site: InjectedSite, token: FromPath[str]
 @get("/confirm/{token:str}", include_in_schema=False)
 async def ask_confirmation(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html:
     """Ask before confirming."""
-    said = _language(request)
+    said = _language(request, site.confirmations.language(token))
     return _asking(request, site, said, "confirm", token, site.confirmations.about(token, said.code))
 
 
@@ -173,7 +175,7 @@ async def ask_confirmation(request: AnyRequest, site: InjectedSite, token: FromP
 async def confirm(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html:
     """Record the consent that the link holds."""
     form = await _form(request)
-    said = _language(request, form.get("lang", ""))
+    said = _language(request, site.confirmations.language(token), form.get("lang", ""))
     named = await sync_to_thread(site.confirmations.confirm, token, said.code)
     return _asking(request, site, said, "confirm", token, named, done=True)
 

@@ -6,8 +6,9 @@ Invariants:
    requests. What is recorded of other identities in the same profile is never shown. What the person
    *says* follows the rules of the ledger: a no binds everybody then in the profile, and is recorded again
    where a yes of another of its identities has lifted it since.
-2. Showing is a use for the purpose ``rights``: recorded with the person as its subject in the
-   transaction that reads. It opens nothing sealed.
+2. Showing is a use for the purpose ``rights``: recorded with the person as its subject before anything is
+   shown. What is shown is read before that, beside all writers, who wait for each other. It opens nothing
+   sealed.
 3. Only acts change something. A yes counts for the text that was on the page; a no always counts.
 4. A link that is forged, old, of another kind, made for nobody or for somebody erased is the same None.
 """
@@ -15,6 +16,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -23,20 +25,20 @@ from cdp.clock import Clock
 from cdp.consent import (
     ConsentLedger,
     EventType,
+    Member,
     ReceiptIssuer,
     RecordState,
     Standing,
     Statement,
 )
 from cdp.console import words
-from cdp.console.model import Always, Named, Recipient, Result, View
+from cdp.console.model import Named, Recipient, Result, View
 from cdp.crypto import Keyring
 from cdp.errors import NotFoundError
 from cdp.gate import Gate
 from cdp.identity import IdentityService
-from cdp.pipeline import Pipeline
-from cdp.policy import Bundle, covers, lineage
-from cdp.rights import KINDS, Link, Links, RequestKind, RightsService
+from cdp.policy import Bundle, lineage
+from cdp.rights import KINDS, Acts, Link, Links, RequestKind, RightsService
 from cdp.store import Committer, Connection, retrying
 
 ACTOR = "person"
@@ -62,7 +64,7 @@ class PreferencePage:
         gate: Gate,
         rights: RightsService,
         receipts: ReceiptIssuer,
-        pipeline: Pipeline,
+        acts: Acts,
         bundle: Callable[[], Bundle],
         clock: Clock,
     ) -> None:
@@ -74,7 +76,7 @@ class PreferencePage:
         self._gate = gate
         self._rights = rights
         self._receipts = receipts
-        self._pipeline = pipeline
+        self._acts = acts
         self._bundle = bundle
         self._clock = clock
 
@@ -108,7 +110,7 @@ class PreferencePage:
         lost = bool(yes) and texts != view.texts
         agreed = [] if lost else [self._statement(key, yes=True, link=link, language=language) for key in yes]
         refused = [self._statement(key, yes=False, link=link, language=language) for key in no]
-        self._record(link, [*agreed, *self._news(link, refused)])
+        self._record(link, [*agreed, *refused])
         if lost:
             return "texts_changed"
         if self._unmet(link, yes):
@@ -133,8 +135,23 @@ class PreferencePage:
             return None
         tops = dict.fromkeys(lineage(choice.purpose)[-1] for choice in view.choices)
         said = [self._statement(key, yes=False, link=link, language=language) for key in tops]
-        self._record(link, self._news(link, said))
+        self._record(link, said)
         return "nothing" if all(choice.answer == "no" for choice in view.choices) else "saved"
+
+    def act(self, token: str, act: str, key: str, language: str) -> Result | None:
+        """Object to a purpose that nobody is asked about, or lift the objection to it.
+
+        :param act: what its ``Always.act`` offers; another one changes nothing.
+        """
+        link = self._links.open("manage", token)
+        view = None if link is None else self._read(link, language)
+        if link is None or view is None:
+            return None
+        if not any(one.purpose == key and act and one.act == act for one in view.always):
+            return "nothing"
+        said = self._no(key, "granted" if act == "lift" else "objected", link, language)
+        self._record(link, [msgspec.structs.replace(said, event_type="explicit")])
+        return "saved_partly" if act == "lift" and self._unmet(link, [key]) else "saved"
 
     def request(self, token: str, kind: str, language: str) -> Result | None:
         """Open a request; a restriction or an objection acts at once, before it is even received."""
@@ -145,11 +162,7 @@ class PreferencePage:
         chosen = next((known for known in KINDS if known == kind), None)
         if chosen is None:
             return "choose"
-        if chosen in {"restriction", "objection"}:
-            state: RecordState = "restricted" if chosen == "restriction" else "objected"
-            said = [self._no(key, state, link, language) for key in self._objectionable()]
-            self._record(link, self._news(link, said))
-        return "requested" if self._opened(link, chosen) else None
+        return "requested" if self._opened(link, chosen, language) else None
 
     def receipt(self, token: str, record_id: int) -> bytes | None:
         """Return the signed receipt of a record of the link's own identity; None for any other."""
@@ -162,9 +175,16 @@ class PreferencePage:
             own = {record.record_id for record in self._ledger.records_of(connection, [link.identity_no])}
         return self._receipts.issue(ACTOR, record_id) if record_id in own else None
 
-    def _opened(self, link: Link, kind: RequestKind) -> bool:
+    def _opened(self, link: Link, kind: RequestKind, language: str) -> bool:
         try:
-            self._rights.open(ACTOR, link.identity_no, kind, "preference_page")
+            self._rights.open(
+                ACTOR,
+                link.identity_no,
+                kind,
+                "preference_page",
+                language=language,
+                evidence=_proof(link),
+            )
         except NotFoundError:  # erased meanwhile
             return False
         return True
@@ -195,7 +215,7 @@ class PreferencePage:
             for key in link.purposes
             if key in self._bundle().purposes
         ]
-        self._record(link, self._news(link, said))
+        self._record(link, said)
         return words.named(self._bundle(), link.purposes, language or link.language, self._clock.now())
 
     # -- reading --------------------------------------------------------------------------------
@@ -203,10 +223,14 @@ class PreferencePage:
     def _read(self, link: Link, language: str) -> View | None:
         def run() -> View | None:
             bundle = self._bundle()
-            with self._committer.batch() as batch:
-                if not self._is_alive(batch.connection, link):
+            with self._committer.store.reading() as connection:
+                if not self._is_alive(connection, link):
                     return None
-                view = self._view(batch.connection, bundle, link, language)
+                view = self._view(connection, bundle, link, language)
+            with self._committer.batch() as batch:
+                self._keyring.observe_epoch(batch.epoch)
+                if not self._is_alive(batch.connection, link):  # erased in between
+                    return None
                 batch.record(
                     Entry(
                         action="preferences.show",
@@ -236,7 +260,7 @@ class PreferencePage:
             expires_at=link.expires_at,
             choices=tuple(words.choice(bundle, key, standings[key], language, now) for key in asked),
             always=tuple(
-                Always(**words.of_purpose(purpose, language), basis=words.basis(purpose))
+                words.always(purpose, standings[purpose.key], language)
                 for purpose in bundle.purposes.values()
                 if not words.ASKED & set(purpose.basis.values())
             ),
@@ -246,13 +270,10 @@ class PreferencePage:
             texts=words.texts(bundle, asked, language, now),
         )
 
-    def _standings(self, connection: Connection, number: int, *, alone: bool = True) -> dict[str, Standing]:
-        """Return purpose → state of this identity as if it were alone, or of its whole profile."""
-        profile_no = self._identity.profile_of(connection, number)
-        members = self._identity.consent_members(connection, [profile_no])[profile_no]
-        return self._ledger.states_of(
-            connection, [one for one in members if not alone or one.identity_no == number]
-        )
+    def _standings(self, connection: Connection, number: int) -> dict[str, Standing]:
+        """Return purpose → state of this identity as if it were alone: links and history say nothing then."""
+        alone = Member(identity_no=number, device=False, linked_at={}, history=True)
+        return self._ledger.states_of(connection, [alone])
 
     def _address(self, connection: Connection, number: int) -> str:
         profile_no = self._identity.profile_of(connection, number)
@@ -295,7 +316,6 @@ class PreferencePage:
         )
 
     def _no(self, key: str, state: RecordState, link: Link, language: str) -> Statement:
-        proof = {"link_issued_at": link.issued_at, "destination": link.destination}
         return Statement(
             purpose=key,
             state=state,
@@ -303,43 +323,17 @@ class PreferencePage:
             event_time=self._clock.now(),
             language=language,
             method=_METHOD,
-            evidence=msgspec.json.encode(proof),
+            evidence=_proof(link),
         )
 
-    def _news(self, link: Link, said: Sequence[Statement]) -> list[Statement]:
-        """Return the restraints that do not bind already: a button pressed twice says nothing new.
-
-        One binds when all below its purpose is restrained at least as much, for the identity by itself and
-        for the profile that it is in.
-        """
-        bundle = self._bundle()
-        with self._committer.store.reading() as connection:
-            if not self._is_alive(connection, link):
-                return []
-            states = [
-                self._standings(connection, link.identity_no),
-                self._standings(connection, link.identity_no, alone=False),
-            ]
-        return [
-            statement
-            for statement in said
-            if not all(
-                words.binds(held[key], statement.state)
-                for key in bundle.purposes
-                if covers(statement.purpose, key) and bundle.purposes[key].restrainable
-                for held in states
-            )
-        ]
-
     def _record(self, link: Link, said: Sequence[Statement]) -> None:
-        if said:
-            self._pipeline.record_act(link.identity_no, said, actor=ACTOR)
+        """Record what a link's holder says; whoever is gone has nothing left to say."""
+        with self._committer.store.reading() as connection:
+            if not said or not self._is_alive(connection, link):
+                return
+        with suppress(NotFoundError):
+            self._acts.record(link.identity_no, said, actor=ACTOR)
 
-    def _objectionable(self) -> list[str]:
-        """Return the topmost purposes that a person may object to or have restricted."""
-        found = []
-        for key, purpose in self._bundle().purposes.items():
-            owed = set(purpose.basis.values()) <= {"contract", "legal_obligation"}
-            if len(lineage(key)) == 1 and purpose.restrainable and not owed:
-                found.append(key)
-        return found
+
+def _proof(link: Link) -> bytes:
+    return msgspec.json.encode({"link_issued_at": link.issued_at, "destination": link.destination})

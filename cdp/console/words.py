@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 import msgspec
 
 from cdp.clock import Micros
 from cdp.consent import RESTRAINING, Record, RecordState, Standing
-from cdp.console.model import Answer, Choice, Named, Past
+from cdp.console.model import Always, Answer, Choice, Named, Past
 from cdp.policy import Bundle, Purpose, covers, lineage
 
 ASKED = frozenset({"consent", "opt_out"})
@@ -45,6 +46,24 @@ def choice(bundle: Bundle, key: str, standing: Standing, language: str, now: Mic
         names=tuple(
             bundle.destinations[name].title for name in standing.recipients if name in bundle.destinations
         ),
+    )
+
+
+def always(purpose: Purpose, standing: Standing, language: str) -> Always:
+    """Return a purpose that nobody is asked about, with what restrains it."""
+    restrained = standing.state in RESTRAINING
+    act: Literal["object", "lift", ""] = ""
+    if restrained:
+        act = "" if standing.state == "restricted" else "lift"
+    elif purpose.restrainable and basis(purpose) == "legitimate_interest":
+        act = "object"
+    return Always(
+        purpose=purpose.key,
+        **of_purpose(purpose, language),
+        basis=basis(purpose),
+        state=standing.state if restrained else "",
+        since=standing.since,
+        act=act,
     )
 
 
@@ -100,14 +119,6 @@ def basis(purpose: Purpose) -> str:
         return "mixed"
     order = ("consent", "opt_out", "legitimate_interest", "contract", "legal_obligation")
     return next(basis for basis in order if basis in found)
-
-
-def binds(standing: Standing, state: RecordState) -> bool:
-    """True when what stands restrains at least as much as ``state`` would."""
-    return standing.state in {
-        "restricted": {"restricted"},
-        "objected": {"objected", "restricted"},
-    }.get(state, RESTRAINING)
 
 
 def refusal(purpose: Purpose) -> RecordState:

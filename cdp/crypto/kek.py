@@ -41,6 +41,10 @@ Context = Callable[[bytes, int], bytes]
 """(dek_id, KEK version) → the additional data under which a key is wrapped."""
 
 
+class AlteredKeyError(KeyAccessError):
+    """A wrapped key is not what was stored; other keys are as they were."""
+
+
 class Keks:
     """The KEK versions of one workspace that can still be opened.
 
@@ -169,11 +173,11 @@ def _opened(kek: AESGCMSIV, row: Row[Any], context: bytes) -> bytes:
     try:
         key = kek.decrypt(row.wrapped[:12], row.wrapped[12:], context)
     except (InvalidTag, ValueError):
-        raise KeyAccessError(
+        raise AlteredKeyError(
             "a DEK does not unwrap: its row in the key database was altered or moved"
         ) from None
     if len(key) != KEY_BYTES or not hmac.compare_digest(commitment(key), row.commitment):
-        raise KeyAccessError("a DEK does not match its commitment")
+        raise AlteredKeyError("a DEK does not match its commitment")
     return key
 
 

@@ -11,6 +11,9 @@ Invariants:
 4. A destroyed key leaves its row with ``wrapped`` NULL, also where no key had been made yet: it is never
    made again. Nor is the key of a bucket whose retention has ended.
 5. Keys in memory are bounded in number and in age (60 s), and dropped when ``erasure_epoch`` moves.
+6. The named secrets are those of ``SECRETS``, no others. The chain of migrations gives each an empty row
+   once, ``initialise`` and ``complete`` fill it; so a row that is missing was lost, and nothing takes its
+   place. What is needed per destination, source or version is derived from one of them (``derive``).
 
 Wrapping itself is in ``cdp/crypto/kek.py``, statements are in ``cdp/crypto/queries.py``.
 """
@@ -26,6 +29,7 @@ from typing import Literal, TypeVar
 
 from cdp.clock import DAY, Clock, Micros, rfc3339
 from cdp.crypto import kek, queries
+from cdp.crypto.kek import AlteredKeyError
 from cdp.crypto.provider import KeyProvider
 from cdp.crypto.sealed import Dek
 from cdp.errors import KeyAccessError
@@ -35,6 +39,21 @@ from cdp.store.migrate import Chain, upgrade
 Domain = Literal["person", "proof"]
 RETENTION: dict[str, tuple[Micros, int]] = {"intake": (3 * DAY, 13), "quarantine": (30 * DAY, 10)}
 """Kind of bucket → (how long what it holds is kept, how many characters of RFC 3339 its name has)."""
+SECRETS = (
+    "audit-signing",
+    "counts",
+    "destinations",
+    "event-key",
+    "feed-digests",
+    "index",
+    "journal",
+    "links",
+    "receipt-signing",
+    "segment-ids",
+    "user-id-signing",
+    "webhooks",
+)
+"""A new one needs a revision in ``migrations/keys/`` that gives it its row."""
 _CACHE_KEYS = 200_000
 _CACHE_SECONDS = 60.0
 _TRIES = 5
@@ -49,7 +68,7 @@ class Keyring:
     :param store: the key database.
     :param provider: wraps the KEKs and the named secrets.
     :raises ConfigurationError: there is no KEK.
-    :raises KeyAccessError: a KEK cannot be opened, or is not what it was.
+    :raises KeyAccessError: a KEK cannot be opened, or is not what it was; or a named secret is lost.
     """
 
     def __init__(self, store: Store, provider: KeyProvider, workspace: str, clock: Clock) -> None:
@@ -64,6 +83,9 @@ class Keyring:
         self._erasures = 0
         self._secrets: dict[str, bytes] = {}
         self.keks = kek.Keks(store, provider, workspace)
+        with store.reading() as connection:
+            for name in sorted(set(SECRETS).difference(queries.secret_names(connection))):
+                raise _lost(name)
 
     @staticmethod
     def exists(store: Store) -> bool:
@@ -73,30 +95,45 @@ class Keyring:
 
     @staticmethod
     def initialise(store: Store, provider: KeyProvider, workspace: str, clock: Clock) -> None:
-        """Bring the schema up to date, and make the first KEK in an empty key database."""
+        """Bring the schema up to date; make the first KEK in an empty key database, and the named secrets."""
         upgrade(store, Chain.KEYS)
         with store.writing() as connection, connection.begin():
             kek.initialise(connection, provider, workspace, clock.now())
+        Keyring.complete(store, provider, workspace)
+
+    @staticmethod
+    def complete(store: Store, provider: KeyProvider, workspace: str) -> None:
+        """Make the named secrets whose rows are still empty since a migration made them; safe to repeat."""
+        with store.reading() as connection:
+            empty = queries.empty_secrets(connection)
+        for name in empty:
+            made = os.urandom(kek.KEY_BYTES)
+            wrapped = provider.wrap(made, kek.secret_context(workspace, name))
+            with store.writing() as connection, connection.begin():
+                queries.fill_secret(connection, name, wrapped, kek.commitment(made))
+
+    def unlock(self) -> None:
+        """Open every named secret: what is wrong shows at the start, and nothing asks the root for one later.
+
+        :raises KeyAccessError: one of them cannot be opened.
+        """
+        for name in SECRETS:
+            self.secret(name)
 
     def secret(self, name: str) -> bytes:
-        """Return the workspace's named 32-byte secret (index root, signing seed…), made once.
+        """Return one of the workspace's named 32-byte secrets (``SECRETS``).
 
-        :raises KeyAccessError: it cannot be opened, or is not what it was.
+        :raises KeyAccessError: it is lost, cannot be opened, or is not what it was.
         """
         if name in self._secrets:
             return self._secrets[name]
-        context = kek.secret_context(self.workspace, name)
         with self.store.reading() as connection:
             row = queries.secret(connection, name)
         if row is None:
-            made = os.urandom(kek.KEY_BYTES)
-            wrapped = self.provider.wrap(made, context)
-            with self.store.writing() as connection, connection.begin():
-                queries.add_secret(connection, name, wrapped, kek.commitment(made))
-                row = queries.secret(connection, name)
-        if row is None:
-            raise KeyAccessError(f"the secret {name} was stored and is not there")
-        opened = self.provider.unwrap(row.wrapped, context)
+            raise _lost(name)
+        if not row.wrapped:
+            raise KeyAccessError(f"the secret {name} is still to be made; run `cdp migrate`")
+        opened = self.provider.unwrap(row.wrapped, kek.secret_context(self.workspace, name))
         if row.commitment is None:
             with self.store.writing() as connection, connection.begin():
                 queries.commit_secret(connection, name, kek.commitment(opened))
@@ -147,27 +184,49 @@ class Keyring:
         raise KeyAccessError("the KEK was replaced each time that a key was made; try again later")
 
     def deks(self, identity_nos: Iterable[int], domain: Domain = "person") -> dict[int, Dek]:
-        """Return the DEKs that exist; a destroyed or never made key is absent from the answer."""
+        """Return the DEKs that exist; a destroyed, lost or never made key is absent from the answer.
+
+        :raises KeyAccessError: a KEK is gone, or one of the rows was altered or moved.
+        """
+        found, altered = self._deks(identity_nos, domain)
+        if altered is not None:
+            raise altered
+        return found
+
+    def openable(self, identity_nos: Iterable[int], domain: Domain = "person") -> dict[int, Dek]:
+        """Return the DEKs that exist and open: for whoever can go on without one person's key.
+
+        :raises KeyAccessError: a KEK is gone, so that nobody's key opens.
+        """
+        return self._deks(identity_nos, domain)[0]
+
+    def _deks(
+        self, identity_nos: Iterable[int], domain: Domain
+    ) -> tuple[dict[int, Dek], AlteredKeyError | None]:
         wanted = list(dict.fromkeys(identity_nos))
         with self._lock:
             self._expire()
             erasures = self._erasures
             found = {no: dek for no in wanted if (dek := self._cache.get((no, domain)))}
         missing = [no for no in wanted if no not in found]
-        if missing:
-            with self.store.reading() as connection:
-                loaded = self._read(connection, missing, domain)
-            found |= loaded
-            self._keep({(no, domain): dek for no, dek in loaded.items()}, erasures)
-        return found
+        if not missing:
+            return found, None
+        loaded, altered = self._read(missing, domain)
+        self._keep({(no, domain): dek for no, dek in loaded.items()}, erasures)
+        return found | loaded, altered
 
-    def _read(self, connection: Connection, numbers: Sequence[int], domain: Domain) -> dict[int, Dek]:
-        found = {}
-        for chunk in chunks(numbers):
-            for row in queries.find_deks(connection, chunk, domain):
-                no = int(row.identity_no)
+    def _read(self, numbers: Sequence[int], domain: Domain) -> tuple[dict[int, Dek], AlteredKeyError | None]:
+        found: dict[int, Dek] = {}
+        altered: AlteredKeyError | None = None
+        with self.store.reading() as connection:
+            rows = [row for chunk in chunks(numbers) for row in queries.find_deks(connection, chunk, domain)]
+        for row in rows:
+            no = int(row.identity_no)
+            try:
                 found[no] = self.keks.opened(row, kek.dek_context(self.workspace, no, domain))
-        return found
+            except AlteredKeyError as error:
+                altered = error
+        return found, altered
 
     def destroy(self, identity_nos: Iterable[int], domain: Domain = "person") -> None:
         """Destroy these DEKs for good, and forbid making those that never were; safe to repeat.
@@ -274,3 +333,10 @@ class Keyring:
         if now > self._cache_until:
             self._cache.clear()
             self._cache_until = now + _CACHE_SECONDS
+
+
+def _lost(name: str) -> KeyAccessError:
+    return KeyAccessError(
+        f"the secret {name} is lost: its row in the key database is missing. Restore the key database from "
+        "its backup; nothing is made in its place"
+    )

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from cdp.errors import ConfigurationError, KeyAccessError, MissingExtraError
+from cdp.store import flush
 
 _ROOT_BYTES = 32
 
@@ -71,8 +72,8 @@ class FileKeyProvider:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(os.urandom(_ROOT_BYTES).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        flush(path)
+        flush(path.parent)
         return FileKeyProvider(path)
 
     def wrap(self, secret: bytes, context: bytes) -> bytes:

@@ -87,9 +87,21 @@ def secret(connection: Connection, name: str) -> Row[Any] | None:
     return connection.execute(select(secrets).where(secrets.c.name == name)).first()
 
 
-def add_secret(connection: Connection, name: str, wrapped: bytes, commitment: bytes) -> None:
-    """Insert a named secret, unless another process was first."""
-    insert_ignoring(connection, secrets, ("name", "wrapped", "commitment"), [(name, wrapped, commitment)])
+def secret_names(connection: Connection) -> set[str]:
+    """Return the names of every secret that has a row."""
+    return set(connection.execute(select(secrets.c.name)).scalars())
+
+
+def empty_secrets(connection: Connection) -> list[str]:
+    """Return the names of the secrets that were never made."""
+    empty = secrets.c.wrapped == b"", secrets.c.commitment.is_(None)
+    return list(connection.execute(select(secrets.c.name).where(*empty).order_by(secrets.c.name)).scalars())
+
+
+def fill_secret(connection: Connection, name: str, wrapped: bytes, commitment: bytes) -> None:
+    """Write a secret that was never made, unless another process was first."""
+    empty = secrets.c.name == name, secrets.c.wrapped == b"", secrets.c.commitment.is_(None)
+    connection.execute(update(secrets).where(*empty).values(wrapped=wrapped, commitment=commitment))
 
 
 def commit_secret(connection: Connection, name: str, commitment: bytes) -> None:

@@ -14,6 +14,7 @@ AES-GCM does not commit to its key, so a key is looked up by ``dek_id``, never t
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from struct import Struct, pack
 
 import msgspec
@@ -27,6 +28,7 @@ SUITE_AES_256_GCM = 1
 HEADER = bytes([VERSION, SUITE_AES_256_GCM])
 _LABEL = b"cdp/field/v1"
 _PADDED = 32
+_PLACES = 10_000  # trait names come from outside
 _DEK_ID = slice(2, 18)
 _NONCE = slice(18, 30)
 _SHORTEST = 30 + _PADDED + 16
@@ -57,7 +59,7 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a sealed column lives; build it once, seal many rows.
+    """Where a sealed column lives.
 
     :param workspace: the workspace's name.
     :param table: table name.
@@ -69,8 +71,13 @@ class Place(msgspec.Struct, frozen=True):
     column: str
 
     def prefix(self) -> bytes:
-        """Return the constant front part of the additional data."""
-        return pae(_LABEL, HEADER, self.workspace.encode(), self.table.encode(), self.column.encode())
+        """Return the constant front part of the additional data; it is kept, for many rows need it."""
+        return _prefix(self)
+
+
+@lru_cache(_PLACES)
+def _prefix(place: Place) -> bytes:
+    return pae(_LABEL, HEADER, place.workspace.encode(), place.table.encode(), place.column.encode())
 
 
 def pae(*parts: bytes) -> bytes:

@@ -3,7 +3,8 @@
 from cdp.export.deltas import Changes, Cursor, Feeds
 from cdp.export.formats import encode
 from cdp.export.model import Endpoint, Export, MessageCount, Status
-from cdp.export.outbox import Outbox, Waiting, segment_id
+from cdp.export.names import named_segment, segment_id
+from cdp.export.outbox import Outbox, Waiting
 from cdp.export.service import ExportService
 from cdp.export.webhooks import Shown, Webhooks
 
@@ -21,5 +22,6 @@ __all__ = [
     "Waiting",
     "Webhooks",
     "encode",
+    "named_segment",
     "segment_id",
 ]

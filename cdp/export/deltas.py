@@ -16,6 +16,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -25,10 +26,13 @@ from cdp.access import Principal
 from cdp.crypto import Keyring
 from cdp.errors import InvalidInputError, KeyAccessError, NotFoundError, NotPermittedError
 from cdp.export.formats import PROFILE_REF
-from cdp.export.outbox import Outbox, segment_id
-from cdp.gate import Audience, Change, Gate, Request
+from cdp.export.names import named_segment, without_cause
+from cdp.export.outbox import Outbox
+from cdp.gate import UNSUBSCRIBE_URL, Audience, Change, Gate, Request
 from cdp.segments import SegmentService
 from cdp.store import Committer, retrying
+
+_AT_ONCE = 500
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -72,19 +76,19 @@ class Feeds:
     ) -> Changes:
         """Return the changes since a cursor.
 
-        :param segment: its id, as destinations see it, or its name.
+        :param segment: its id, as destinations see it.
         :raises NotPermittedError: the key lacks the purpose, or nothing may leave and there is no removal.
         :raises NotFoundError: there is no such segment or destination.
         :raises InvalidInputError: the cursor is another feed's.
         """
         if not principal.may_state(purpose):  # 1
             raise NotPermittedError("this key may not use data for this purpose")
-        name = self._named(segment)
+        name = named_segment(self._keyring, self._segments, segment, principal)
+        asked = Request(segment=name, destination=principal.destination, purpose=purpose, principal=principal)
         refused: Exception | None = None
         try:  # 2
-            self._gate.feed.refresh(
-                Request(segment=name, destination=principal.destination, purpose=purpose, principal=principal)
-            )
+            with without_cause(principal):
+                self._gate.feed.refresh(asked)
         except (NotPermittedError, NotFoundError, InvalidInputError) as error:
             refused = error
         audience = self._gate.feed.find(principal.destination, purpose, name)
@@ -94,7 +98,8 @@ class Feeds:
             raise InvalidInputError("the cursor is one of another feed; begin without one")
         if refused is None:
             try:
-                return self._page(principal, audience, cursor, limit)
+                with without_cause(principal):
+                    return self._page(principal, audience, cursor, limit)
             except NotPermittedError as error:  # switched off in between
                 refused = error
         found = self._removals(audience, cursor, limit)
@@ -153,7 +158,7 @@ class Feeds:
                 PROFILE_REF: row.profile_ref,
                 **{name: value for name, value in zip(names, row.values, strict=True) if value is not None},
             }
-            for row in rendering.rows
+            for row in chain.from_iterable(iter(partial(rendering.take, _AT_ONCE), []))
         }
 
     def _made(self, audience: Audience, rows: Sequence[Change]) -> dict[int, dict[str, Any]]:
@@ -180,9 +185,6 @@ class Feeds:
 
     def _digest(self, row: Mapping[str, Any]) -> bytes:
         key = self._keyring.secret("feed-digests")
-        return hmac.digest(key, msgspec.json.encode(row, order="sorted"), "sha256")[:16]
-
-    def _named(self, segment: str) -> str:
-        """Return the name of the segment that destinations know by this id; else the text is a name."""
-        names = (held.name for held in self._segments.list())
-        return next((name for name in names if segment_id(self._keyring, name) == segment), segment)
+        # a link is another one each time, which is no news of the person
+        told = {name: value for name, value in row.items() if name != UNSUBSCRIBE_URL}
+        return hmac.digest(key, msgspec.json.encode(told, order="sorted"), "sha256")[:16]

@@ -6,7 +6,11 @@
   telephone number) gets a leading apostrophe, as OWASP advises: values come from the people themselves.
   Whoever needs them to the letter takes JSONL or Parquet.
 - **Parquet**: one type a column; an absent value, or one that is not of the type, is null; a row group
-  for every 10,000 rows.
+  for every piece.
+
+A piece is taken from the gate when the one before was handed over, and handed over at once: what is in it may
+leave at that moment, however slow the reader is. A piece is small (64 KiB of text), so that little is on its
+way; how many rows that makes is learnt from the pieces before.
 
 Only ``Released`` comes in here, and only ``cdp/gate/release.py`` makes it.
 """
@@ -16,8 +20,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -26,8 +29,10 @@ import pyarrow.parquet as pq
 from cdp.gate import Column, Format, Released, Rendering, Value
 
 PROFILE_REF = "profile_ref"
-_LINES = 500  # rows in one piece of text
-_GROUP = 10_000  # rows in one Parquet row group
+_PIECE = 64 * 1024  # bytes of text
+_GROUP = 256 * 1024  # bytes of a Parquet row group
+_FIRST = 100  # rows of the first piece
+_MOST = 2000  # rows of a piece
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?[0-9][0-9 .,()/-]*")
 _TYPES = {"string": pa.string(), "number": pa.float64(), "boolean": pa.bool_()}
@@ -42,8 +47,11 @@ def encode(kind: Format, rendering: Rendering) -> tuple[str, Iterator[bytes]]:
 def _jsonl(rendering: Rendering) -> Iterator[bytes]:
     names = [column.name for column in rendering.columns]
     encoder = msgspec.json.Encoder()
-    for rows in _pieces(rendering.rows, _LINES):
-        yield encoder.encode_lines([_object(names, row) for row in rows])
+
+    def piece(rows: Sequence[Released]) -> bytes:
+        return encoder.encode_lines([_object(names, row) for row in rows])
+
+    yield from _pieces(rendering, piece, _PIECE)
 
 
 def _object(names: Sequence[str], row: Released) -> dict[str, Value]:
@@ -55,9 +63,12 @@ def _csv(rendering: Rendering) -> Iterator[bytes]:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow([PROFILE_REF, *(column.name for column in rendering.columns)])
-    for rows in _pieces(rendering.rows, _LINES):
+
+    def piece(rows: Sequence[Released]) -> bytes:
         writer.writerows([row.profile_ref, *map(_cell, row.values)] for row in rows)
-        yield _taken(text)
+        return _taken(text)
+
+    yield from _pieces(rendering, piece, _PIECE)
     if text.tell():  # not a single row: the header alone
         yield _taken(text)
 
@@ -88,14 +99,17 @@ def _parquet(rendering: Rendering) -> Iterator[bytes]:
     )
     sink = _Sink()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema) as writer:
-        for rows in _pieces(rendering.rows, _GROUP):
+
+        def piece(rows: Sequence[Released]) -> bytes:
             columns = [
                 [_typed(column, row.values[place]) for row in rows]
                 for place, column in enumerate(rendering.columns)
             ]
             refs = [row.profile_ref for row in rows]
             writer.write_table(pa.table([refs, *columns], schema=schema))
-            yield sink.taken()
+            return sink.taken()
+
+        yield from _pieces(rendering, piece, _GROUP)
     yield sink.taken()
 
 
@@ -140,9 +154,14 @@ class _Sink(io.RawIOBase):
         return data
 
 
-def _pieces(rows: Iterable[Released], size: int) -> Iterator[list[Released]]:
-    waiting = iter(rows)
-    while piece := list(islice(waiting, size)):
+def _pieces(
+    rendering: Rendering, encode_rows: Callable[[Sequence[Released]], bytes], wanted: int
+) -> Iterator[bytes]:
+    """Yield a rendering piece by piece, each of about ``wanted`` bytes."""
+    size = _FIRST
+    while rows := rendering.take(size):
+        piece = encode_rows(rows)
+        size = max(1, min(_MOST, wanted * len(rows) // max(1, len(piece))))
         yield piece
 
 

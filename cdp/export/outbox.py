@@ -14,14 +14,13 @@ goes in; an id is never used twice, and a repeated attempt has the same one.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import msgspec
+import structlog
 from prometheus_client import Gauge
 
 from cdp.access import Principal
@@ -31,10 +30,12 @@ from cdp.crypto import Keyring, Place, open_sealed, seal
 from cdp.errors import NotFoundError
 from cdp.export import queries
 from cdp.export.model import Message, MessageCount
+from cdp.export.names import segment_id
 from cdp.gate import Gate, Recall, Released
 from cdp.policy import Bundle
 from cdp.store import Batch, Committer, Connection, Store, chunks, retrying
 
+log = structlog.get_logger()
 _PEOPLE = 250  # of one message: below the 20 kB that Standard Webhooks advises
 _KEPT = 30 * DAY
 _HOUR = 3600 * SECOND
@@ -82,11 +83,17 @@ class Outbox:
     def issue(self) -> int:
         """Issue what is due; returns of how many people.
 
-        :raises UnavailableError: consent is being derived under other policies.
+        An audience of which that fails stops no other; it is taken again at the next turn.
         """
+        people = 0
         with self._turn:
             self._gate.deliveries.settle_abandoned()
-            return self._issue(self._gate.recalls.due(), "system")
+            for audience in self._gate.recalls.due():
+                try:
+                    people += self._issue(audience, "system")
+                except Exception as error:  # noqa: BLE001  # one audience's failure is not another's
+                    log.warning("recalling failed", error=type(error).__name__)
+        return people
 
     def recall_everything(self, actor: str, destination: str) -> int:
         """Recall all that a destination holds: an officer's decision; returns of how many people."""
@@ -303,12 +310,6 @@ class Outbox:
     def _record(self, principal: Principal, action: str, messages: Sequence[Message]) -> None:
         with self._committer.batch() as batch:
             batch.record(_entry(principal, action, messages))
-
-
-def segment_id(keyring: Keyring, segment: str) -> str:
-    """Return what destinations see of a segment: its name can tell why somebody is in it."""
-    digest = hmac.new(keyring.secret("segment-ids"), b"cdp/segment-id/v1" + segment.encode(), hashlib.sha256)
-    return f"s_{digest.hexdigest()[:16]}"
 
 
 def _bucket(message_id: str) -> str:

@@ -15,6 +15,7 @@ from cdp.clock import Micros
 from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from cdp.export.formats import encode
 from cdp.export.model import Export, Status
+from cdp.export.names import without_cause
 from cdp.gate import Authorisation, Format, Gate, Mode, Request
 
 _FORMATS: tuple[Format, ...] = get_args(Format)
@@ -58,9 +59,10 @@ class ExportService:
             format=format,
             mode=mode,
         )
-        if mode == "delta" and not dry_run:
-            return _export(self._gate.feed.decide(asked), principal)
-        return _export(self._gate.authorise(asked, dry_run=dry_run), principal)
+        with without_cause(principal):
+            if mode == "delta" and not dry_run:
+                return _export(self._gate.feed.decide(asked), principal)
+            return _export(self._gate.authorise(asked, dry_run=dry_run), principal)
 
     def get(self, principal: Principal, export_id: str) -> Export:
         """Return one export.
@@ -141,5 +143,5 @@ def _export(given: Authorisation, principal: Principal) -> Export:
         bundle=given.bundle,
         audit_index=given.audit_index,
         manifest_root=given.manifest_root.hex(),
-        reason=given.refusal,
+        reason="not_permitted" if given.refusal and principal.is_recipient else given.refusal,
     )

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import partial
 
@@ -30,13 +30,14 @@ import structlog
 
 from cdp.audit import Entry
 from cdp.clock import DAY, SECOND, Clock, Micros, micros, random_id
-from cdp.crypto import Keyring, Signer
+from cdp.crypto import Keyring, Signer, derive
 from cdp.errors import ConflictError, KeyAccessError, NotFoundError
 from cdp.export import queries
 from cdp.export.addresses import check_url, resolve
 from cdp.export.model import Endpoint, Message
 from cdp.export.outbox import Outbox
 from cdp.export.signing import headers, shown_key, shown_secret
+from cdp.journal import Fact, Thing, switched
 from cdp.store import Committer, Store, retrying
 
 log = structlog.get_logger()
@@ -127,6 +128,9 @@ class Webhooks:
         def work() -> tuple[Endpoint, bool]:
             with self._committer.batch() as batch:
                 held = queries.endpoints(batch.connection, destination)
+                now = self._clock.now()
+                batch.facts.extend(self._left(one, now) for one in held if one.url != url)
+                batch.facts.append(switched("webhook", _named(destination, url), now, on=True))
                 endpoint = Endpoint(
                     destination=destination,
                     url=url,
@@ -174,11 +178,33 @@ class Webhooks:
 
         def work() -> None:
             with self._committer.batch() as batch:
+                now = self._clock.now()
+                held = queries.endpoints(batch.connection, destination)
+                batch.facts.extend(self._left(one, now) for one in held)
                 if not queries.drop_endpoint(batch.connection, destination):
                     raise NotFoundError("this destination has no webhook")
                 batch.record(Entry(action="webhook.delete", actor=actor, destination=destination))
 
         retrying(work)
+
+    def end_again(self, ended: Callable[[Thing, str], bool]) -> int:
+        """Delete endpoints that a backup brought back; what waits can be read. Returns how many.
+
+        :param ended: (thing, what identifies it) → it was put out of use, as the journal says.
+        """
+        with self._committer.batch() as batch:
+            back = [
+                held.destination
+                for held in queries.endpoints(batch.connection)
+                if ended("webhook", _named(held.destination, held.url))
+            ]
+            for destination in back:
+                queries.drop_endpoint(batch.connection, destination)
+        return len(back)
+
+    @staticmethod
+    def _left(endpoint: Endpoint, now: Micros) -> Fact:
+        return switched("webhook", _named(endpoint.destination, endpoint.url), now)
 
     def _endpoint(self, destination: str) -> Endpoint:
         with self._store.reading() as connection:
@@ -198,10 +224,12 @@ class Webhooks:
         return Shown(endpoint=endpoint, public_key=key, secret=shown)
 
     def _secret(self, endpoint: Endpoint, version: int) -> bytes:
-        return self._keyring.secret(f"webhook/{endpoint.destination}/{version}")
+        root, name = self._keyring.secret("webhooks"), endpoint.destination.encode()
+        return derive(root, b"cdp/webhook/v1", name, version.to_bytes(8))
 
     def _signer(self, endpoint: Endpoint) -> Signer:
-        return Signer(self._keyring.secret(f"webhook-signing/{endpoint.destination}"))
+        root, name = self._keyring.secret("webhooks"), endpoint.destination.encode()
+        return Signer(derive(root, b"cdp/webhook-signing/v1", name))
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -324,6 +352,11 @@ class Webhooks:
 
     def _jittered(self, wait: Micros) -> Micros:
         return int(wait * self._random.uniform(1.0, 1.2))
+
+
+def _named(destination: str, url: str) -> str:
+    """Return what identifies an endpoint in the journal."""
+    return f"{destination} {url}"
 
 
 def _is_slow(answer: Answer) -> bool:

@@ -28,12 +28,14 @@ from cdp.gate.model import (
     Truth,
     Value,
 )
-from cdp.gate.policy_tests import judge_case, run_policy_tests
+from cdp.gate.policy_tests import check_candidate, judge_case, run_policy_tests
 from cdp.gate.prove import Proof
 from cdp.gate.release import Gate
 from cdp.gate.review import Review
+from cdp.gate.rows import UNSUBSCRIBE_URL
 
 __all__ = [
+    "UNSUBSCRIBE_URL",
     "Audience",
     "Authorisation",
     "Change",
@@ -61,6 +63,7 @@ __all__ = [
     "Truth",
     "Value",
     "bind",
+    "check_candidate",
     "compile_sets",
     "condition_word",
     "decide",

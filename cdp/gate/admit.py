@@ -6,13 +6,12 @@ a word of the caller's: names that the bundle does not know are not repeated.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from cdp.access import Principal
-from cdp.clock import Micros
+from cdp.clock import Micros, day
 from cdp.errors import CdpError, InvalidInputError, NotFoundError, NotPermittedError
+from cdp.gate.counts import MARGIN
 from cdp.policy import Bundle, Destination, Purpose
 
 
@@ -66,8 +65,7 @@ def _closed(destination: Destination, now: Micros) -> Refusal | None:
         return Refusal(
             "destination_off", NotPermittedError(f"the destination {destination.name} is switched off")
         )
-    today = datetime.fromtimestamp(now / 1e6, UTC).date().isoformat()
-    if destination.contract_expires is not None and destination.contract_expires < today:
+    if destination.contract_ended(day(now)):
         return Refusal(
             "contract_expired",
             NotPermittedError(f"the contract with the destination {destination.name} has expired"),
@@ -76,12 +74,13 @@ def _closed(destination: Destination, now: Micros) -> Refusal | None:
 
 
 def too_few(destination: Destination) -> Refusal:
-    """Return the refusal of an audience under the destination's minimum."""
+    """Return the refusal of an audience under the destination's minimum: one text, however far under it."""
     return Refusal(
         "minimum_audience",
         NotPermittedError(
-            f"fewer than {destination.minimum_audience} people may be released to {destination.name}, "
-            "its minimum audience; a dry run names how many were withheld and why"
+            f"too few people may be released to {destination.name}: its minimum audience is "
+            f"{destination.minimum_audience}, and {MARGIN} more for a key that sees counts with noise; "
+            "a dry run names how many were withheld and why"
         ),
     )
 

@@ -9,6 +9,7 @@ from cdp.consent import Record, Standing
 from cdp.gate.differ import Flow, affected
 from cdp.gate.explain import Explanation
 from cdp.gate.model import Terms
+from cdp.gate.widen import Widening
 from cdp.policy import Change
 
 
@@ -16,12 +17,14 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """What a candidate would change.
 
     :param base: SHA-256 of the bundle in force.
+    :param permits: what the text newly permits, also where that means nobody today.
     :param warnings: what is easily overlooked, a sentence each.
     """
 
     base: str
     candidate: str
     changes: tuple[Change, ...]
+    permits: tuple[Widening, ...]
     flows: tuple[Flow, ...]
     warnings: tuple[str, ...]
 
@@ -69,6 +72,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     :param barred: reason code of what stands against everybody's data going there; empty for nothing.
     :param because: jurisdiction → ``controller``, ``recorded`` or ``no_place_recorded``.
     :param standing: the state of consent for the purpose, and ``record`` what it rests on.
+    :param instead: of one denied: the purpose's variant, when it would be permitted without any inputs.
     :param in_segment: whether the person is in the segment asked about, as last evaluated; None if none.
     :param recorded: for a past export.
     :param limits: codes of what could not be reproduced.
@@ -86,6 +90,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     because: dict[str, str]
     standing: Standing
     record: Record | None
+    instead: str
     in_segment: bool | None
     recorded: Recorded | None
     limits: tuple[str, ...]

@@ -27,6 +27,7 @@ from cdp.gate.admit import Refusal, too_few, unread_inputs
 from cdp.gate.facts import touching
 from cdp.gate.judge import Judge, Question, denied
 from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Terms
+from cdp.identity import members_of
 from cdp.segments import Members, SegmentService
 from cdp.store import Batch, Committer, EpochMovedError, Store, policies_version, read_head
 
@@ -97,11 +98,11 @@ class Authoriser:
         unlisted = _unlisted(question.terms)
         refusal = unread_inputs(unlisted) if unlisted else None
         if dry_run:
-            return self._rehearse(asked, question, given, refusal)
+            return self._rehearse(asked, request, question, given, refusal)
         with self._committer.batch(head_first=True) as batch:  # 4
             if (batch.epoch, batch.policies) != (candidates.epoch, candidates.policies):
                 raise EpochMovedError
-            given, refusal = self._settle(batch, asked, question, candidates, given, refusal)
+            given, refusal = self._settle(batch, asked, request, question, candidates, given, refusal)
         if refusal is not None:
             raise refusal.error
         return given
@@ -113,7 +114,7 @@ class Authoriser:
             if not self._judge.in_force(connection, question):
                 raise EpochMovedError
             self._keyring.observe_epoch(epoch)
-            members = queries.members_of(connection, chosen.bitmap)
+            members = members_of(connection, chosen.bitmap)
             changed = touching(members, queries.relinked_since(connection, chosen.as_of))
             partition = self._judge.decide(connection, question, members, changed)
         allowed = partition.permitted()
@@ -185,12 +186,24 @@ class Authoriser:
         )
         return counts.exact(*sets), counts.noisy(*sets, self._keyring.secret("counts"), asked)
 
+    @staticmethod
+    def _small(request: Request, question: Question, given: Authorisation) -> Refusal | None:
+        """Return the refusal of an audience that is too small, as far as the requester may know that."""
+        target, exact = question.destination, request.principal.sees_exactly
+        if counts.is_audience(given.counts, target.minimum_audience, None if exact else given.noised):
+            return None
+        return too_few(target)
+
     def _rehearse(
-        self, asked: Entry, question: Question, given: Authorisation, refusal: Refusal | None
+        self,
+        asked: Entry,
+        request: Request,
+        question: Question,
+        given: Authorisation,
+        refusal: Refusal | None,
     ) -> Authorisation:
         """Record a dry run, which is a use of the data too."""
-        if refusal is None and given.counts.released < question.destination.minimum_audience:
-            refusal = too_few(question.destination)
+        refusal = refusal or self._small(request, question, given)
         with self._committer.batch() as batch:
             batch.record(_about(asked, given))
         return msgspec.structs.replace(
@@ -203,6 +216,7 @@ class Authoriser:
         self,
         batch: Batch,
         asked: Entry,
+        request: Request,
         question: Question,
         candidates: Candidates,
         given: Authorisation,
@@ -213,11 +227,11 @@ class Authoriser:
         changes = self._judge.facts.changed_since(batch.connection, candidates.position, people)
         held = {no: candidates.members[no] for no in people}
         lost = changes.profiles | touching(held, changes.relinked)
+        lost |= self._segments.restrained(batch.connection) & people  # since the segment was evaluated
         if lost:
             exact, noised = self._counts(candidates, lost, question, given.segment, given.segment_version)
             given = msgspec.structs.replace(given, counts=exact, noised=noised)
-        if refusal is None and given.counts.released < question.destination.minimum_audience:
-            refusal = too_few(question.destination)
+        refusal = refusal or self._small(request, question, given)
         if refusal is not None:
             batch.record(denied(_about(asked, given), refusal))
             return given, refusal

@@ -9,8 +9,7 @@ Pure. Matching, and why it errs on the side of the person:
 - A permit counts in a jurisdiction only on the legal basis that the purpose has there. Consent may
   stand in for an opt-out basis, as it asks for more; nothing stands in for consent.
 - ``*`` under ``fields`` is a rule's word on every field it does not name; it never covers inputs.
-- A permit's word on a sensitive category is one that names it, or a sensitive one above it: neither ``*``
-  nor an ordinary category above it permits what is sensitive. Forbids and limits reach down all the same.
+- A permit speaks of what is sensitive by name only (``policy.word``); forbids and limits reach down.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from cdp.policy import (
     Purpose,
     Require,
     Rule,
-    Transform,
     aims_at,
     covers,
-    lineage,
+    touches,
+    word,
 )
 
 _BASIS_CONDITIONS: dict[str, tuple[Condition, ...]] = {
@@ -55,8 +54,25 @@ def bind(
     permits = [rule for rule in rules if rule.effect == "permit"]
     names = _named_fields(bundle, permits) if fields is None else tuple(dict.fromkeys(fields))
     categories = tuple(_category(bundle, name, place) for place, name in enumerate(names))
-    everywhere = bundle.jurisdictions.configured
+    return _terms(bundle, purpose, rules, inputs, names, categories)
 
+
+def bind_all(bundle: Bundle, destination: Destination, purpose: Purpose, categories: Sequence[str]) -> Terms:
+    """Return the terms of everything that could be asked at all: each category is read and leaves."""
+    rules = [rule for rule in bundle.rules if _bears_on(rule, destination, purpose)]
+    every = tuple(categories)
+    return _terms(bundle, purpose, rules, frozenset(every), every, every)
+
+
+def _terms(
+    bundle: Bundle,
+    purpose: Purpose,
+    rules: Sequence[Rule],
+    inputs: frozenset[str],
+    names: tuple[str, ...],
+    categories: tuple[str, ...],
+) -> Terms:
+    everywhere = bundle.jurisdictions.configured
     touched = inputs | frozenset(categories)
 
     def clauses(effect: str) -> tuple[Clause, ...]:
@@ -64,11 +80,12 @@ def bind(
             Clause(
                 rule=rule.id,
                 where=_where(rule, purpose, everywhere),
-                inputs=frozenset(category for category in inputs if bundle.lists(rule.inputs, category)),
+                inputs=_listed(bundle, rule, inputs, touched),
                 plan=_plan(bundle, rule, categories),
             )
             for rule in rules
-            if rule.effect == effect and (effect == "permit" or _touches(rule, touched))
+            if rule.effect == effect
+            and (effect == "permit" or not rule.inputs or any(touches(rule, one) for one in touched))
         )
 
     return Terms(
@@ -93,11 +110,11 @@ def _bears_on(rule: Rule, destination: Destination, purpose: Purpose) -> bool:
     return aims_at(rule, destination)
 
 
-def _touches(rule: Rule, categories: frozenset[str]) -> bool:
-    """True when a forbid or limit names no inputs, or one above, at or below a category touched."""
-    return not rule.inputs or any(
-        covers(listed, key) or covers(key, listed) for listed in rule.inputs for key in categories
-    )
+def _listed(bundle: Bundle, rule: Rule, inputs: frozenset[str], touched: frozenset[str]) -> frozenset[str]:
+    """Return what a permit lets be read of ``inputs``, or what a forbid with inputs bears on."""
+    if rule.effect == "permit":
+        return frozenset(category for category in inputs if bundle.lists(rule.inputs, category))
+    return frozenset(category for category in touched if rule.inputs and touches(rule, category))
 
 
 def _where(rule: Rule, purpose: Purpose, everywhere: frozenset[str]) -> dict[str, tuple[Condition, ...]]:
@@ -113,6 +130,8 @@ def _where(rule: Rule, purpose: Purpose, everywhere: frozenset[str]) -> dict[str
         conditions = {*needed, *_BASIS_CONDITIONS.get(basis, ())}
         if basis == "consent" and place in purpose.separate_consent:
             conditions.add(Condition("separate_consent"))
+        if basis == "consent" and place in purpose.double_opt_in:
+            conditions.add(Condition("double_opt_in"))
         covered[place] = tuple(sorted(conditions))
     return covered
 
@@ -158,18 +177,6 @@ def _category(bundle: Bundle, name: str, place: int) -> str:
 
 
 def _plan(bundle: Bundle, rule: Rule, categories: Sequence[str]) -> FieldPlan:
-    """Return the rule's word on each category: of its nearest key, else of ``*``, else its silence."""
-    if rule.effect != "permit":
-        return tuple(_word(rule.fields, (*lineage(category), "*"), CLEAR) for category in categories)
-    return tuple(_word(rule.fields, _permitting(bundle, category), DROP) for category in categories)
-
-
-def _permitting(bundle: Bundle, category: str) -> tuple[str, ...]:
-    """Return the keys that may permit ``category``, nearest first."""
-    if bundle.is_sensitive(category):
-        return tuple(filter(bundle.is_sensitive, lineage(category)))
-    return (*lineage(category), "*")
-
-
-def _word(fields: dict[str, Transform], keys: Sequence[str], silence: Transform) -> Transform:
-    return next((fields[key] for key in keys if key in fields), silence)
+    """Return the rule's word on each category; a permit's silence drops, that of others changes nothing."""
+    silence = DROP if rule.effect == "permit" else CLEAR
+    return tuple(word(bundle, rule, category) or silence for category in categories)

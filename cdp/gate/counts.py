@@ -6,6 +6,9 @@ independent noise each, so they do not add up, and nobody can tell from two that
 A reason for absence is named when it stands for 10 people at least and its noised count is well above that;
 all others are one, ``other``, which is always there. So neither that a reason is named, nor that something
 is withheld at all, tells of one person.
+
+Whether an audience is big enough is asked of the noised count, with a margin, where that is all that may be
+seen: an exact answer, asked about one set after another, would find out each person for nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from cdp.segments import noised
 
 OTHER = "other"
 _FEW = 10
+MARGIN = 100
+"""Above the minimum audience: noise alone reaches it once in 1,500 times; then the exact count decides."""
 _NAMED = 50  # below it, noise alone would name a reason of 10 people, and not name one of 9, too often
 
 
@@ -29,6 +34,15 @@ def exact(members: BitMap, released: BitMap, withheld: Mapping[str, BitMap]) -> 
         released=len(released),
         withheld={reason: len(people) for reason, people in withheld.items() if people},
     )
+
+
+def is_audience(counts: Counts, minimum: int, noised: Counts | None) -> bool:
+    """Return whether as many people remain as a destination asks for at least.
+
+    :param noised: what the requester may see instead of ``counts``; None for whoever may see those.
+    """
+    seen = noised is None or noised.released >= minimum + MARGIN
+    return seen and counts.released >= minimum
 
 
 def noisy(

@@ -38,6 +38,7 @@ PERMITTED = "permitted"
 _UNMET = {
     "consent_age": "stale",
     "separate_consent": "no_separate_consent",
+    "double_opt_in": "consent_not_confirmed",
     "notice_given": "notice_not_given",
     "notice_current": "notice_not_current",
     "not_minor": "minor",

@@ -14,7 +14,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from pyroaring import BitMap
@@ -29,6 +29,7 @@ from cdp.gate.facts import FactReader, decisive_traits
 from cdp.gate.manifest import word
 from cdp.gate.model import DROP, FactSets, FieldPlan, Partition, Terms
 from cdp.gate.opening import Opener
+from cdp.gate.told import Telling
 from cdp.identity import IdentityService
 from cdp.policy import Bundle, Destination, Purpose
 from cdp.profiles import ProfileService
@@ -113,12 +114,14 @@ class Differ:
             return ()
         everybody = self._identity.everybody(connection)
         alone = BitMap(no for no, numbers in everybody.items() if len(numbers) == 1)
+        alone -= self._ledger.naming(connection, old.purposes)
         ledger = Prospective(self._keyring, self._ledger, self._identity, old, new, alone, self._clock)
+        beside = self._facts if Telling.of(old) == Telling.of(new) else None
         reading = _Reading(
             connection,
             everybody,
             self._facts,
-            FactReader(ledger, self._segments, self._profiles, Opener(self._keyring)),
+            FactReader(ledger, self._segments, Opener(self._keyring), beside=beside),
             lambda purpose: _places(old) == _places(new) and ledger.keeps(purpose),
             now,
         )
@@ -167,45 +170,40 @@ class Prospective(ConsentLedger):
             and key in old.purposes
             and old.purposes[key].restrainable == new.purposes[key].restrainable
         )
-        self._derived: dict[str, dict[int, Standing]] | None = None
+        self._columns: dict[str, Standings] = {}
 
     def keeps(self, purpose: str) -> bool:
         """True when the states of the purpose would stay as they are."""
         return purpose not in self._changed
 
-    def states(
-        self, connection: Connection, purpose: str, among: Collection[int] | None = None
-    ) -> dict[int, Standing]:
-        """Return profile_no → state of one purpose, as it would be."""
-        return (
-            super().states(connection, purpose, among)
-            if self.keeps(purpose)
-            else self._would_be(connection, purpose)
-        )
-
     def standings(
         self, connection: Connection, purpose: str, among: Iterable[int] | None = None
     ) -> Standings:
-        """Return the states of one purpose, as they would be, as columns."""
+        """Return the states of one purpose, as they would be, as columns; of everybody where they change."""
         if self.keeps(purpose):
             return super().standings(connection, purpose, among)
-        return Standings.gather(self._would_be(connection, purpose))
+        if not self._columns:
+            self._columns = self._derive_changed(connection)
+        return self._columns[purpose]
 
-    def _would_be(self, connection: Connection, purpose: str) -> dict[int, Standing]:
-        if self._derived is None:
-            self._derived = self._derive_changed(connection)
-        return self._derived[purpose]
-
-    def _derive_changed(self, connection: Connection) -> dict[str, dict[int, Standing]]:
-        found: dict[str, dict[int, Standing]] = defaultdict(dict)
-        for purpose in self._regraded:
-            found[purpose] = self.regraded(connection, purpose, self._alone)
-        skipped = self._alone if self._changed == self._regraded else BitMap()
-        for page in self._speaking(connection, skipped):
+    def _derive_changed(self, connection: Connection) -> dict[str, Standings]:
+        found: dict[str, dict[int, Standing]] = {purpose: {} for purpose in self._changed}
+        graded = self._changed == self._regraded  # otherwise everybody's records are read anyway
+        for page in self._speaking(connection, self._alone if graded else BitMap()):
             members = self._identity.consent_members(connection, page)
             for (profile_no, purpose), state in self.derive(connection, members, self._changed).items():
                 found[purpose][profile_no] = state
-        return found
+        columns = {purpose: Standings.gather(states) for purpose, states in found.items()}
+        if not graded:
+            return columns
+        return {
+            purpose: self._graded(connection, purpose).replaced(BitMap(found[purpose]), several)
+            for purpose, several in columns.items()
+        }
+
+    def _graded(self, connection: Connection, purpose: str) -> Standings:
+        held = super().standings(connection, purpose)
+        return self.regraded(connection, purpose, held, self._alone)
 
     def _speaking(self, connection: Connection, skipped: BitMap) -> Iterator[list[int]]:
         """Yield pages of the profiles about which anything was ever recorded, each once."""

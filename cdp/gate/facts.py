@@ -6,36 +6,31 @@ Invariants:
 2. Restraints are read to the snapshot's head; what cannot be read raises, and nothing is released.
 3. Facts that enable are TRUE or absent, never FALSE: a grant that expired must not reveal more than one
    that holds (a FALSE permit has no word on the fields any more).
-4. Recorded places are **all** values ever recorded, never folded to the newest: moving away from a
-   jurisdiction does not shake off its law.
+4. Places and ages are **all** that was ever told of any identity of the person (``told.py``), and come the
+   same way for a few people, from the store, and for many, from memory (``population.py``).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from pyroaring import BitMap
 
 from cdp.clock import DAY, Micros
-from cdp.consent import RESTRAINING, ConsentLedger, Standing, Standings
+from cdp.consent import ConsentLedger, Standings
 from cdp.gate import queries
 from cdp.gate.model import Condition, FactSets, Terms
 from cdp.gate.opening import Opener
-from cdp.gate.population import NOWHERE, Kinds, Known, Population, Said
+from cdp.gate.population import Known, Population, gather
+from cdp.gate.told import Telling, Told
 from cdp.policy import Bundle, Destination, Purpose
-from cdp.profiles import ProfileService
 from cdp.segments import SegmentService
 from cdp.store import Connection, read_head
 
-_BIRTH_DATE = "user.demographic.date_of_birth"
-_MAJORITY = 18
 _MANY = 2_000
 """From so many people on, facts come out of what is kept of everybody."""
-_decode = msgspec.json.Decoder().decode
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,22 +47,23 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 class FactReader:
     """Reads the facts of candidates.
 
-    :param upto: read recorded places as of this commit; now when None.
+    :param upto: read what was told as of this commit; now when None.
+    :param beside: a reader of the same people, with which all but the states of consent is shared.
     """
 
     def __init__(
         self,
         ledger: ConsentLedger,
         segments: SegmentService,
-        profiles: ProfileService,
         opener: Opener,
         upto: int | None = None,
+        beside: FactReader | None = None,
     ) -> None:
         self._ledger = ledger
         self._segments = segments
-        self._profiles = profiles
-        self._opener = opener
-        self._population = Population(ledger, self._said, self._births)
+        self._told = Told(opener, upto)
+        self.population: Population = Population(ledger, self._told) if beside is None else beside.population
+        self._beside = beside is not None
         self._upto = upto
 
     def read(
@@ -86,58 +82,16 @@ class FactReader:
         :param members: profile_no → its identity numbers.
         :param relinked: profiles whose links changed since they were chosen.
         """
-        if self._upto is None and len(members) > _MANY:
-            known = self._population.at(connection, purpose.key, *_declared(bundle), now)
-            if known is not None:
-                return self._of_many(
-                    connection, BitMap(members), relinked, terms, bundle, destination, purpose, now, known
-                )
         people = BitMap(members)
-        standings = self._ledger.states(connection, purpose.key, members)
-        restraints = self._lists(connection, people, relinked)
-        if purpose.restrainable:
-            for profile_no, standing in standings.items():
-                if standing.state in RESTRAINING:
-                    restraints[standing.state].add(profile_no)
-        true = {
-            condition: BitMap(no for no, one in standings.items() if holds(condition, one, destination, now))
-            for condition in map(positive, terms.conditions())
-        }
-        for condition in true:
-            if condition.kind == "not_minor":
-                births = self._births(connection, people, _declared(bundle)[1], now)
-                true[condition] = people - _minors(births, now)
-        return FactSets(
-            people=people,
-            places=self._places(connection, bundle, members),
-            restraints=restraints,
-            true=true,
-            false={},
-            stale=BitMap(no for no, standing in standings.items() if standing.state == "stale"),
-            valid_until=_valid_until(standings.values(), terms),
-        )
-
-    def _of_many(
-        self,
-        connection: Connection,
-        people: BitMap,
-        relinked: BitMap,
-        terms: Terms,
-        bundle: Bundle,
-        destination: Destination,
-        purpose: Purpose,
-        now: Micros,
-        known: Known,
-    ) -> FactSets:
-        """Return the same facts out of what is kept of everybody."""
+        known = self._known(connection, members, purpose.key, Telling.of(bundle), now)
         held = known.standings
         restraints = self._lists(connection, people, relinked)
         if purpose.restrainable:
             restraints |= {state: found & people for state, found in held.restrained().items()}
-        minors = _minors(known.births, now)
+        minors = known.minors(now)
         places: dict[str, BitMap] = defaultdict(BitMap)
         for said, found in known.places.items():
-            for jurisdiction in bundle.jurisdictions.recorded(said.countries, said.states):
+            for jurisdiction in said.within(bundle.jurisdictions):
                 places[jurisdiction] |= found & people
         conditions = set(map(positive, terms.conditions()))
         ages = [condition.days * DAY for condition in conditions if condition.kind == "consent_age"]
@@ -148,13 +102,37 @@ class FactReader:
             true={
                 condition: people - minors
                 if condition.kind == "not_minor"
-                else _holding(condition, held, destination, now) & people
+                else self._confirmed(connection, members, purpose.key) & held.granted(now, destination.name)
+                if condition.kind == "double_opt_in"
+                else holding(condition, held, destination, now) & people
                 for condition in conditions
             },
             false={},
             stale=held.stale(now) & people,
             valid_until=held.valid_until(now, ages, people),
         )
+
+    def _known(
+        self,
+        connection: Connection,
+        members: Mapping[int, Sequence[int]],
+        purpose: str,
+        telling: Telling,
+        now: Micros,
+    ) -> Known:
+        known = None
+        if self._upto is None and len(members) > _MANY:
+            known = self.population.at(connection, purpose, telling, now)
+            if known is not None and self._beside:
+                states = self._ledger.standings(connection, purpose)
+                known = msgspec.structs.replace(known, standings=states)
+        return known or gather(connection, self._ledger, self._told, purpose, telling, members)
+
+    def _confirmed(
+        self, connection: Connection, members: Mapping[int, Sequence[int]], purpose: str
+    ) -> BitMap:
+        """Return the people of whom an identity has confirmed a grant."""
+        return touching(members, self._ledger.confirmed(connection, purpose, self._upto))
 
     def _lists(self, connection: Connection, people: BitMap, relinked: BitMap) -> dict[str, BitMap]:
         """Return the restraints that are not the ledger's."""
@@ -178,14 +156,21 @@ class FactReader:
         return Changes(relinked=queries.relinked_since(connection, commit_no), profiles=changed & people)
 
     def touched_since(
-        self, connection: Connection, commit_no: int, members: Mapping[int, Sequence[int]], bundle: Bundle
+        self,
+        connection: Connection,
+        commit_no: int,
+        people: BitMap,
+        of: Callable[[BitMap], BitMap],
+        bundle: Bundle,
     ) -> tuple[BitMap, BitMap]:
-        """Return (people of whom any fact may have changed after ``commit_no``, those relinked)."""
-        people = BitMap(members)
+        """Return (people of whom any fact may have changed after ``commit_no``, those relinked).
+
+        :param of: returns whom of ``people`` some identities belong to.
+        """
         changes = self.changed_since(connection, commit_no, people)
-        relinked = touching(members, changes.relinked)
+        relinked = of(changes.relinked)
         spoken = queries.spoken_since(connection, commit_no, decisive_traits(bundle))
-        return changes.profiles | relinked | touching(members, spoken), relinked
+        return changes.profiles | relinked | of(spoken), relinked
 
     def heard_since(
         self, connection: Connection, commit_no: int, bundle: Bundle, names: Sequence[str] = ()
@@ -204,100 +189,10 @@ class FactReader:
         """Return the profiles on black lists."""
         return self._segments.blocked(connection)
 
-    def _places(
-        self, connection: Connection, bundle: Bundle, members: Mapping[int, Sequence[int]]
-    ) -> dict[str, BitMap]:
-        profile_of = {no: profile for profile, numbers in members.items() for no in numbers}
-        found: dict[str, BitMap] = defaultdict(BitMap)
-        # by identity, so that a merge only ever adds a jurisdiction
-        for number, said in self._said(connection, profile_of, _declared(bundle)[0]).items():
-            for jurisdiction in bundle.jurisdictions.recorded(said.countries, said.states):
-                found[jurisdiction].add(profile_of[number])
-        return found
-
-    def _said(
-        self, connection: Connection, identity_nos: Iterable[int] | None, kinds: Kinds
-    ) -> dict[int, Said]:
-        """Return identity_no → every place ever recorded of it, opened where it is sealed.
-
-        :param identity_nos: of these; of everybody when None.
-        """
-        wanted = None if identity_nos is None else list(identity_nos)
-        kind_of = dict(kinds)
-        rows = list(queries.recorded_places(connection, wanted, list(kind_of), self._upto))
-        opened = self._opener.traits(
-            (no, name, sealed, event) for no, name, _, sealed, event in rows if sealed
-        )
-        found: dict[int, Said] = {}
-        following: dict[tuple[Said, str, str], Said] = {}  # few, however many people
-
-        def add(number: int, kind: str, value: object) -> None:
-            if isinstance(value, str):
-                step = found.get(number, NOWHERE), kind, value
-                if step not in following:
-                    following[step] = step[0].plus(kind, value)
-                found[number] = following[step]
-
-        for number, name, value, sealed, event_id in rows:
-            recorded = opened[number, name, event_id] if sealed else _decode(value or "null")
-            add(number, kind_of[name], recorded)
-        for number, recorded in queries.consent_places(connection, wanted, self._upto):
-            add(number, "country", recorded)
-        return found
-
-    def _births(
-        self, connection: Connection, people: Iterable[int], names: frozenset[str], now: Micros
-    ) -> dict[int, date]:
-        """Return profile_no → day of birth, of the minors among ``people``."""
-        held = self._profiles.observations(connection, people, names)
-        of_age, born = _of_age(now), dict[int, date]()
-        for profile_no, value in self._opener.observations(held):
-            with suppress(ValueError):
-                if isinstance(value, str) and (day := date.fromisoformat(value[:10])) > of_age:
-                    born[profile_no] = max(day, born.get(profile_no, day))
-        return born
-
-
-def _of_age(now: Micros) -> date:
-    """Return the last day of birth of those who are of age.
-
-    One cut-off for the last days of a month: on leap days nobody comes of age too early.
-    """
-    today = datetime.fromtimestamp(now / 1e6, UTC).date()
-    return today.replace(year=today.year - _MAJORITY, day=min(today.day, 28))
-
-
-def _minors(births: Mapping[int, date], now: Micros) -> BitMap:
-    of_age = _of_age(now)
-    return BitMap(no for no, day in births.items() if day > of_age)
-
-
-def _declared(bundle: Bundle) -> tuple[Kinds, frozenset[str]]:
-    """Return the traits that record a place, with its kind, and those that record a birth."""
-    traits = bundle.fields.traits.items()
-    return (
-        frozenset((name, rule.place) for name, rule in traits if rule.place),
-        frozenset(name for name, rule in traits if rule.category == _BIRTH_DATE),
-    )
-
 
 def decisive_traits(bundle: Bundle) -> list[str]:
     """Return the traits by which a decision may turn out another way."""
-    kinds, births = _declared(bundle)
-    return sorted(births | {name for name, _ in kinds})
-
-
-def _valid_until(standings: Iterable[Standing], terms: Terms) -> Micros | None:
-    """Return when the first grant loses its force by age alone; None when none ever does."""
-    ages = [condition.days * DAY for condition in terms.conditions() if condition.kind == "consent_age"]
-    ends = [
-        end
-        for one in standings
-        if one.state == "granted"
-        for end in (one.expires_at, *((one.granted_at or 0) + age + 1 for age in ages))
-        if end is not None
-    ]
-    return min(ends, default=None)
+    return sorted(Telling.of(bundle).names)
 
 
 def positive(condition: Condition) -> Condition:
@@ -305,27 +200,8 @@ def positive(condition: Condition) -> Condition:
     return Condition(condition.kind, condition.days)
 
 
-def holds(condition: Condition, standing: Standing, destination: Destination, now: Micros) -> bool:
-    """Return whether a fact of the ledger holds; only ``granted`` is granted."""
-    granted = standing.state == "granted" and (
-        not standing.recipients or destination.name in standing.recipients
-    )
-    match condition.kind:
-        case "consent":
-            return granted
-        case "consent_age":
-            at = standing.granted_at
-            return granted and at is not None and now - at <= condition.days * DAY
-        case "separate_consent":
-            return granted and standing.event_type == "separate"
-        case "notice_given" | "notice_current":
-            return standing.notice_current
-        case _:
-            return False
-
-
-def _holding(condition: Condition, held: Standings, destination: Destination, now: Micros) -> BitMap:
-    """Return the people of whom a fact of the ledger holds: ``holds`` over everybody."""
+def holding(condition: Condition, held: Standings, destination: Destination, now: Micros) -> BitMap:
+    """Return the people of whom a fact of the ledger holds; only ``granted`` is granted."""
     match condition.kind:
         case "consent":
             return held.granted(now, destination.name)
@@ -333,8 +209,10 @@ def _holding(condition: Condition, held: Standings, destination: Destination, no
             return held.granted(now, destination.name, since=now - condition.days * DAY)
         case "separate_consent":
             return held.granted(now, destination.name, event_type="separate")
-        case "notice_given" | "notice_current":
-            return held.on_current_notice()
+        case "notice_given":  # who agreed on the notice in force was shown it
+            return held.informed() | held.on_current_notice(destination.name)
+        case "notice_current":
+            return held.on_current_notice(destination.name)
         case _:
             return BitMap()
 

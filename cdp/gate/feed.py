@@ -32,6 +32,7 @@ from cdp.gate.issue import Referring
 from cdp.gate.judge import Judge
 from cdp.gate.model import Authorisation, Request
 from cdp.gate.queries import Stored
+from cdp.identity import members_of, profiles_of
 from cdp.segments import Members, SegmentService
 from cdp.store import Batch, Committer, Connection, Store, retrying
 
@@ -144,7 +145,7 @@ class Feeder:
         spoken, profiles = self._judge.facts.heard_since(
             connection, given.ledger_position, bundle, given.fields
         )
-        members = queries.members_of(connection, profiles)
+        members = members_of(connection, profiles)
         return spoken | BitMap(number for numbers in members.values() for number in numbers)
 
     def _advance(self, given: Authorisation, members: Members) -> None:
@@ -208,7 +209,7 @@ class Feeder:
     ) -> list[int]:
         last = queries.find_export(connection, audience.fed_export or "")
         touched = self._touched(connection, last or given)
-        profiles = set(queries.profiles_of(connection, touched).values())
+        profiles = set(profiles_of(connection, touched).values())
         return [anchors[profile_no] for profile_no in profiles if profile_no in anchors]
 
 
@@ -217,7 +218,7 @@ def _anchors(connection: Connection, stored: Stored, known: BitMap) -> dict[int,
     left = BitMap.union(BitMap(), *(BitMap.deserialize(one.identities) for one in stored.classes))
     left -= BitMap.deserialize(stored.changed)
     anchors: dict[int, int] = {}
-    for number, profile_no in sorted(queries.profiles_of(connection, left).items()):
+    for number, profile_no in sorted(profiles_of(connection, left).items()):
         first = anchors.setdefault(profile_no, number)
         if number in known and first not in known:
             anchors[profile_no] = number

@@ -53,10 +53,10 @@ class Issuer:
         self._recaller = recaller
         self._refer = refer
 
-    def due(self) -> Iterator[Recall]:
-        """Yield what the policies and the facts of now ask to recall; see ``Recaller.find``."""
-        for found in self._recaller.find():
-            yield self._recall(found)
+    def due(self) -> Iterator[Iterator[Recall]]:
+        """Yield for each audience what the policies and facts of now ask to recall; see ``Recaller.find``."""
+        for audience in self._recaller.find():
+            yield map(self._recall, audience)
 
     def of_everything(self, destination: str) -> Iterator[Recall]:
         """Yield the recall of all that a destination holds."""

@@ -52,7 +52,13 @@ class Judge:
         :raises CdpError: the refusal, after it was recorded.
         """
         with self._committer.store.reading() as connection:
-            bundle = self.policy(connection)
+            return self.admitted(connection, asked, principal, destination, purpose)
+
+    def admitted(
+        self, connection: Connection, asked: Entry, principal: Principal, destination: str, purpose: str
+    ) -> tuple[Bundle, Destination, Purpose]:
+        """Do what ``admit`` does, by the bundle in force as a connection sees it."""
+        bundle = self.policy(connection)
         admitted = admit(bundle, principal, destination, purpose, self._clock.now())
         if isinstance(admitted, Refusal):
             known = msgspec.structs.replace(

@@ -10,7 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Literal
 
@@ -33,7 +33,6 @@ DROP = Transform("drop")
 
 RESTRAINTS = (
     "identity_changed",  # links changed since the members were evaluated
-    "suppressed",
     "black_list",
     "restricted",
     "objected",
@@ -60,8 +59,8 @@ class Condition(msgspec.Struct, frozen=True, order=True):
     """
 
     kind: Literal[
-        "consent", "consent_age", "separate_consent", "notice_given", "notice_current", "not_minor",
-        "place_known", "unknown"
+        "consent", "consent_age", "separate_consent", "double_opt_in", "notice_given", "notice_current",
+        "not_minor", "place_known", "unknown"
     ]  # fmt: skip
     days: int = 0
     wanted: bool = True
@@ -248,11 +247,21 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Rendering(msgspec.Struct, frozen=True, kw_only=True):
-    """An export while it is fetched: rows come once, sorted by ``profile_ref``."""
+    """An export while it is fetched: rows come once, sorted by ``profile_ref``.
+
+    :param take: returns the next rows, as many as asked for at most, and none at the end. Each may leave at
+        that moment, so whoever takes them passes them on before taking more.
+    """
 
     format: Format
     columns: tuple[Column, ...]
-    rows: Iterator[Released]
+    take: Callable[[int], list[Released]]
+
+    @property
+    def rows(self) -> Iterator[Released]:
+        """The rows, one by one."""
+        while piece := self.take(1):
+            yield from piece
 
 
 class Released(msgspec.Struct, frozen=True):

@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from cdp.clock import DAY, Micros
-from cdp.consent import RESTRAINING, Standing
+from cdp.clock import DAY, Micros, day
+from cdp.consent import RESTRAINING, Standing, Standings
 from cdp.errors import CdpError, PolicyError
 from cdp.gate.admit import barred
 from cdp.gate.bind import bind
 from cdp.gate.decide import decide
-from cdp.gate.facts import holds, positive
+from cdp.gate.facts import holding, positive
 from cdp.gate.model import DROP, RESTRAINTS, Decision, Facts, Terms, Truth
-from cdp.policy import Bundle, Case, Destination, Finding, Purpose, Transform, read_cases
+from cdp.policy import Bundle, Case, Destination, Finding, Purpose, Transform, build, check, read_cases
+
+_PERSON = 1
 
 
 class Outcome(NamedTuple):
@@ -27,6 +29,31 @@ class Outcome(NamedTuple):
 
     reason: str
     fields: dict[str, Transform]
+
+
+class Checked(NamedTuple):
+    """What a check of a candidate has to say.
+
+    :param bundle: None when there is an error that keeps it from being read.
+    :param tests: how many cases were decided.
+    """
+
+    bundle: Bundle | None
+    tests: int
+    findings: list[Finding]
+
+
+def check_candidate(files: Mapping[str, bytes], tests: Mapping[str, bytes], now: Micros) -> Checked:
+    """Check policy files and, when they can be read, decide their tests.
+
+    :param tests: the test files by name, as ``policy.read_tests`` returns.
+    """
+    findings = check(files, day(now))
+    if any(finding.severity == "error" for finding in findings):
+        return Checked(None, 0, findings)
+    bundle = build(files)
+    ran, failed = run_policy_tests(bundle, tests, now)
+    return Checked(bundle, ran, failed + findings)
 
 
 def run_policy_tests(bundle: Bundle, files: Mapping[str, bytes], now: Micros) -> tuple[int, list[Finding]]:
@@ -107,14 +134,22 @@ def facts_of(
         event_type="separate" if said.separate else "explicit",
         notice_current=said.state == "granted" and said.notice_current,
         recipients=said.recipients,
+        notice_given=now if case.notice == "current" else None,
     )
     restraints = set(case.restraints)
     if purpose.restrainable and standing.state in RESTRAINING:
         restraints.add(standing.state)
+    held = Standings.gather({_PERSON: standing})
     known = {
         condition: Truth.TRUE
         for condition in map(positive, terms.conditions())
-        if (not case.minor if condition.kind == "not_minor" else holds(condition, standing, destination, now))
+        if (
+            not case.minor
+            if condition.kind == "not_minor"
+            else said.confirmed and standing.state == "granted"
+            if condition.kind == "double_opt_in"
+            else _PERSON in holding(condition, held, destination, now)
+        )
     }
     return Facts(
         places=bundle.jurisdictions.recorded(case.countries, case.states) or None,

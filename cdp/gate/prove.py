@@ -23,7 +23,7 @@ from cdp.gate import manifest, queries
 from cdp.gate.admit import Refusal
 from cdp.gate.issue import Referring
 from cdp.gate.judge import Judge
-from cdp.store import Committer, Store, chunks
+from cdp.store import Committer, Connection, Store, chunks
 
 _AT_ONCE = 20_000
 _TAKEN_OUT = bytes(32)
@@ -68,18 +68,23 @@ class Prover:
         References cannot be turned round, so every one of the destination is made again: seconds for a
         million.
 
-        That somebody was in an export is a use of it: a destination needs what it needs to fetch.
+        That somebody was in an export is a use of it: a destination needs what it needs to fetch, and is told
+        of nobody but whom a fetch of the export that went to its end gave it.
 
-        :raises NotFoundError: there is no such export, or no such reference at its destination.
+        :raises NotFoundError: there is no such export, or no such reference at its destination, or the
+            destination did not receive it.
         :raises NotPermittedError: the key's purposes, or the destination's state, stand against it.
         """
         asked = Entry(action="export.prove", actor=principal.actor)
         unknown = Refusal("unknown_reference", NotFoundError("there is no such reference in this export"))
         with self._store.reading() as connection:
-            given = queries.find_export(connection, export_id)
-            known = BitMap() if given is None else queries.known_anchors(connection, given.destination)
-        if given is None:
-            self._judge.refuse(asked, unknown)
+            stored = queries.load_export(connection, export_id)
+            if stored is None:
+                self._judge.refuse(asked, unknown)
+            given = stored.authorisation
+            known = queries.known_anchors(connection, given.destination)
+            if principal.is_recipient:
+                known &= self._received(connection, stored)
         asked = msgspec.structs.replace(
             asked, purpose=given.purpose, destination=given.destination, object={"export": export_id}
         )
@@ -89,6 +94,18 @@ class Prover:
         if anchor is None:
             self._judge.refuse(asked, unknown)
         return self.of_identities(principal.actor, export_id, [anchor])[0]
+
+    @staticmethod
+    def _received(connection: Connection, stored: queries.Stored) -> BitMap:
+        """Return the identities that a destination was given; no fetch of a delta has it all."""
+        given = stored.authorisation
+        if given.mode != "full":
+            return BitMap()
+        released = BitMap.union(BitMap(), *(BitMap.deserialize(one.identities) for one in stored.classes))
+        released -= BitMap.deserialize(stored.changed)
+        fetches = queries.fetches_of(connection, given.export_id)
+        ended = (released - skipped for _, finished_at, skipped in fetches if finished_at is not None)
+        return BitMap.union(BitMap(), *ended)
 
     def _anchor(self, destination: str, known: BitMap, profile_ref: str) -> int | None:
         for part in chunks(known, _AT_ONCE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -10,13 +9,26 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    case,
+    insert,
+    literal,
+    select,
+    update,
+)
 
+from cdp.access.tables import sources
 from cdp.audit.tables import audit_subjects
 from cdp.clock import Micros
 from cdp.consent.tables import consent_records
 from cdp.gate.model import Authorisation, Class, FieldPlan
 from cdp.gate.tables import destination_anchors, export_classes, export_fetches, exports
+from cdp.identity import members_of, profiles_of
 from cdp.identity.tables import profile_members
 from cdp.profiles.tables import trait_observations
 from cdp.store import (
@@ -31,23 +43,10 @@ from cdp.store import (
     until,
 )
 
+_DATING = ("server", "import")
+"""Kinds of sources whose word on when something was told counts; a browser's clock is anybody's."""
+
 # -- people -----------------------------------------------------------------------------------------
-
-
-def members_of(connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[int]]:
-    """Return profile_no → its identity numbers, ascending."""
-    found: dict[int, list[int]] = defaultdict(list)
-    m = profile_members.c
-    for chunk in chunks(profile_nos):
-        query = select(m.profile_no, m.identity_no).where(among(m.profile_no, chunk))
-        for profile_no, identity_no in read_rows(connection, query.order_by(m.identity_no)):
-            found[profile_no].append(identity_no)
-    return dict(found)
-
-
-def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
-    """Return identity_no → profile_no."""
-    return dict(memberships(connection, identity_nos).tolist())
 
 
 def grouped(connection: Connection, identity_nos: Iterable[int]) -> dict[int, list[int]]:
@@ -88,20 +87,31 @@ def relinked_since(connection: Connection, commit_no: int) -> BitMap:
     return found
 
 
-def recorded_places(
+def recorded(
     connection: Connection,
     identity_nos: Iterable[int] | None,
     names: Collection[str],
     upto: int | None = None,
-) -> Iterator[tuple[int, str, str | None, bytes | None, bytes]]:
-    """Yield (identity_no, trait, JSON value, envelope, event id) of every observation of a place.
+    *,
+    dated: bool = False,
+) -> Iterator[tuple[int, str, str | None, bytes | None, bytes, Micros]]:
+    """Yield (identity_no, trait, JSON value, envelope, event id, when told) of each observation of ``names``.
 
     :param identity_nos: of these; of everybody when None.
     :param upto: as of this commit; now when None.
+    :param dated: say when: by a server's or import's word, else when it was committed. 0 without.
     """
     o = trait_observations.c
+    told_at: ColumnElement[int] = literal(0)
+    tables: FromClause = trait_observations
+    if dated:
+        told_at = case((sources.c.kind.in_(_DATING), o.observed_at), else_=batches.c.committed_at)
+        tables = trait_observations.join(batches, batches.c.batch == o.batch).outerjoin(
+            sources, sources.c.source_id == o.source_id
+        )
     for only in _pages(o.identity_no, identity_nos):
-        query = select(o.identity_no, o.name, o.value, o.sealed, o.event_id).where(
+        query = select(o.identity_no, o.name, o.value, o.sealed, o.event_id, told_at).select_from(tables)
+        query = query.where(
             *only,
             o.name.concat("").in_(names),  # an expression, or a planner without statistics reads by name
             until(o.batch, upto),
@@ -111,11 +121,15 @@ def recorded_places(
 
 def consent_places(
     connection: Connection, identity_nos: Iterable[int] | None, upto: int | None = None
-) -> Iterator[tuple[int, str]]:
-    """Yield (identity_no, jurisdiction or place) of every consent record that names one, up to a commit."""
+) -> Iterator[tuple[int, str, str]]:
+    """Yield (identity_no, jurisdiction or place, signal) of every consent record that names one.
+
+    :param upto: as of this commit; now when None.
+    """
     c = consent_records.c
     for only in _pages(c.identity_no, identity_nos):
-        query = select(c.identity_no, c.jurisdiction).where(*only, c.jurisdiction != "", until(c.batch, upto))
+        query = select(c.identity_no, c.jurisdiction, c.signal)
+        query = query.where(*only, c.jurisdiction != "", until(c.batch, upto))
         yield from read_rows(connection, query.distinct())
 
 
@@ -136,13 +150,6 @@ def memberships(connection: Connection, identity_nos: Iterable[int] | None) -> N
         for only in _pages(m.identity_no, identity_nos)
     ]
     return np.concatenate([np.empty((0, 2), np.int64), *found])
-
-
-def observed(connection: Connection, names: Collection[str]) -> BitMap:
-    """Return the identities of which a trait in ``names`` was ever observed."""
-    o = trait_observations.c
-    query = select(o.identity_no).where(o.name.in_(names)).distinct()
-    return BitMap(int(row[0]) for row in read_rows(connection, query))
 
 
 def spoken_since(connection: Connection, commit_no: int, names: Collection[str]) -> BitMap:

@@ -21,17 +21,17 @@ keeps its last look in memory) is looked at again in full; a missing fact or key
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 from pyroaring import BitMap
 
-from cdp.clock import SECOND, Clock, Micros
+from cdp.clock import SECOND, Clock, Micros, day
 from cdp.gate import queries
 from cdp.gate.deliveries import Audience
 from cdp.gate.deliveries import queries as delivery_queries
 from cdp.gate.judge import Judge, Question
+from cdp.identity import members_of, profiles_of
 from cdp.policy import Bundle
 from cdp.store import Connection, Store, chunks, read_head
 
@@ -81,8 +81,10 @@ class Recaller:
         self._position = -1
         self._blocked = BitMap()
 
-    def find(self) -> Iterator[Found]:
-        """Yield what there is to recall now, an audience or a part of it at a time.
+    def find(self) -> Iterator[Iterator[Found]]:
+        """Yield for each audience what there is to recall of it now, a part of it at a time.
+
+        An audience that is not taken to its end is looked at anew, in full, the next time.
 
         :raises UnavailableError: consent is being derived under other policies.
         """
@@ -93,7 +95,8 @@ class Recaller:
             blocked = self._judge.facts.blocked(connection)
             touched = self._touched(connection, head, bundle, blocked) if revisions else BitMap()
         for audience_no, revision in revisions.items():
-            yield from self._look(audience_no, revision, touched, bundle)
+            look = self._looks.pop(audience_no, None)  # broken off, there is none
+            yield self._look(audience_no, revision, look, touched, bundle)
         # only now: a turn that broke off is taken again whole
         self._position, self._blocked = head, blocked
 
@@ -105,17 +108,19 @@ class Recaller:
         if self._position != head:
             spoken, heard = self._judge.facts.heard_since(connection, self._position, bundle)
             profiles |= heard
-        members = queries.members_of(connection, profiles)
+        members = members_of(connection, profiles)
         return spoken | BitMap(number for numbers in members.values() for number in numbers)
 
-    def _look(self, audience_no: int, revision: int, touched: BitMap, bundle: Bundle) -> Iterator[Found]:
-        look = self._looks.get(audience_no)
+    def _look(
+        self, audience_no: int, revision: int, look: _Look | None, touched: BitMap, bundle: Bundle
+    ) -> Iterator[Found]:
         audience = None if look is None else look.audience
         if audience is None or audience.revision != revision:
             with self._store.reading() as connection:
                 audience = delivery_queries.load_audience(connection, audience_no)
         now, people = self._clock.now(), audience.holding.people()
-        ended = contract_ended(bundle, audience.destination, now)
+        target = bundle.destinations.get(audience.destination)
+        ended = target is not None and target.contract_ended(day(now))
         fresh = look is None or look.bundle != bundle.sha256 or look.ended != ended or _aged(look, now)
         kept, until = BitMap(), None
         if look is None or fresh:
@@ -154,8 +159,8 @@ class Recaller:
             return BitMap(), None, {}
         others = audience.holding.others_of(anchors)
         with self._store.reading() as connection:
-            profiles = queries.profiles_of(connection, {*anchors, *others})
-            members = queries.members_of(connection, {profiles[no] for no in anchors if no in profiles})
+            profiles = profiles_of(connection, {*anchors, *others})
+            members = members_of(connection, {profiles[no] for no in anchors if no in profiles})
             partition = self._judge.decide(connection, question, members, BitMap())
             known = queries.known_anchors(connection, audience.destination)
         permitted = partition.permitted()
@@ -201,11 +206,3 @@ def question_of(bundle: Bundle, audience: Audience) -> Question | None:
         return None
     declared = tuple(sorted(name for name in audience.fields if bundle.fields.output(name) is not None))
     return Judge.bind((bundle, destination, purpose), audience.inputs, declared)
-
-
-def contract_ended(bundle: Bundle, destination: str, now: Micros) -> bool:
-    """Return whether the contract with a destination is over."""
-    found = bundle.destinations.get(destination)
-    if found is None or found.contract_expires is None:
-        return False
-    return found.contract_expires < datetime.fromtimestamp(now / 1e6, UTC).date().isoformat()

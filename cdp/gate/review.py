@@ -29,8 +29,9 @@ from cdp.gate.facts import FactReader, touching
 from cdp.gate.model import FieldPlan
 from cdp.gate.opening import Opener
 from cdp.gate.queries import Stored
-from cdp.gate.then import LIMITS, LedgerThen, ProfilesThen
-from cdp.identity import IdentityService
+from cdp.gate.then import LIMITS, LedgerThen
+from cdp.gate.widen import widened
+from cdp.identity import IdentityService, members_of
 from cdp.policy import Bundle, InForce, Policies, compare, sealed_now, stale_notices
 from cdp.profiles import ProfileService
 from cdp.segments import Members, SegmentService, parse
@@ -96,6 +97,7 @@ class Review:
             base=held.sha256,
             candidate=candidate.sha256,
             changes=compare(held, switched),
+            permits=widened(held, candidate),
             flows=flows,
             warnings=tuple(self._warnings(held, candidate)),
         )
@@ -178,7 +180,7 @@ class Review:
         question, chosen = prepared.question, prepared.members
         self._ledger.check_derived(connection)
         bundle = self._in_force.current(connection)
-        members = queries.members_of(connection, [profile_no])
+        members = members_of(connection, [profile_no])
         relinked = BitMap()
         if chosen is not None:
             relinked = touching(members, queries.relinked_since(connection, chosen.as_of))
@@ -211,12 +213,10 @@ class Review:
             raise NotFoundError("this profile did not exist then, or was erased since")
         numbers = [member.identity_no for member in members]
         ledger = LedgerThen(self._keyring, case.bundle, self._clock, members, case.position, case.at)
-        profiles = ProfilesThen(self._identity, self._access, case.bundle, members, case.position)
-        opener = Opener(self._keyring)
         return self._explained(
             connection,
             case,
-            FactReader(ledger, self._segments, profiles, opener, case.position),
+            FactReader(ledger, self._segments, Opener(self._keyring), case.position),
             ledger,
             profile_no,
             numbers,
@@ -281,6 +281,18 @@ class Review:
         standing = ledger.states(connection, stated.key, [profile_no]).get(profile_no, missing)
         records = ledger.records_of(connection, numbers) if standing.record_id is not None else []
         recorded_places = facts.places or frozenset()
+        instead = ""
+        if stated.variant and (refusal is not None or not explanation.decision.allowed):
+            variant = bundle.purposes[stated.variant]
+            asked = bind(bundle, target, variant, frozenset(), None)
+            known = reader.read(
+                connection, {profile_no: numbers}, relinked, asked, bundle, target, variant, case.at
+            )
+            if (
+                barred(target, variant, case.at) is None
+                and explain(asked, known.of(profile_no)).decision.allowed
+            ):
+                instead = variant.key
         return Explained(
             destination=target.name,
             purpose=stated.key,
@@ -301,6 +313,7 @@ class Review:
             },
             standing=standing,
             record=next((record for record in records if record.record_id == standing.record_id), None),
+            instead=instead,
             in_segment=in_segment,
             recorded=recorded,
             limits=limits,

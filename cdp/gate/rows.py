@@ -20,6 +20,8 @@ from cdp.policy import FieldCatalogue, Transform
 from cdp.profiles import Observation, ProfileService
 from cdp.store import Connection
 
+UNSUBSCRIBE_URL = "unsubscribe_url"
+"""The column of the links: another token each time, and no field of the person."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -29,6 +31,18 @@ class Row(NamedTuple):
     profile_no: int
     anchor_secret: bytes
     plan: FieldPlan
+
+
+class Linking(NamedTuple):
+    """What gives each row the link with which its person withdraws.
+
+    :param kinds: types of identifiers that messages of the purpose go to: the link is of that identity, so
+        that it reaches the address even where a profile is split later; of the person where they have none.
+    :param mint: returns the link of an identity.
+    """
+
+    kinds: tuple[str, ...]
+    mint: Callable[[int], str]
 
 
 Reading = Callable[[Connection, Sequence[Row]], list[tuple[Value, ...]]]
@@ -61,10 +75,12 @@ class RowReader:
         plans: Iterable[FieldPlan],
         destination_key: bytes,
         now: Micros,
+        linking: Linking | None = None,
     ) -> tuple[tuple[Column, ...], Reading]:
         """Return the columns that ``plans`` leave, and the function that reads rows under such plans.
 
         :param plans: those that rows may have; a lower one may come later, never another column.
+        :param linking: makes one more column, the last one.
         """
         plans = list(plans)
         kept = [place for place in range(len(terms.fields)) if any(plan[place] != DROP for plan in plans)]
@@ -79,9 +95,17 @@ class RowReader:
                     recipes[row.plan] = self._recipe(terms, fields, kept, row.plan, destination_key, now)
             # in the order in which they lie in the store, which is not that of the references
             held = self._held(connection, sorted(row.profile_no for row in rows), recipes.values())
-            return [self._render(row, recipes[row.plan], held, len(kept)) for row in rows]
+            values = [self._render(row, recipes[row.plan], held, len(kept)) for row in rows]
+            if linking is None:
+                return values
+            people = [row.profile_no for row in rows]
+            addressed = {no: no for no in people}
+            for kind in linking.kinds:
+                found = self._profiles.identifiers(connection, people, kind)
+                addressed |= {no: number for no, (number, _) in found.items()}
+            return [(*of_row, linking.mint(addressed[no])) for of_row, no in zip(values, people, strict=True)]
 
-        return columns, read
+        return (columns if linking is None else (*columns, Column(UNSUBSCRIBE_URL))), read
 
     def _recipe(
         self,

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from cdp.access import AccessService
 from cdp.clock import Clock, Micros
-from cdp.consent import ConsentLedger, Member, Standing
+from cdp.consent import ConsentLedger, Member, Standing, Standings
 from cdp.crypto import Keyring
-from cdp.identity import IdentityService
 from cdp.policy import Bundle
-from cdp.profiles import Observation, ProfileService
 from cdp.store import Connection
 
 LIMITS = ("black_lists_as_of_now", "segment_members_not_kept", "erased_facts_missing")
@@ -49,25 +46,8 @@ class LedgerThen(ConsentLedger):
         found = self.standing_at(connection, purpose, self._members, self._commit_no, self._at)
         return dict.fromkeys(among or (), found)
 
-
-class ProfilesThen(ProfileService):
-    """Observations as they were at a commit, of one profile."""
-
-    def __init__(
-        self,
-        identity: IdentityService,
-        access: AccessService,
-        bundle: Bundle,
-        members: Sequence[Member],
-        commit_no: int,
-    ) -> None:
-        super().__init__(identity, access, bundle)
-        self._members = [member.identity_no for member in members]
-        self._commit_no = commit_no
-
-    def observations(
-        self, connection: Connection, profile_nos: Iterable[int], names: Collection[str] | None = None
-    ) -> dict[int, dict[str, Observation]]:
-        """Return the one profile's surviving observations of ``names``."""
-        found = self.observations_at(connection, self._members, names or (), self._commit_no)
-        return dict.fromkeys(profile_nos, found)
+    def standings(
+        self, connection: Connection, purpose: str, among: Iterable[int] | None = None
+    ) -> Standings:
+        """Return the same as columns."""
+        return Standings.gather(self.states(connection, purpose, list(among or ())))

@@ -32,6 +32,8 @@ from cdp.policy import Transform, generaliser
 Json = str | int | float | bool | None | list[object] | dict[str, object]
 Apply = Callable[[Json], Value]
 
+REF = "profile_ref"
+"""What stands for the category in the pseudonym of a person as a whole."""
 _BLOCK = 64  # bytes of a block of SHA-256
 _NOT_DIGIT = re.compile(r"[^0-9]")
 

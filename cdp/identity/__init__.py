@@ -2,9 +2,10 @@
 
 from cdp.identity.identifiers import Normaliser
 from cdp.identity.model import Candidate, Decision, Identifier, Plan, Resolution, Resolved
-from cdp.identity.queries import blind_indexes
+from cdp.identity.queries import blind_indexes, members_of, profiles_of
 from cdp.identity.resolve import resolve
 from cdp.identity.service import IdentityService
+from cdp.identity.steward import Steward
 
 __all__ = [
     "Candidate",
@@ -15,6 +16,9 @@ __all__ = [
     "Plan",
     "Resolution",
     "Resolved",
+    "Steward",
     "blind_indexes",
+    "members_of",
+    "profiles_of",
     "resolve",
 ]

@@ -18,7 +18,16 @@ from cdp.identity.tables import (
     links,
     profile_members,
 )
-from cdp.store import among, chunks, insert_many, insert_new, lock_rows, until
+from cdp.store import (
+    among,
+    chunks,
+    insert_ignoring,
+    insert_many,
+    insert_new,
+    lock_rows,
+    read_rows,
+    until,
+)
 
 IDENTITY_COLUMNS = ("identity_no", "type", "value", "created_at", "first_event_id", "batch")
 MEMBER_COLUMNS = ("identity_no", "profile_no", "cluster_no", "batch")
@@ -32,12 +41,12 @@ LINK_COLUMNS = (
 
 def find(connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]:
     """Return blind index → identity_no for those that exist."""
-    found = {}
+    found: dict[bytes, int] = {}
     for chunk in chunks(indexes):
         query = select(identifier_index.c.blind_index, identifier_index.c.identity_no).where(
             identifier_index.c.blind_index.in_(chunk)
         )
-        found.update({bytes(row[0]): int(row[1]) for row in connection.execute(query)})
+        found.update(read_rows(connection, query))
     return found
 
 
@@ -48,16 +57,15 @@ def blind_indexes(connection: Connection, identity_nos: Iterable[int]) -> dict[i
         query = select(identifier_index.c.identity_no, identifier_index.c.blind_index).where(
             among(identifier_index.c.identity_no, chunk)
         )
-        for row in connection.execute(query):
-            found[int(row[0])].append(bytes(row[1]))
+        for number, index in read_rows(connection, query):
+            found[number].append(index)
     return dict(found)
 
 
 def claim_indexes(connection: Connection, rows: Sequence[tuple[bytes, int]]) -> set[bytes]:
     """Store the (blind index, identity_no) rows that are new, given sorted; returns their indexes."""
     columns = ("blind_index", "identity_no")
-    taken = insert_new(connection, identifier_index, columns, rows, ("blind_index",))
-    return {bytes(row[0]) for row in taken}
+    return {index for (index,) in insert_new(connection, identifier_index, columns, rows, ("blind_index",))}
 
 
 def add_identities(connection: Connection, rows: Sequence[Sequence[Any]], batch: int) -> None:
@@ -69,12 +77,12 @@ def add_identities(connection: Connection, rows: Sequence[Sequence[Any]], batch:
 
 def identity_types(connection: Connection, identity_nos: Iterable[int]) -> dict[int, str]:
     """Return identity_no → identifier type."""
-    found = {}
+    found: dict[int, str] = {}
     for chunk in chunks(identity_nos):
         query = select(identities.c.identity_no, identities.c.type).where(
             among(identities.c.identity_no, chunk)
         )
-        found.update({int(row[0]): str(row[1]) for row in connection.execute(query)})
+        found.update(read_rows(connection, query))
     return found
 
 
@@ -82,17 +90,20 @@ def identifiers(connection: Connection, identity_nos: Iterable[int]) -> list[Ide
     """Return identities, their values sealed; ``device`` is filled in by the service."""
     found = []
     for chunk in chunks(identity_nos):
-        query = select(identities).where(among(identities.c.identity_no, chunk))
+        i = identities.c
+        query = select(i.identity_no, i.type, i.created_at, i.value, i.first_event_id)
         found += [
             Identifier(
-                identity_no=int(row.identity_no),
-                type=row.type,
+                identity_no=number,
+                type=kind,
                 device=False,
-                created_at=int(row.created_at),
-                value=row.value,
-                first_event_id=row.first_event_id,
+                created_at=created_at,
+                value=value,
+                first_event_id=event_id,
             )
-            for row in connection.execute(query)
+            for number, kind, created_at, value, event_id in read_rows(
+                connection, query.where(among(i.identity_no, chunk))
+            )
         ]
     return sorted(found, key=lambda identifier: identifier.identity_no)
 
@@ -107,8 +118,8 @@ def earliest_candidates(connection: Connection, lows: Collection[int]) -> dict[P
             link_candidates.c.occurred_at,
             link_candidates.c.event_id,
         ).where(among(link_candidates.c.low, chunk))
-        for row in connection.execute(query):
-            pair, key = (int(row[0]), int(row[1])), (int(row[2]), bytes(row[3]))
+        for low, high, occurred_at, event_id in read_rows(connection, query):
+            pair, key = (low, high), (occurred_at, event_id)
             if pair not in found or key < found[pair]:
                 found[pair] = key
     return found
@@ -120,7 +131,7 @@ def add_candidates(connection: Connection, candidates: Sequence[Candidate], batc
         (c.low, c.high, c.occurred_at, c.event_id, c.position, c.received_at, c.verified, batch)
         for c in sorted(candidates, key=lambda c: (c.low, c.high, c.occurred_at, c.event_id))
     ]
-    insert_new(connection, link_candidates, CANDIDATE_COLUMNS, rows, ("low",))
+    insert_ignoring(connection, link_candidates, CANDIDATE_COLUMNS, rows)
 
 
 def clusters_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
@@ -145,26 +156,23 @@ def component(connection: Connection, identity_no: int, upto: int) -> list[Ident
 
 
 def _member_column(connection: Connection, identity_nos: Iterable[int], column: str) -> dict[int, int]:
-    found = {}
+    found: dict[int, int] = {}
     for chunk in chunks(identity_nos):
         query = select(profile_members.c.identity_no, profile_members.c[column]).where(
             among(profile_members.c.identity_no, chunk)
         )
-        found.update({int(row[0]): int(row[1]) for row in connection.execute(query)})
+        found.update(read_rows(connection, query))
     return found
 
 
 def lock_clusters(connection: Connection, cluster_nos: Iterable[int]) -> dict[int, tuple[int, int]]:
     """Lock the components, in one order, and return identity_no → (profile_no, cluster_no)."""
     found = {}
+    m = profile_members.c
     for chunk in chunks(sorted(cluster_nos)):
-        query = (
-            select(profile_members)
-            .where(among(profile_members.c.cluster_no, chunk))
-            .order_by(profile_members.c.identity_no)
-        )
-        for row in connection.execute(lock_rows(query)):
-            found[int(row.identity_no)] = (int(row.profile_no), int(row.cluster_no))
+        query = select(m.identity_no, m.profile_no, m.cluster_no).where(among(m.cluster_no, chunk))
+        rows = read_rows(connection, lock_rows(query.order_by(m.identity_no)))
+        found.update({number: (profile_no, cluster_no) for number, profile_no, cluster_no in rows})
     return found
 
 
@@ -195,8 +203,8 @@ def suppressed_among(
             .where(among(link_suppressions.c.low, chunk), until(link_suppressions.c.batch, upto))
             .order_by(link_suppressions.c.batch)
         )
-        for row in connection.execute(query):
-            state[int(row[0]), int(row[1])] = bool(row[2])
+        for low, high, suppressed in read_rows(connection, query):
+            state[low, high] = bool(suppressed)
     return {pair for pair, suppressed in state.items() if suppressed}
 
 
@@ -221,8 +229,8 @@ def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pa
             .where(among(links.c.low, chunk))
             .order_by(links.c.batch)
         )
-        for row in connection.execute(query):
-            state[int(row[0]), int(row[1])] = (bool(row[2]), bytes(row[3]))
+        for low, high, accepted, event_id in read_rows(connection, query):
+            state[low, high] = (bool(accepted), event_id)
     return state
 
 
@@ -237,12 +245,11 @@ def linked_since(
             .where(among(links.c.low, chunk), until(links.c.batch, upto))
             .order_by(links.c.batch)
         )
-        for row in connection.execute(query):
-            pair = int(row[0]), int(row[1])
-            if row[2]:
-                since.setdefault(pair, int(row[3]))
+        for low, high, accepted, decided_at in read_rows(connection, query):
+            if accepted:
+                since.setdefault((low, high), decided_at)
             else:
-                since.pop(pair, None)
+                since.pop((low, high), None)
     return since
 
 
@@ -277,17 +284,14 @@ def move(connection: Connection, moved: Mapping[int, tuple[int, int]], batch: in
     connection.execute(statement, rows)
 
 
-def members(connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[int]]:
+def members_of(connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[int]]:
     """Return profile_no → its identity numbers, ascending."""
     found: dict[int, list[int]] = defaultdict(list)
+    m = profile_members.c
     for chunk in chunks(profile_nos):
-        query = (
-            select(profile_members.c.profile_no, profile_members.c.identity_no)
-            .where(among(profile_members.c.profile_no, chunk))
-            .order_by(profile_members.c.identity_no)
-        )
-        for row in connection.execute(query):
-            found[int(row[0])].append(int(row[1]))
+        query = select(m.profile_no, m.identity_no).where(among(m.profile_no, chunk))
+        for profile_no, number in read_rows(connection, query.order_by(m.identity_no)):
+            found[profile_no].append(number)
     return dict(found)
 
 

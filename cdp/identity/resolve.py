@@ -35,18 +35,11 @@ def resolve(
         held = earliest.get(candidate.pair)
         if held is None or candidate < held:
             earliest[candidate.pair] = candidate
-    parent = {number: number for number in types}
+    groups = _Groups(types)
     held_types = {number: Counter((kind,)) for number, kind in types.items()}
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
     decisions = []
     for candidate in sorted(earliest.values()):  # 2
-        a, b = sorted((root(candidate.low), root(candidate.high)))
+        a, b = groups.roots(candidate.pair)
         if candidate.pair in suppressed:  # 3
             reason = "suppressed"
         elif a == b:
@@ -55,11 +48,45 @@ def resolve(
             union = held_types[a] + held_types[b]
             reason = _conflict(union, held_types[a], held_types[b], rules) or "accepted"
             if reason == "accepted":  # 4
-                parent[b] = a
+                groups.unite(a, b)
                 held_types[a] = union
         decisions.append(Decision(candidate=candidate, accepted=reason == "accepted", reason=reason))
-    profile_of = {number: root(number) for number in types}  # 5: a root is its component's smallest
-    return Resolution(profile_of=profile_of, decisions=tuple(decisions))
+    return Resolution(profile_of=groups.by_number(), decisions=tuple(decisions))  # 5
+
+
+def components(numbers: Iterable[int], pairs: Iterable[Pair]) -> dict[int, int]:
+    """Return number → the smallest of those that pairs connect it to, itself included."""
+    groups = _Groups(numbers)
+    for pair in pairs:
+        groups.unite(*groups.roots(pair))
+    return groups.by_number()
+
+
+class _Groups:
+    """Numbers in disjoint groups; the root of a group is its smallest number."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._parent = {number: number for number in numbers}
+
+    def _root(self, number: int) -> int:
+        parent = self._parent
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    def roots(self, pair: Pair) -> tuple[int, int]:
+        """Return the roots of both, the smaller first."""
+        a, b = self._root(pair[0]), self._root(pair[1])
+        return (a, b) if a <= b else (b, a)
+
+    def unite(self, a: int, b: int) -> None:
+        """Make two groups one, given their roots, the smaller first."""
+        self._parent[b] = a
+
+    def by_number(self) -> dict[int, int]:
+        """Return number → root."""
+        return {number: self._root(number) for number in self._parent}
 
 
 def _conflict(

@@ -1,4 +1,4 @@
-"""The identity stage inside a batch, look-ups, and the steward's merge and split.
+"""The identity stage inside a batch, and look-ups.
 
 Steps of ``resolve`` (in the batch's transaction):
 
@@ -14,26 +14,23 @@ Steps of ``resolve`` (in the batch's transaction):
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from operator import itemgetter
 
 import msgspec
 
-from cdp.audit import Entry
-from cdp.clock import Clock, Micros
+from cdp.clock import Clock
 from cdp.consent import ConsentLedger, Member
 from cdp.crypto import BlindIndex, Keyring, Place, seal
-from cdp.errors import ConflictError, InvalidInputError, NotFoundError
+from cdp.errors import InvalidInputError, NotFoundError
 from cdp.identity import queries
 from cdp.identity.identifiers import VERSION, Normaliser
-from cdp.identity.model import Candidate, Identifier, Pair, Plan, Resolution, Resolved
-from cdp.identity.resolve import resolve
+from cdp.identity.model import Candidate, Identifier, Pair, Resolution, Resolved
+from cdp.identity.relate import relate
+from cdp.identity.resolve import components, resolve
 from cdp.ingest import Indexed
 from cdp.policy import IdentityRules
-from cdp.store import Batch, Committer, Connection, Store, retrying
+from cdp.store import Batch, Committer, Connection, Store
 
 _COUNTER = "identity_no"
 _BLOCK = 2000
@@ -63,7 +60,6 @@ class IdentityService:
         self._ledger = ledger
         self._clock = clock
         self._numbers: list[range] = []
-        self._prefixes: dict[str, bytes] = {}
         self._known: dict[bytes, int] = {}
         self._epoch = 0
 
@@ -77,6 +73,11 @@ class IdentityService:
     def index(self, identifiers: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
         """Return the blind index of each (type, normalised value)."""
         return tuple(self._indexed(kind, value, VERSION) for kind, value in identifiers)
+
+    def person_indexes(self, item: Indexed) -> list[bytes]:
+        """Return the blind indexes of an event's identifiers that tell a person, not a device."""
+        named = zip(item.classified.event.identifiers, item.indexes, strict=True)
+        return [index for (kind, _), index in named if not self.rules.is_device(kind)]
 
     def observe_epoch(self, epoch: int) -> None:
         """Drop the identifier values held in memory when somebody was erased since the last call."""
@@ -119,7 +120,7 @@ class IdentityService:
             held = self.lock(batch.connection, linking | speaking)
         if candidates:
             queries.add_candidates(batch.connection, candidates, batch.id)
-            changed, gone = self._decide(batch, held, linking, candidates)
+            changed, gone = self.decide(batch, held, linking, candidates)
         alone = frozenset(created) - linking
         return Resolved(identity_of=identity_of, created=created, changed=changed | alone, gone=gone)
 
@@ -147,7 +148,8 @@ class IdentityService:
             number = offered[index]
             kind, value, item = named[index]
             event = item.classified.event
-            sealed = seal(keys[number], self._prefix(kind), number.to_bytes(8), number, value.encode())
+            prefix = Place(self._keyring.workspace, "identities", kind).prefix()
+            sealed = seal(keys[number], prefix, number.to_bytes(8), number, value.encode())
             rows.append((number, kind, sealed, event.received_at, event.event_id, batch.id))
         queries.add_identities(batch.connection, rows, batch.id)
         return identity_of, tuple(row[0] for row in rows)
@@ -166,12 +168,6 @@ class IdentityService:
             self._known.update(loaded)
             found |= loaded
         return found
-
-    def _prefix(self, kind: str) -> bytes:
-        prefix = self._prefixes.get(kind)
-        if prefix is None:
-            prefix = self._prefixes[kind] = Place(self._keyring.workspace, "identities", kind).prefix()
-        return prefix
 
     def _candidates(
         self, batch: Batch, events: Sequence[Indexed], identity_of: Mapping[bytes, int]
@@ -204,7 +200,7 @@ class IdentityService:
             if pair not in known or (candidate.occurred_at, candidate.event_id) < known[pair]
         ]
 
-    def _decide(
+    def decide(
         self,
         batch: Batch,
         before: Mapping[int, tuple[int, int]],
@@ -217,8 +213,8 @@ class IdentityService:
         :param fresh: the candidates that this batch brought.
         """
         connection = batch.connection  # 5
-        resolution = self._resolution(connection, before)
-        cluster_of = _components(before, (d.candidate.pair for d in resolution.decisions))
+        resolution = self.resolution(connection, before, queries.suppressed_among(connection, before))
+        cluster_of = components(before, (d.candidate.pair for d in resolution.decisions))
         moved = {
             number: (resolution.profile_of[number], cluster_of[number])
             for number, held in before.items()
@@ -246,13 +242,18 @@ class IdentityService:
             if first.keys() == held.keys() and set(touched) <= held.keys():
                 return held
 
-    def _resolution(
-        self, connection: Connection, component: Collection[int], extra: Collection[Candidate] = ()
+    def resolution(
+        self,
+        connection: Connection,
+        component: Collection[int],
+        suppressed: Collection[Pair],
+        extra: Collection[Candidate] = (),
     ) -> Resolution:
+        """Return what the rules make of a component; ``extra`` are candidates that are not stored."""
         return resolve(
             queries.identity_types(connection, component),
             [*queries.candidates_among(connection, component), *extra],
-            queries.suppressed_among(connection, component),
+            suppressed,
             self.rules,
         )
 
@@ -264,8 +265,19 @@ class IdentityService:
         fresh: Collection[Candidate],
     ) -> None:
         known = queries.latest_links(batch.connection, component)
+        new = [
+            decision
+            for decision in resolution.decisions
+            if known.get(decision.candidate.pair) != (decision.accepted, decision.candidate.event_id)
+        ]
+        # Of a link that an old candidate makes now, nobody knew until now.
         now = self._clock.now()
         arrived = {(candidate.pair, candidate.event_id): candidate.received_at for candidate in fresh}
+        # What was told before a link is to be older than it, whatever the clocks of the hosts say.
+        profile_of = resolution.profile_of
+        linked = {profile_of[decision.candidate.low] for decision in new if decision.accepted}
+        members = {number: home for number, home in profile_of.items() if home in linked}
+        told = self._ledger.told_until(batch.connection, members)
         rows = [
             (
                 *decision.candidate.pair,
@@ -274,11 +286,12 @@ class IdentityService:
                 decision.reason,
                 decision.candidate.event_id,
                 self.rules.version,
-                # Of a link that an old candidate makes now, nobody knew until now.
-                arrived.get((decision.candidate.pair, decision.candidate.event_id), now),
+                max(
+                    arrived.get((decision.candidate.pair, decision.candidate.event_id), now),
+                    told.get(profile_of[decision.candidate.low], 0) + 1,
+                ),
             )
-            for decision in resolution.decisions
-            if known.get(decision.candidate.pair) != (decision.accepted, decision.candidate.event_id)
+            for decision in new
         ]
         queries.add_links(batch.connection, rows)
 
@@ -317,12 +330,12 @@ class IdentityService:
 
     def members(self, connection: Connection, profile_no: int) -> list[int]:
         """Return the identity numbers of a profile, ascending."""
-        return queries.members(connection, [profile_no]).get(profile_no, [])
+        return queries.members_of(connection, [profile_no]).get(profile_no, [])
 
     def identifiers(self, connection: Connection, profile_no: int) -> list[Identifier]:
         """Return the identities of a profile with their values sealed."""
         found = queries.identifiers(connection, self.members(connection, profile_no))
-        return [msgspec.structs.replace(item, device=self._is_device(item.type)) for item in found]
+        return [msgspec.structs.replace(item, device=self.rules.is_device(item.type)) for item in found]
 
     def values(
         self, connection: Connection, profile_nos: Iterable[int], kind: str
@@ -330,10 +343,6 @@ class IdentityService:
         """Return profile_no → (identity_no, sealed value) of its newest identifier of one type."""
         found = queries.identifiers_of_type(connection, profile_nos, kind)
         return {profile_no: (number, sealed) for profile_no, number, sealed in found}
-
-    def _is_device(self, kind: str) -> bool:
-        rule = self.rules.of(kind)
-        return rule is not None and rule.device
 
     def links(self, connection: Connection, profile_no: int) -> list[dict[str, object]]:
         """Return everything decided about pairs of this profile's identities, oldest first."""
@@ -352,12 +361,12 @@ class IdentityService:
         if identity_no not in known:
             return []
         since = queries.linked_since(connection, known, commit_no)
-        root = _components(known, since)
+        root = components(known, since)
         numbers = [number for number in sorted(known) if root[number] == root[identity_no]]
         suppressed = queries.suppressed_among(connection, numbers, commit_no)
         seen = queries.candidates_among(connection, numbers, commit_no)
         standing = [candidate for candidate in seen if candidate.pair not in suppressed]
-        return _consent_members([known[number] for number in numbers], standing, since, self._is_device)
+        return relate([known[number] for number in numbers], standing, since, self.rules.is_device)
 
     def everybody(self, connection: Connection) -> dict[int, list[int]]:
         """Return profile_no → its identity numbers, ascending, of every profile."""
@@ -365,7 +374,7 @@ class IdentityService:
 
     def consent_members(self, connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[Member]]:
         """Return what consent must know of the identities of each profile."""
-        by_profile = queries.members(connection, profile_nos)
+        by_profile = queries.members_of(connection, profile_nos)
         everyone = [number for numbers in by_profile.values() for number in numbers]
         known = {item.identity_no: item for item in queries.identifiers(connection, everyone)}
         several = [number for numbers in by_profile.values() if len(numbers) > 1 for number in numbers]
@@ -373,183 +382,6 @@ class IdentityService:
         seen = [c for c in queries.candidates_among(connection, several) if c.pair not in suppressed]
         since = queries.linked_since(connection, several)
         return {
-            profile_no: _consent_members([known[number] for number in numbers], seen, since, self._is_device)
+            profile_no: relate([known[number] for number in numbers], seen, since, self.rules.is_device)
             for profile_no, numbers in by_profile.items()
         }
-
-    # -- the steward ----------------------------------------------------------------------------
-
-    def split(self, actor: str, identity_no: int, *, dry_run: bool) -> Plan:
-        """Carve an identity out of its profile: revoke every pair that ties it to the others.
-
-        :raises NotFoundError: there is no such identity.
-        :raises InvalidInputError: it is the only one of its profile.
-        """
-        return retrying(lambda: self._split(actor, identity_no, dry_run=dry_run))
-
-    def _split(self, actor: str, identity_no: int, *, dry_run: bool) -> Plan:
-        with self._committer.batch() as batch:
-            connection = batch.connection
-            profile_no = self.profile_of(connection, identity_no)
-            held = self.lock(connection, [identity_no])
-            others = {n for n, (profile, _) in held.items() if profile == profile_no} - {identity_no}
-            if not others:
-                raise InvalidInputError("this profile has a single identity; there is nothing to split")
-            pairs = tuple(
-                sorted(
-                    {c.pair for c in queries.candidates_among(connection, held)}
-                    & {(min(identity_no, n), max(identity_no, n)) for n in others}
-                )
-            )
-            return self._change(batch, actor, "identity.split", pairs, (), held, dry_run=dry_run)
-
-    def merge(self, actor: str, profile_nos: Sequence[int], *, dry_run: bool) -> Plan:
-        """Link profiles by a steward's word; the rules of policies/identity.yaml still bind.
-
-        :raises InvalidInputError: fewer than two different profiles.
-        :raises NotFoundError: one of them does not exist.
-        :raises ConflictError: the rules refuse it; nothing is stored.
-        """
-        return retrying(lambda: self._merge(actor, profile_nos, dry_run=dry_run))
-
-    def _merge(self, actor: str, profile_nos: Sequence[int], *, dry_run: bool) -> Plan:
-        with self._committer.batch() as batch:
-            connection = batch.connection
-            current = sorted({self.profile_of(connection, number) for number in profile_nos})
-            if len(current) < 2:
-                raise InvalidInputError("a merge takes two or more different profiles")
-            held = self.lock(connection, current)
-            now = self._clock.now()
-            known = queries.candidates_among(connection, held)
-            # considered after all that is known, so that it takes no identity from anybody's profile
-            last = max((candidate.occurred_at + 1 for candidate in known), default=now)
-            extra = tuple(
-                Candidate(
-                    occurred_at=max(now, last),
-                    event_id=hashlib.sha256(b"merge %d %d %d" % (batch.id, current[0], other)).digest()[:16],
-                    position=0,
-                    low=current[0],
-                    high=other,
-                    received_at=now,
-                    verified=True,
-                )
-                for other in current[1:]
-            )
-            return self._change(batch, actor, "identity.merge", (), extra, held, dry_run=dry_run)
-
-    def _change(
-        self,
-        batch: Batch,
-        actor: str,
-        action: str,
-        revoked: tuple[Pair, ...],
-        extra: tuple[Candidate, ...],
-        held: Mapping[int, tuple[int, int]],
-        *,
-        dry_run: bool,
-    ) -> Plan:
-        """Plan what revoking pairs or adding candidates does; do it unless it is a dry run."""
-        connection = batch.connection
-        suppressed = queries.suppressed_among(connection, held) | set(revoked)
-        suppressed -= {candidate.pair for candidate in extra}
-        outcome = resolve(
-            queries.identity_types(connection, held),
-            [*queries.candidates_among(connection, held), *extra],
-            suppressed,
-            self.rules,
-        )
-        pairs = revoked or tuple(candidate.pair for candidate in extra)
-        plan = Plan(
-            before=_groups({number: profile_no for number, (profile_no, _) in held.items()}),
-            after=_groups(outcome.profile_of),
-            pairs=pairs,
-            refused={d.reason: 1 for d in outcome.decisions if d.candidate in extra and not d.accepted},
-            done=not dry_run,
-        )
-        if plan.refused and not dry_run:
-            reasons = ", ".join(sorted(plan.refused))
-            raise ConflictError(f"the rules of policies/identity.yaml refuse this merge: {reasons}")
-        batch.record(
-            Entry(
-                action=action,
-                actor=actor,
-                purpose="data_quality",
-                object={"dry_run": int(dry_run), "pairs": len(pairs)},
-                subjects=tuple(sorted({number for pair in pairs for number in pair})),
-            )
-        )
-        if not dry_run:
-            now = self._clock.now()
-            queries.add_suppressions(connection, revoked, batch.id, actor, now, suppressed=True)
-            readmitted = {c.pair for c in extra} & queries.suppressed_among(connection, held)
-            queries.add_suppressions(connection, readmitted, batch.id, actor, now, suppressed=False)
-            queries.add_candidates(connection, extra, batch.id)
-            changed, gone = self._decide(batch, held, list(held), extra)
-            self.refresh_consent(batch, changed, gone)
-        return plan
-
-
-def _groups(profile_of: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
-    groups: dict[int, list[int]] = defaultdict(list)
-    for number in sorted(profile_of):
-        groups[profile_of[number]].append(number)
-    return {profile_no: tuple(numbers) for profile_no, numbers in groups.items()}
-
-
-def _components(numbers: Iterable[int], pairs: Iterable[Pair]) -> dict[int, int]:
-    """Return identity_no → smallest number that candidates (accepted or not) connect it to."""
-    parent = {number: number for number in numbers}
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    for low, high in pairs:
-        a, b = sorted((root(low), root(high)))
-        parent[b] = a
-    return {number: root(number) for number in parent}
-
-
-def _consent_members(
-    profile: Sequence[Identifier],
-    seen: Iterable[Candidate],
-    since: Mapping[Pair, Micros],
-    is_device: Callable[[str], bool],
-) -> list[Member]:
-    """Return the members of one profile with the time at which each pair became linked.
-
-    Links are walked in the order in which they were accepted; when one unites two groups, every pair
-    across them is linked from then on.
-
-    :param seen: candidates that stand, of these identities and others.
-    :param since: pair → when its link was accepted.
-    """
-    numbers = {item.identity_no for item in profile}
-    linked: dict[int, dict[int, int]] = {number: {} for number in numbers}
-    group = {number: [number] for number in numbers}
-    for (low, high), at in sorted(since.items(), key=itemgetter(1)):
-        if low not in numbers or high not in numbers or group[low] is group[high]:
-            continue
-        left, right = group[low], group[high]
-        for a in left:
-            for b in right:
-                linked[a][b] = linked[b][a] = at
-        left += right
-        for number in right:
-            group[number] = left
-    first_events: dict[int, set[bytes]] = {number: set() for number in numbers}
-    for candidate in seen:
-        if candidate.low in numbers and candidate.high in numbers:
-            first_events[candidate.low].add(candidate.event_id)
-            first_events[candidate.high].add(candidate.event_id)
-    return [
-        Member(
-            identity_no=item.identity_no,
-            device=is_device(item.type),
-            linked_at=linked[item.identity_no],
-            history=item.first_event_id not in first_events[item.identity_no],
-        )
-        for item in profile
-    ]

@@ -1,7 +1,7 @@
 """From the bytes of a source's call to classified, indexed events; and what could not become one."""
 
 from cdp.ingest.classify import Classifier, snake_case
-from cdp.ingest.keep import Keeper, action, strip
+from cdp.ingest.keep import Keeper, decisive, refusals, strip
 from cdp.ingest.model import (
     Classified,
     Delivery,
@@ -9,11 +9,12 @@ from cdp.ingest.model import (
     EventType,
     Indexed,
     Message,
+    Prepared,
     Reject,
     RejectKind,
     Trait,
 )
-from cdp.ingest.protect import Protector
+from cdp.ingest.protect import Protector, UnsealableError
 from cdp.ingest.quarantine import Quarantine, QuarantineItem
 from cdp.ingest.queries import add_events, timeline
 from cdp.ingest.service import EventKeys
@@ -32,6 +33,7 @@ __all__ = [
     "Indexed",
     "Keeper",
     "Message",
+    "Prepared",
     "Protector",
     "Quarantine",
     "QuarantineItem",
@@ -40,11 +42,13 @@ __all__ = [
     "SeenField",
     "Trait",
     "Undeclared",
+    "UnsealableError",
     "Validator",
-    "action",
     "add_events",
+    "decisive",
     "looks_personal",
     "read_body",
+    "refusals",
     "snake_case",
     "strip",
     "timeline",

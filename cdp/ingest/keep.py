@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
+from msgspec import structs
+
 from cdp.consent import RESTRAINING
 from cdp.ingest.model import Classified, Indexed
 from cdp.policy import IntakeAction, IntakeRule
@@ -39,19 +41,32 @@ class Keeper:
         return tuple(rule for rule in self._rules if rule.covers(name, kind))
 
 
-def action(rules: Iterable[IntakeRule], states: Callable[[str], Iterable[str]]) -> IntakeAction:
-    """Return what is done with an event.
+def decisive(rules: Iterable[IntakeRule], states: Callable[[str], Iterable[str]]) -> IntakeRule | None:
+    """Return the strictest rule that fits an event; None when it is kept whole.
 
     :param states: purpose → how the people whom the event names stand on it; ``missing`` for nothing.
     """
-    found: list[IntakeAction] = ["keep"]
-    found += [rule.action for rule in rules if any(_fits(rule, state) for state in states(rule.purpose))]
-    return max(found, key=_STRICTNESS.index)
+    found = [rule for rule in rules if any(_fits(rule, state) for state in states(rule.purpose))]
+    return max(found, key=lambda rule: _STRICTNESS.index(rule.action), default=None)
 
 
 def strip(item: Indexed) -> Indexed:
     """Return an event without its properties, traits, context and whatever else was sealed."""
     return Indexed(Classified(item.classified.event, None, None, ()), item.indexes)
+
+
+def refusals(item: Indexed) -> Indexed | None:
+    """Return what an event says that restrains its people, and nothing else of it; None if nothing does."""
+    classified = item.classified
+    said = tuple(one for one in classified.event.statements if one.state in RESTRAINING)
+    if not said:
+        return None
+    return strip(
+        structs.replace(
+            item,
+            classified=structs.replace(classified, event=structs.replace(classified.event, statements=said)),
+        )
+    )
 
 
 def _fits(rule: IntakeRule, state: str) -> bool:

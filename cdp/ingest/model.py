@@ -8,6 +8,7 @@ Everything here may hold clear personal data and lives in memory only: no record
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -25,6 +26,7 @@ RejectKind = Literal[
     "bad_identifier",
     "bad_name",
     "timestamp_out_of_range",
+    "key_lost",  # the key of the person it is about is not there, or does not open
     "unexpected",  # our own failure on this one event
 ]
 
@@ -153,3 +155,38 @@ class Indexed(_Silent, frozen=True, gc=False):
 
     classified: Classified
     indexes: tuple[bytes, ...]
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """Deliveries after the pure stages.
+
+    :param generation: under which policies, as the pipeline counts them; others make it stale.
+    :param unsealable: events for the quarantine: the keys of their people are lost.
+    """
+
+    events: list[Indexed]
+    rejects: list[Reject]
+    generation: int = 0
+    unsealable: list[Indexed] = []
+
+    @property
+    def size(self) -> int:
+        """The number of messages it was made from."""
+        return len(self.events) + len(self.rejects)
+
+    @staticmethod
+    def of(parts: Iterable[Prepared]) -> Prepared:
+        """Return several as one."""
+        held = list(parts)
+        events = [event for part in held for event in part.events]
+        rejects = [reject for part in held for reject in part.rejects]
+        return Prepared(events, rejects, min((part.generation for part in held), default=0))
+
+    def without(self, event_ids: Container[bytes]) -> Prepared:
+        """Return it with these events set aside as unsealable."""
+        lost = [item for item in self.events if item.classified.event.event_id in event_ids]
+        kept = [item for item in self.events if item.classified.event.event_id not in event_ids]
+        return Prepared(kept, self.rejects, self.generation, [*self.unsealable, *lost])
+
+    def __repr__(self) -> str:
+        return f"<prepared {len(self.events)} events, {len(self.rejects)} rejects>"

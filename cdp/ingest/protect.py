@@ -1,7 +1,8 @@
 """protect: classified events and traits → rows in which everything personal is sealed.
 
 After this step no clear personal value is left in what goes to the database: sealed columns are
-envelopes under the ``person`` DEK of the event's identity, bound to their row.
+envelopes under the ``person`` DEK of the event's identity, bound to their row. Where that key is lost
+nothing is sealed under another one: the batch ends, and its caller is told which events these are.
 """
 
 from __future__ import annotations
@@ -10,10 +11,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdp.crypto import Dek, Keyring, Place, seal
+from cdp.errors import KeyAccessError
 from cdp.ingest.model import Classified
 
 Owned = tuple[Classified, int]
 """A classified event with the identity that it attaches to."""
+
+
+class UnsealableError(KeyAccessError):
+    """The keys of these events' people are lost; run the batch again without them.
+
+    :param event_ids: of all such events in the batch.
+    """
+
+    def __init__(self, event_ids: frozenset[bytes]) -> None:
+        super().__init__(f"{len(event_ids)} events cannot be sealed: the keys of their people are lost")
+        self.event_ids = event_ids
 
 
 class Protector:
@@ -22,12 +35,17 @@ class Protector:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._event_prefix = Place(keyring.workspace, "events", "sealed").prefix()
-        self._trait_prefixes: dict[str, bytes] = {}
 
     def __call__(self, events: Sequence[Owned], batch: int) -> tuple[list[Any], list[Any]]:
-        """Return (event rows, trait rows) in the column orders of the queries that insert them."""
+        """Return (event rows, trait rows) in the column orders of the queries that insert them.
+
+        :raises UnsealableError: somebody's key is lost or does not open.
+        """
         owners = {number for item, number in events if item.sealed is not None or item.traits}
-        keys = self._keyring.deks(owners)
+        keys = self._keyring.openable(owners)
+        if len(keys) < len(owners):
+            lost = owners.difference(keys)
+            raise UnsealableError(frozenset(item.event.event_id for item, number in events if number in lost))
         event_rows: list[Any] = []
         trait_rows: list[Any] = []
         for seq, (item, number) in enumerate(events):
@@ -59,12 +77,14 @@ class Protector:
         self, item: Classified, number: int, keys: Mapping[int, Dek], batch: int, rows: list[Any]
     ) -> None:
         event = item.event
+        workspace = self._keyring.workspace
         for trait in item.traits:
             clear = sealed = None
             if trait.clear:
                 clear = trait.value.decode()
             else:
-                sealed = seal(keys[number], self._prefix(trait.name), event.event_id, number, trait.value)
+                place = Place(workspace, "trait_observations", trait.name)
+                sealed = seal(keys[number], place.prefix(), event.event_id, number, trait.value)
             rows.append(
                 (
                     batch,
@@ -78,12 +98,3 @@ class Protector:
                     event.event_id,
                 )
             )
-
-    def _prefix(self, name: str) -> bytes:
-        prefix = self._trait_prefixes.get(name)
-        if prefix is None:
-            if len(self._trait_prefixes) > 10_000:  # trait names come from outside
-                self._trait_prefixes.clear()
-            place = Place(self._keyring.workspace, "trait_observations", name)
-            prefix = self._trait_prefixes[name] = place.prefix()
-        return prefix

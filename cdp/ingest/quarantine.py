@@ -59,7 +59,8 @@ class Quarantine:
             self._bucket = (name, self._keyring.bucket(name))
 
     def add(self, batch: Batch, rejects: Sequence[Reject]) -> None:
-        """Store rejects in this batch."""
+        """Store rejects in this batch; one that was taken out for replay lies there already."""
+        rejects = [reject for reject in rejects if reject.message.delivery.replayed_at is None]
         if not rejects:
             return
         if self._bucket is None:

@@ -115,7 +115,8 @@ class Validator:
         if not in_range:
             stamped, occurred, dated = delivery.received_at, delivery.received_at, False
         said_at = stamped if dated else delivery.received_at
-        statements = delivery.statements or self._heard(kind, name, context, said_at, delivery)
+        told = delivery.statements
+        statements = told + self._heard(kind, name, {} if told else context, said_at, delivery)
         if not in_range and not any(statement.state in RESTRAINING for statement in statements):
             # A refusal is never lost to a wrong clock: it counts from when it was received.
             _fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
@@ -135,7 +136,7 @@ class Validator:
             traits=traits,
             context=context,
             rest=rest,
-            statements=tuple(statements),
+            statements=statements,
             signed=self._signed(body, delivery, signature) if statements and signature is not None else None,
         )
 

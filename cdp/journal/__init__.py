@@ -3,7 +3,20 @@
 A stage without tables: files of lines, each checked against the one before.
 """
 
-from cdp.journal.model import Consent, Erasure, Fact, Line, Numbers, Position, Readmission, Segment
+from cdp.journal.model import (
+    Consent,
+    Erasure,
+    Fact,
+    Line,
+    Listed,
+    Numbers,
+    Position,
+    Readmission,
+    Segment,
+    Switched,
+    Thing,
+    switched,
+)
 from cdp.journal.read import read_segment
 from cdp.journal.service import Journal
 
@@ -13,9 +26,13 @@ __all__ = [
     "Fact",
     "Journal",
     "Line",
+    "Listed",
     "Numbers",
     "Position",
     "Readmission",
     "Segment",
+    "Switched",
+    "Thing",
     "read_segment",
+    "switched",
 ]

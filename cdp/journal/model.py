@@ -7,7 +7,7 @@ record says in text of the sender's choosing (signal, language, method, names of
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,8 @@ from cdp.clock import Micros
 
 FORMAT = 1
 LIFTING = frozenset({"granted", "restriction_lifted"})
+Thing = Literal["api_key", "destination", "policies", "source", "user_id_secret", "webhook", "write_key"]
+"""What of an installation must not come back once it was put out of use."""
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="segment"):
@@ -43,6 +45,8 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     :param tag: 16 bytes as hex, whose it is.
     :param signal: ``gpc`` where it was that, as other rules hold for it; else empty.
     :param notice_id: of a notice that the policies declare; any other is the sender's text.
+    :param jurisdiction: the code of a country or state, which an act that lifts a ``gpc`` needs; any other is
+        the sender's text. Lines from before there was one say none.
     """
 
     tag: str
@@ -62,6 +66,7 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     notice_id: str = ""
     notice_version: int | None = None
     notice_sha256: str = ""
+    jurisdiction: str = ""
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="erasure"):
@@ -78,27 +83,64 @@ class Readmission(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     at: Micros
 
 
-Line: TypeAlias = Segment | Numbers | Consent | Erasure | Readmission
+class Listed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="listed"):
+    """Somebody was put on a black list, or taken off it.
+
+    :param black_list: tag of its name.
+    """
+
+    tag: str
+    black_list: str
+    on: bool
+    at: Micros
+
+
+class Switched(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="switched"):
+    """Something of the installation was put out of use, or into use.
+
+    :param tag: of what identifies it (``Journal.tag_of``).
+    """
+
+    thing: Thing
+    tag: str
+    on: bool
+    at: Micros
+
+
+Line: TypeAlias = Segment | Numbers | Consent | Erasure | Readmission | Listed | Switched
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """What a batch hands over, before tags are known.
 
-    :param line: with an empty tag.
+    :param identity_no: whom it is about; 0 for the installation.
+    :param line: with empty tags.
+    :param name: of the black list, or what identifies the thing that was switched.
     :param tags: hex; where None they are those of ``identity_no`` when the batch ends (a batch that deletes
         the blind index asks ``Journal.tags`` before).
     """
 
-    identity_no: int
-    line: Consent | Erasure | Readmission
+    identity_no: int = 0
+    line: Consent | Erasure | Readmission | Listed | Switched
+    name: str = ""
     tags: tuple[str, ...] | None = None
 
     @property
     def lifts(self) -> bool:
         """True when losing it would restrain too much, and having it without its commit too little."""
-        return isinstance(self.line, Readmission) or (
-            isinstance(self.line, Consent) and self.line.state in LIFTING
-        )
+        line = self.line
+        if isinstance(line, Consent):
+            return line.state in LIFTING
+        if isinstance(line, Listed):
+            return not line.on
+        if isinstance(line, Switched):  # of policies nobody knows which are the laxer ones
+            return line.on and line.thing != "policies"
+        return isinstance(line, Readmission)
+
+
+def switched(thing: Thing, name: str, at: Micros, *, on: bool = False) -> Fact:
+    """Return the fact that something of the installation was put out of use, or into use."""
+    return Fact(line=Switched(thing=thing, tag="", on=on, at=at), name=name)
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -11,26 +11,29 @@ Invariants:
 4. A tag is HMAC-SHA-256(tag key, blind index), 16 bytes. The blind index already binds workspace,
    identifier type and normaliser version, so replay needs no clear value; an identity that is indexed
    under two versions gets a line for each, one that is erased (no index) gets none.
+5. What restrains a person is refused where it cannot be journalled. Putting a key, source or destination out
+   of use is not: a full disk must not keep a leaked key alive. It is done, and the log says what is missing.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
 
 from cdp.clock import Clock, random_id
-from cdp.crypto import derive
+from cdp.crypto import derive, pae
 from cdp.errors import IntegrityError, JournalError
-from cdp.journal.model import FORMAT, Consent, Fact, Line, Numbers, Position, Segment
+from cdp.journal.model import FORMAT, Consent, Fact, Line, Listed, Numbers, Position, Segment, Switched, Thing
 from cdp.journal.read import START, read_segment, write_line
-from cdp.store import Batch, Connection
+from cdp.store import Batch, Connection, flush
 
 IndexesOf = Callable[[Connection, Sequence[int]], Mapping[int, Sequence[bytes]]]
 """(connection, identity numbers) → the blind indexes of each."""
@@ -38,6 +41,7 @@ IndexesOf = Callable[[Connection, Sequence[int]], Mapping[int, Sequence[bytes]]]
 log = structlog.get_logger()
 _SUFFIX = ".journal"
 _SEGMENT_BYTES = 64 * 1024 * 1024
+_PLACE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")  # ISO 3166
 _FROM_RECORD = tuple(name for name in Consent.__struct_fields__ if name != "tag")
 
 
@@ -78,13 +82,16 @@ class Journal:
         :param records: ``consent.Record``, read by attribute, as consent stands above this stage.
         """
         for record in records:
-            if record.state == "granted" and (not record.act or record.recipients):
+            if record.state == "informed" or (
+                record.state == "granted" and (not record.act or record.recipients)
+            ):
                 continue
             line = Consent(tag="", **{name: getattr(record, name) for name in _FROM_RECORD})
             line = msgspec.structs.replace(
                 line,
                 signal=line.signal if line.signal == "gpc" else "",
                 notice_id=line.notice_id if line.notice_sha256 else "",
+                jurisdiction=line.jurisdiction if _PLACE.fullmatch(line.jurisdiction) else "",
             )
             batch.facts.append(Fact(identity_no=record.identity_no, line=line))
 
@@ -93,17 +100,27 @@ class Journal:
 
         :raises JournalError: it is not on disk, so the batch must not commit.
         """
-        unknown = sorted({fact.identity_no for fact in facts if fact.tags is None})
+        unknown = sorted({fact.identity_no for fact in facts if fact.tags is None and fact.identity_no})
         found = self.tags(connection, unknown) if unknown else {}
         restraining: list[Line] = []
+        installation: list[Line] = []
         lifting: list[Line] = []
         for fact in facts:
-            tags = found.get(fact.identity_no, ()) if fact.tags is None else fact.tags
-            lines = lifting if fact.lifts else restraining
-            lines.extend(msgspec.structs.replace(fact.line, tag=tag) for tag in tags)
+            line = fact.line
+            if isinstance(line, Switched):
+                tags: Sequence[str] = (self.tag_of(line.thing, fact.name),)
+            else:
+                tags = found.get(fact.identity_no, ()) if fact.tags is None else fact.tags
+            if isinstance(line, Listed):
+                line = msgspec.structs.replace(line, black_list=self.tag_of("black_list", fact.name))
+            kept = installation if isinstance(line, Switched) else restraining
+            lines = lifting if fact.lifts else kept
+            lines.extend(msgspec.structs.replace(line, tag=tag) for tag in tags)
         if restraining:
             self._append(restraining, flush=True)
-        return lambda: self._lift(lifting)
+        if installation:
+            self._try(installation, flush=True)
+        return lambda: self._try(lifting, flush=False)
 
     def numbers(self, counter: str, below: int) -> None:
         """Write that numbers below ``below`` may be handed out, before any of them is.
@@ -122,14 +139,14 @@ class Journal:
         with self._lock:
             self._abandon()
 
-    def _lift(self, lines: Sequence[Line]) -> None:
-        """Write what lifts; a loss restrains too much after a restore, so nobody has to wait for it."""
+    def _try(self, lines: Sequence[Line], *, flush: bool) -> None:
+        """Write what nobody has to wait for: what lifts (its loss restrains too much), and invariant 5."""
         if not lines:
             return
         try:
-            self._append(lines, flush=False)
+            self._append(lines, flush=flush)
         except JournalError:
-            log.warning("a lifted restraint is not in the journal", lines=len(lines))
+            log.warning("not in the journal: a restore does not know of it", lines=len(lines))
 
     def _append(self, lines: Sequence[Line], *, flush: bool) -> None:
         with self._lock:
@@ -172,11 +189,7 @@ class Journal:
         first = Segment(format=FORMAT, name=name, opened_at=self._clock.now(), after=tuple(heads))
         try:
             self._put([first], flush=True)
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush(self.folder)
         except OSError:
             path.unlink(missing_ok=True)
             raise
@@ -199,6 +212,10 @@ class Journal:
     def tag(self, blind_index: bytes) -> str:
         """Return the tag of a blind index, hex."""
         return hmac.digest(self._tag_key, blind_index, "sha256")[:16].hex()
+
+    def tag_of(self, kind: Thing | Literal["black_list"], name: str) -> str:
+        """Return the tag of something that is no person; no blind index is as long as what is hashed here."""
+        return self.tag(pae(b"cdp/journal/thing/v1", kind.encode(), name.encode()))
 
     def tags(self, connection: Connection, identity_nos: Sequence[int]) -> dict[int, tuple[str, ...]]:
         """Return identity_no → its tags, one for each blind index."""

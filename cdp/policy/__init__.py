@@ -41,7 +41,7 @@ from cdp.policy.model import (
 )
 from cdp.policy.names import GENERALISATIONS, covers, lineage
 from cdp.policy.periods import Deadline, Retention, RightKind, Rights
-from cdp.policy.reading import aims_at, unreadable
+from cdp.policy.reading import aims_at, touches, unreadable, word
 from cdp.policy.service import InForce, Policies
 from cdp.policy.suggest import suggest
 
@@ -106,5 +106,7 @@ __all__ = [
     "sealed_now",
     "stale_notices",
     "suggest",
+    "touches",
     "unreadable",
+    "word",
 ]

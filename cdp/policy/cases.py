@@ -40,6 +40,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     countries: tuple[str, ...]
     states: tuple[str, ...]
     consent: ConsentCase
+    notice: str
     minor: bool
     restraints: tuple[str, ...]
     reason: str
@@ -104,6 +105,7 @@ def _case(document: Document, number: int, shape: CaseShape, bundle: Bundle) -> 
         countries=shape.facts.countries,
         states=shape.facts.states,
         consent=shape.facts.consent,
+        notice=shape.facts.notice,
         minor=shape.facts.minor,
         restraints=shape.facts.restraints,
         reason=PERMITTED if permitted else shape.expect.reason,

@@ -2,7 +2,7 @@
 
 Order: the files by name; the shape of each file, so that all mistakes of form are named at once; what
 ``load`` refuses, where a rules file that is refused is set aside to look at the others; then, of a bundle
-that holds together, what contradicts itself (``contradictions.py``).
+that holds together, what contradicts itself (``contradictions.py``) and what is missing (``gaps.py``).
 
 An *error* cannot be meant: it does not load, or could never do what it says. A *warning* may be meant, and a
 lawyer should look at it.
@@ -17,6 +17,7 @@ from cdp.errors import PolicyError
 from cdp.policy.contradictions import contradictions
 from cdp.policy.document import Document
 from cdp.policy.findings import Finding
+from cdp.policy.gaps import gaps
 from cdp.policy.load import FOLDERS, check_names, read, shape_of
 
 
@@ -63,5 +64,6 @@ def _meaning(contents: dict[str, bytes], today: date) -> Iterator[Finding]:
                 return
         else:
             if not refused:  # what is left of a bundle contradicts itself in ways that nobody wrote
-                yield from contradictions(reading, today)
+                yield from contradictions(reading)
+                yield from gaps(reading, today)
             return

@@ -6,43 +6,31 @@
    something of the person, and cannot be FALSE.
 3. Words on one field that differ, and so mean ``drop`` together.
 4. Purposes of destinations for which nobody, or nobody of a jurisdiction, can ever be released.
-5. Destinations and inferences that lack what the law asks for.
+
+What is merely missing is in ``gaps.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from cdp.errors import PolicyError
-from cdp.policy.declared import UNDECLARED_INFERENCE
 from cdp.policy.findings import Finding
 from cdp.policy.model import Bundle, Destination, Rule, Transform
-from cdp.policy.names import covers, lineage
-from cdp.policy.reading import aims_at, unreadable
+from cdp.policy.names import covers
+from cdp.policy.reading import aims_at, word
 
 if TYPE_CHECKING:
     from cdp.policy.load import Reading
 
-_NO_TOOL = {"", "none", "no"}
 
-
-def contradictions(reading: Reading, today: date) -> Iterator[Finding]:
+def contradictions(reading: Reading) -> Iterator[Finding]:
     """Yield what a lawyer should look at, or what cannot do what it seems to say."""
     yield from _dead_permits(reading)
     yield from _overridden(reading)
     yield from _meeting_in_drop(reading)
     yield from _unreachable(reading)
-    yield from _destinations(reading, today)
-    yield from _fields(reading)
-
-
-def _finding(place: PolicyError, message: str, fix: str, *, error: bool = False) -> Finding:
-    return Finding(
-        severity="error" if error else "warning", file=place.file, line=place.line, message=message, fix=fix
-    )
 
 
 def _targets(bundle: Bundle, rule: Rule) -> list[Destination]:
@@ -70,14 +58,14 @@ def _dead_permits(reading: Reading) -> Iterator[Finding]:
         receiving = [one for one in _targets(bundle, rule) if rule.purpose in one.purposes]
         for name in sorted(rule.destination_names):
             if rule.purpose not in bundle.destinations[name].purposes:
-                yield _finding(
+                yield Finding.at(
                     reading.rules.at(rule, "destinations", "name"),
                     f"the permit {rule.id!r} names {name}, which may not receive data for {rule.purpose}",
                     f"add the purpose to destinations/{name}.yaml, or take the name out",
                     error=True,
                 )
         if not receiving and not rule.destination_names:
-            yield _finding(
+            yield Finding.at(
                 reading.rules.at(rule, "destinations"),
                 f"the permit {rule.id!r} never counts: no destination it is about may receive {rule.purpose}",
                 "add the purpose to a destination, or take the rule out",
@@ -85,7 +73,7 @@ def _dead_permits(reading: Reading) -> Iterator[Finding]:
             )
         missing = set(bundle.purposes[rule.purpose].channels) - set(rule.channels)
         if rule.channels and missing:
-            yield _finding(
+            yield Finding.at(
                 reading.rules.at(rule, "channels"),
                 f"the permit {rule.id!r} never counts: {rule.purpose} also uses {', '.join(sorted(missing))}",
                 "name every channel of the purpose, or take channels out",
@@ -101,7 +89,7 @@ def _overridden(reading: Reading) -> Iterator[Finding]:
     forbids = [rule for rule in bundle.rules if rule.effect == "forbid"]
     for forbid in forbids:
         if _asks(forbid) and not _can_be_false(forbid):
-            yield _finding(
+            yield Finding.at(
                 reading.rules.at(forbid, "require"),
                 f"the forbid {forbid.id!r} fires for everybody: what is not known counts against the person",
                 "ask for the lack of something (not_minor: false, notice_current: false), or ask nothing",
@@ -113,7 +101,7 @@ def _overridden(reading: Reading) -> Iterator[Finding]:
                 continue
             what = _killed(bundle, forbid, permit)
             if what:
-                yield _finding(
+                yield Finding.at(
                     reading.rules.at(permit, "id"),
                     f"the permit {permit.id!r} {what}: {_where(reading, forbid)} always overrides it",
                     "narrow the forbid, or take out what it stops",
@@ -178,10 +166,10 @@ def _meeting_in_drop(reading: Reading) -> Iterator[Finding]:
             continue
         if not (one.jurisdictions & other.jurisdictions) or not _share_target(bundle, one, other):
             continue
-        lost = sorted(c for c in declared if _differ(_word(one, c), _word(other, c)))
+        lost = sorted(c for c in declared if _differ(word(bundle, one, c), word(bundle, other, c)))
         if lost:
             before, later = (other, one) if other.effect == "permit" != one.effect else (one, other)
-            yield _finding(
+            yield Finding.at(
                 reading.rules.at(later, "fields"),
                 f"the {later.effect} {later.id!r} and {_where(reading, before)} differ on {', '.join(lost)}: "
                 "together they drop it",
@@ -191,10 +179,6 @@ def _meeting_in_drop(reading: Reading) -> Iterator[Finding]:
 
 def _share_target(bundle: Bundle, one: Rule, other: Rule) -> bool:
     return bool({d.name for d in _targets(bundle, one)} & {d.name for d in _targets(bundle, other)})
-
-
-def _word(rule: Rule, category: str) -> Transform | None:
-    return next((rule.fields[key] for key in (*lineage(category), "*") if key in rule.fields), None)
 
 
 def _differ(one: Transform | None, other: Transform | None) -> bool:
@@ -221,53 +205,9 @@ def _unreachable(reading: Reading) -> Iterator[Finding]:
             missing = sorted(bundle.jurisdictions.configured - covered)
             if missing:
                 who = "nobody at all" if set(missing) & bundle.jurisdictions.controller else "nobody there"
-                yield _finding(
+                yield Finding.at(
                     document.error("", "purposes"),
                     f"{who} can be released to {destination.name} for {purpose}: no permit covers "
                     + ", ".join(missing),
                     "write a permit for it, or take the purpose out of the destination",
                 )
-
-
-# -- 5 ----------------------------------------------------------------------------------------------
-
-
-def _destinations(reading: Reading, today: date) -> Iterator[Finding]:
-    bundle = reading.bundle
-    inside = {one.region for one in bundle.destinations.values() if one.role == "controller"}
-    for destination in bundle.destinations.values():
-        if destination.role == "controller":
-            continue
-        document = reading.documents[f"destinations/{destination.name}.yaml"]
-        expires = destination.contract_expires
-        if expires is not None and expires < today.isoformat():
-            yield _finding(
-                document.error("", "contract_expires"),
-                f"the contract with {destination.name} expired on {expires}: nothing is released to it",
-                "enter the new contract, or switch the destination off",
-            )
-        if destination.region not in inside and destination.transfer_tool.strip().lower() in _NO_TOOL:
-            yield _finding(
-                document.error("", "transfer_tool"),
-                f"{destination.name} is in another region than the controller, and has no transfer tool",
-                "name the tool (GDPR Art. 46, PIPL Art. 38) or the adequacy decision",
-            )
-
-
-def _fields(reading: Reading) -> Iterator[Finding]:
-    bundle, document = reading.bundle, reading.documents["fields.yaml"]
-    for name, category in bundle.fields.inferences.items():
-        if category == UNDECLARED_INFERENCE:
-            yield _finding(
-                document.error("", "inferences", name),
-                f"the inference {name!r} has no category, so it counts as sensitive",
-                "say what it tells: category: user.inferred.…",
-            )
-    for name, rule in bundle.fields.traits.items():
-        if rule.clear and unreadable(bundle, (rule.category,)):
-            part = "inferences" if rule.inferred else "traits"
-            yield _finding(
-                document.error("", part, name),
-                f"{name!r} is clear, and no segment may read {rule.category}",
-                "list the category under inputs of a permit for segmentation, or seal the field",
-            )

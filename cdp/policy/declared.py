@@ -12,7 +12,7 @@ UNDECLARED_INFERENCE = "user.inferred.undeclared"
 """The category of a computed trait or tag that ``fields.yaml`` does not declare: a sensitive one."""
 Protection = Literal["clear", "sealed", "sealed+index"]
 ValueType = Literal["string", "number", "boolean", "time", "list"]
-PlaceKind = Literal["country", "state"]
+PlaceKind = Literal["country", "state", "hint"]
 Survivorship = Literal["most_recent", "most_trusted"]
 
 
@@ -35,7 +35,8 @@ class FieldRule(msgspec.Struct, frozen=True, kw_only=True):
     """How one declared trait, property, context value or identifier type is treated.
 
     :param name: snake_case, nested names joined by dots (``address.country``).
-    :param place: this field records a country or state that decides the person's jurisdictions.
+    :param place: this field records a country or state that decides the person's jurisdictions, or a place
+        that may only add some (``hint``).
     :param items: for ``list``: the keys that its objects may hold in clear.
     :param inferred: True for a computed trait: a conclusion about the person.
     """
@@ -131,3 +132,8 @@ class IdentityRules(msgspec.Struct, frozen=True, kw_only=True):
         """Return the rule of identifier type ``kind`` (``external:<type>`` share one)."""
         rule = self.types.get(kind)
         return self.external if rule is None and kind.startswith("external:") else rule
+
+    def is_device(self, kind: str) -> bool:
+        """Return whether identifiers of this type tell a device; what is not declared tells a person."""
+        rule = self.of(kind)
+        return rule is not None and rule.device

@@ -102,7 +102,8 @@ class Document:
         """Refuse a ``name`` that is not among ``known``, with what was probably meant."""
         names = set(known)
         if name not in names:
-            raise self.error(f"{what} {name!r} is not declared{meant(name, names)}", *path)
+            hint = meant(name, names) or "; declare it, or name one that is"
+            raise self.error(f"{what} {name!r} is not declared{hint}", *path)
 
     # -- one node -------------------------------------------------------------------------------
 

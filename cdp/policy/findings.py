@@ -24,6 +24,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     fix: str
 
     @classmethod
+    def at(cls, place: PolicyError, message: str, fix: str, *, error: bool = False) -> Finding:
+        """Return a finding at a place, which is an error without words."""
+        severity: Literal["error", "warning"] = "error" if error else "warning"
+        return cls(severity=severity, file=place.file, line=place.line, message=message, fix=fix)
+
+    @classmethod
     def of(cls, error: PolicyError) -> Finding:
         """Return what loading refused: its messages put the fix behind a semicolon."""
         place = error.file if error.line is None else f"{error.file}:{error.line}"

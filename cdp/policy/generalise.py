@@ -6,11 +6,11 @@ Invariant: what cannot be generalised is absent (None), never clear.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from cdp.clock import Micros
+from cdp.clock import Micros, day
 
 _BANDS = (18, 25, 35, 45, 55, 65)
 
@@ -25,7 +25,7 @@ def generaliser(level: str, name: str, now: Micros) -> Callable[[object], str | 
         key = name.rsplit(".", 1)[-1]
         return lambda value: _part(value, key, _PART_OF_ADDRESS[level])
     if level == "age_band":
-        today = datetime.fromtimestamp(now / 1e6, UTC).date()
+        today = day(now)
         return lambda value: _age_band(value, today)
     generalise = _GENERALISE.get(level)
     return None if generalise is None else lambda value: _or_none(generalise, value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import date
 from typing import Literal
 
 import msgspec
@@ -67,7 +68,9 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     :param basis: legal basis by jurisdiction; ``*`` for the others.
     :param source: the law behind each basis, by the keys of ``basis``.
     :param validity_days: a grant older than this is stale; None never ages.
+    :param double_opt_in: jurisdictions in which a grant counts only once its person has confirmed it.
     :param non_personalised: what is offered to whoever wants no choice made by their data.
+    :param variant: the purpose for which that is done; empty where no data of the person is used for it.
     :param sensitive: it and all below it need more than an advertising signal to be granted.
     """
 
@@ -78,6 +81,8 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[str, ...] = ()
     validity_days: int | None = None
     separate_consent: tuple[str, ...] = ()
+    double_opt_in: tuple[str, ...] = ()
+    double_opt_in_source: str = ""
     notices: tuple[Notice, ...] = ()
     internal: bool = False
     restrainable: bool = True
@@ -85,6 +90,7 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     source: dict[str, str] = {}
     validity_source: str = ""
     non_personalised: str = ""
+    variant: str = ""
     translations: dict[str, Words] = {}
 
     def words(self, language: str = "") -> Words:
@@ -101,6 +107,12 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
         """Return the notice that was in force at ``at``: what was shown when nobody says otherwise."""
         shown = [notice for notice in self.notices if notice.in_force_from <= at]
         return max(shown, key=lambda notice: (notice.in_force_from, notice.version), default=None)
+
+    def notice_named(self, notice_id: str, version: int | None, at: Micros) -> Notice | None:
+        """Return a version of a notice; where none is said the one in force at ``at``."""
+        kept = (n for n in self.notices if n.id == notice_id and version in {None, n.version})
+        fitting = (n for n in kept if version or n.in_force_from <= at)
+        return max(fitting, key=lambda notice: notice.version, default=None)
 
 
 class Jurisdictions(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,29 +135,50 @@ class Jurisdictions(msgspec.Struct, frozen=True, kw_only=True):
     other: str
     nowhere: frozenset[str] = frozenset()
 
-    def recorded(self, countries: Iterable[str], states: Iterable[str] = ()) -> frozenset[str]:
+    def recorded(
+        self, countries: Iterable[str], states: Iterable[str] = (), hints: Iterable[str] = ()
+    ) -> frozenset[str]:
         """Return the jurisdictions of the places recorded of one identity; none when they name no place.
 
-        A state counts only where it is known to be one of the country recorded beside it, or, without any
-        country, of one that has states of its own law. A state that is not known takes nothing away.
-        A jurisdiction by its own name (``US-CA``, ``other``) is a place, too.
+        A state counts within each country recorded beside it, or, without any country, within those that
+        have a state of that name. One that is not known there may be any of the country's; so may the state
+        be when none was recorded. A country may bring its state (``US-CA``, ISO 3166-2), and a jurisdiction
+        by its own name is a place, too.
+
+        :param hints: places of which it is not known whether they are the person's (where an IP address
+            stands, which law a consent string was made for): they add laws to what is recorded and are no
+            record themselves.
         """
-        said = self._values(states)
+        found = self._laws_of(self._named(countries), frozenset(_folded(states)))
+        return found and found | self._laws_of(self._named(hints), frozenset())
+
+    def _named(self, places: Iterable[str]) -> set[str]:
+        return _folded(places) - self.nowhere
+
+    def _laws_of(self, countries: Iterable[str], states: frozenset[str]) -> frozenset[str]:
+        """Return the laws of countries, and of states that may lie in any of them."""
         found: set[str] = set()
-        codes: set[str] = set()
-        for key in self._values(countries):
-            country, _, state = key.partition("-")
-            code = self.countries.get(key)
-            if code is None and state in self.states.get(self.countries.get(country, ""), {}):
-                found.add(self.states[self.countries[country]][state])
-            elif code is not None:
-                codes.add(code)
-            else:
-                named = {name for name in self.configured if name.casefold() == key}
-                found |= named or {self.other}
-        for code in codes or (set() if found else set(self.states)):
-            exact = {self.states[code][key] for key in said if key in self.states.get(code, {})}
-            found |= exact or (self.laws[code] if code in codes else set())
+        whole: set[str] = set()
+        for key in countries:
+            above, _, state = key.partition("-")
+            code, country = self.countries.get(key), self.countries.get(above, "")
+            known = self.states.get(country, {})
+            named = {name for name in self.configured if code is None and name.casefold() == key}
+            found |= named
+            if code is not None:
+                whole.add(code)
+            elif country and (state in known or not named):
+                found |= {known[state]} if state in known else self.laws[country]
+                whole |= {country} if states else set()
+            elif not named:
+                found.add(self.other)
+        if not (found or whole):
+            whole = {code for code, known in self.states.items() if states & known.keys()}
+        for code in whole:
+            known = self.states.get(code, {})
+            found |= {known[state] for state in states & known.keys()}
+            if not states or not states <= known.keys():
+                found |= self.laws[code]
         return frozenset(found)
 
     def of(self, countries: Iterable[str], states: Iterable[str] = ()) -> frozenset[str]:
@@ -156,8 +189,9 @@ class Jurisdictions(msgspec.Struct, frozen=True, kw_only=True):
         found = self.recorded(countries, states)
         return self.controller | found if found else self.configured
 
-    def _values(self, given: Iterable[str]) -> set[str]:
-        return {key for value in given if (key := value.strip().casefold()) and key not in self.nowhere}
+
+def _folded(values: Iterable[str]) -> set[str]:
+    return {value.strip().casefold() for value in values} - {""}
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +199,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
 
     :param tcf_vendor_id: its id on the TCF's global vendor list; None where it is no vendor.
     :param recall_within_hours: how soon it acknowledges a recall, or that is late.
+    :param unsubscribe_url: each row carries the link with which its person withdraws from the purpose.
     """
 
     name: str
@@ -181,6 +216,11 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     tcf_vendor_id: int | None = None
     recall_within_hours: int = 24
+    unsubscribe_url: bool = False
+
+    def contract_ended(self, on: date) -> bool:
+        """Return whether the contract is over on a day (UTC); its last day still counts."""
+        return self.contract_expires is not None and self.contract_expires < on.isoformat()
 
 
 class Transform(msgspec.Struct, frozen=True):
@@ -251,6 +291,7 @@ class SourceSignals(msgspec.Struct, frozen=True, kw_only=True):
     :param google: purpose → signals of Google Consent Mode, all of which it needs.
     :param tcf: purpose → TCF purposes, all of which it needs.
     :param gpp: what a US section opts out of → purposes.
+    :param notices: name of a track event that tells that somebody was given a notice → purposes.
     :param vendors: destination → its id on the TCF's vendor list, None where it is no vendor.
     """
 
@@ -260,6 +301,7 @@ class SourceSignals(msgspec.Struct, frozen=True, kw_only=True):
     tcf: dict[str, tuple[int, ...]] = {}
     gpp: dict[GppChoice, tuple[str, ...]] = {}
     gpc: Gpc = Gpc()
+    notices: dict[str, tuple[str, ...]] = {}
     vendors: dict[str, int | None] = {}
 
 

@@ -1,4 +1,4 @@
-"""What a segment's definition may read: pure.
+"""How rules are read: what they aim at, which category they speak of, what a definition may read. Pure.
 
 Evaluating a segment, a count or a tag is itself a use, for the purpose ``segmentation``, by the
 controller. A category may be read where that is permitted of everybody:
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cdp.policy.model import Bundle, Destination, Require, Rule
-from cdp.policy.names import covers
+from cdp.policy.model import Bundle, Destination, Require, Rule, Transform
+from cdp.policy.names import covers, lineage
 
 PURPOSE = "segmentation"
 DESTINATION = "controller"
@@ -37,7 +37,7 @@ def unreadable(bundle: Bundle, categories: Iterable[str]) -> frozenset[str]:
     return frozenset(
         category
         for category in categories
-        if any(_touches(rule, category) for rule in forbids)
+        if any(touches(rule, category) for rule in forbids)
         or not all(
             any(_counts(bundle, rule, place) and bundle.lists(rule.inputs, category) for rule in permits)
             for place in bundle.jurisdictions.configured
@@ -52,10 +52,30 @@ def _counts(bundle: Bundle, permit: Rule, jurisdiction: str) -> bool:
     return there and basis not in {None, *_ASKING} and permit.legal_basis in {"", basis}
 
 
-def _touches(forbid: Rule, category: str) -> bool:
+def touches(forbid: Rule, category: str) -> bool:
+    """True when a forbid or limit bears on a request that reads or names ``category``.
+
+    One without inputs bears on every request; a listed category also speaks for those above and below it.
+    """
     return not forbid.inputs or any(
         covers(listed, category) or covers(category, listed) for listed in forbid.inputs
     )
+
+
+def word(bundle: Bundle, rule: Rule, category: str) -> Transform | None:
+    """Return what a rule says of a category that leaves: its nearest key's word, else that of ``*``.
+
+    A permit speaks of a sensitive category by name only, its own or a sensitive one's above it: neither ``*``
+    nor an ordinary category above permits what is sensitive. Limits reach down all the same.
+
+    :returns: None for silence.
+    """
+    keys = lineage(category)
+    if rule.effect == "permit" and bundle.is_sensitive(category):
+        keys = tuple(filter(bundle.is_sensitive, keys))
+    else:
+        keys = (*keys, "*")
+    return next((rule.fields[key] for key in keys if key in rule.fields), None)
 
 
 def aims_at(rule: Rule, destination: Destination) -> bool:

@@ -101,6 +101,9 @@ def _check_names(document: Document, number: int, shape: RuleShape, names: _Name
         ("destination", target.name, names.destinations, ("destinations", "name")),
         ("category", shape.inputs, {*names.categories, SENSITIVE}, ("inputs",)),
     )
+    if "*" in shape.inputs:
+        message = '"*" never covers inputs; name the categories (`sensitive` for every sensitive one)'
+        raise document.error(message, number, "inputs", shape.inputs.index("*"))
     for what, given, known, path in lists:
         for place, name in enumerate(given):
             document.check(name, known, f"the {what}", number, *path, place)

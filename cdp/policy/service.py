@@ -9,7 +9,7 @@ Invariants:
    that began before it is refused by the store and runs again.
 3. All parts of a process adopt a bundle together, before anybody is told that it is in force.
 4. Activation is two acts, the first of which shows the difference: *propose* and *approve*. They are of two
-   different keys, unless four eyes are switched off, which each activation keeps on record.
+   people (``AccessService.hands``), unless four eyes are switched off, which each activation keeps on record.
 5. A proposal whose base is no longer in force is void: its difference is another one by now.
 """
 
@@ -24,14 +24,16 @@ from typing import Any
 import msgspec
 import structlog
 
-from cdp.access import Principal
+from cdp.access import AccessService, Principal
 from cdp.audit import Entry
 from cdp.clock import Clock
 from cdp.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
+    NotPermittedError,
 )
+from cdp.journal import Thing, switched
 from cdp.policy import queries, stored
 from cdp.policy.activation import Activation, Overview, Proposal, Switch
 from cdp.policy.model import Bundle
@@ -90,7 +92,7 @@ class InForce:
 class Policies:
     """The officer's verbs.
 
-    :param four_eyes: whether whoever approves must be another key than whoever proposed.
+    :param four_eyes: whether whoever approves must be another person than whoever proposed.
     :param checks: each is called with a candidate and raises a ``CdpError`` when it cannot be adopted.
     """
 
@@ -201,12 +203,18 @@ class Policies:
         :param base: SHA-256 of the bundle with which ``summary`` compares the candidate.
         :param people: numbers of people for the audit entry.
         :raises ConflictError: it is in force already, or something else came in force meanwhile.
+        :raises NotPermittedError: nobody could be a second person beside this key.
         """
         sha256 = candidate.sha256
 
         def run() -> Proposal:
             with self._committer.batch(head_first=True) as batch:
                 connection = batch.connection
+                if self.four_eyes and not AccessService.hands(connection, officer.actor):
+                    raise NotPermittedError(
+                        "the operator's key makes keys and proposes no policies; make a key for each of two "
+                        "officers (cdp key create --role officer): one proposes, the other approves"
+                    )
                 held = queries.in_force(connection)
                 if held is not None and held.sha256 == sha256:
                     raise ConflictError("this bundle is in force already")
@@ -237,21 +245,26 @@ class Policies:
 
         :param named: the proposal's id, or the bundle's SHA-256 or its first 12 digits or more.
         :raises NotFoundError: no open proposal is named so.
-        :raises ConflictError: the key that proposed it cannot approve it as well.
+        :raises ConflictError: whoever proposed it may hold this key as well.
         """
 
         def run() -> Activation | ConflictError:
             with self._committer.batch(head_first=True) as batch:
                 proposal = self._open(batch.connection, named)
-                if self.four_eyes and proposal.proposed_by == officer.actor:
+                mine, theirs = (
+                    AccessService.hands(batch.connection, actor)
+                    for actor in (officer.actor, proposal.proposed_by)
+                )
+                if self.four_eyes and (not mine or not theirs or mine & theirs):
                     entry = _entry("policy.activate", officer.actor, proposal)
                     batch.record(
                         msgspec.structs.replace(
-                            entry, outcome="denied", object={**entry.object, "reason": "own_proposal"}
+                            entry, outcome="denied", object={**entry.object, "reason": "same_hands"}
                         )
                     )
                     return ConflictError(
-                        "the key that proposed these policies cannot approve them; a second officer does"
+                        "whoever proposed these policies may hold this key, too: it is the same, one of the "
+                        "two made the other, or another made both; a second officer approves"
                     )
                 return self._activate(batch, proposal, officer.actor)
 
@@ -292,27 +305,49 @@ class Policies:
                 connection = batch.connection
                 if destination not in stored.effective(connection).destinations:
                     raise NotFoundError("there is no such destination; GET /policies lists those that exist")
-                done = Switch(
-                    destination=destination,
-                    enabled=enabled,
-                    reason=reason,
-                    switched_by=officer.actor,
-                    switched_at=self._clock.now(),
-                )
-                queries.add_switch(connection, batch.id, batch.change_policies(), done)
-                batch.record(
-                    Entry(
-                        action="destination.switch",
-                        actor=officer.actor,
-                        destination=destination,
-                        object={"enabled": "on" if enabled else "off", "reason": reason},
-                    )
-                )
-                return done
+                return self._switch(batch, officer.actor, destination, reason, enabled=enabled)
+
+        return retrying(run)
+
+    # -- after a restore ------------------------------------------------------------------------
+
+    def end_again(self, ended: Callable[[Thing, str], bool]) -> int:
+        """Switch destinations off again that a backup brought back on; returns how many.
+
+        Where the policies in force are not those that were, nobody knows what the lost ones forbade: then
+        every destination but the controller itself is off until an officer switches it on.
+
+        :param ended: (thing, what identifies it) → it was put out of use, as the journal says.
+        """
+
+        def run() -> int:
+            with self._committer.batch(head_first=True) as batch:
+                bundle = stored.effective(batch.connection)
+                lost = ended("policies", bundle.sha256)
+                off = [
+                    name
+                    for name, found in bundle.destinations.items()
+                    if found.enabled and ((lost and found.role != "controller") or ended("destination", name))
+                ]
+                for name in off:
+                    self._switch(batch, SYSTEM, name, "policies_lost" if lost else "restored", enabled=False)
+                return len(off)
 
         return retrying(run)
 
     # -- how ------------------------------------------------------------------------------------
+
+    def _switch(self, batch: Batch, actor: str, destination: str, reason: str, *, enabled: bool) -> Switch:
+        """Append a switch and move the version; the batch holds the head."""
+        now = self._clock.now()
+        done = Switch(
+            destination=destination, enabled=enabled, reason=reason, switched_by=actor, switched_at=now
+        )
+        queries.add_switch(batch.connection, batch.id, batch.change_policies(), done)
+        batch.facts.append(switched("destination", destination, now, on=enabled))
+        said: dict[str, str | int] = {"enabled": "on" if enabled else "off", "reason": reason}
+        batch.record(Entry(action="destination.switch", actor=actor, destination=destination, object=said))
+        return done
 
     def _open(self, connection: Connection, named: str) -> Proposal:
         held = queries.in_force(connection)
@@ -340,6 +375,7 @@ class Policies:
             summary=proposal.summary,
         )
         queries.add_activation(batch.connection, batch.id, done)
+        batch.facts.append(switched("policies", done.sha256, done.activated_at, on=True))
         entry = _entry("policy.activate", actor, proposal)
         eyes = {"four_eyes": "on" if done.four_eyes else "off", "proposed_by": proposal.proposed_by}
         batch.record(msgspec.structs.replace(entry, object={**entry.object, **eyes}))

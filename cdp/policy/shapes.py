@@ -147,7 +147,10 @@ class PurposeShape(_Shape, frozen=True, kw_only=True):
     """What data may be used for.
 
     ``source`` and ``validity_source``: the law behind each basis, by the same keys, and behind the validity.
-    ``non_personalised``: what is offered to whoever wants no choice made by their data (PIPL 24, GDPR 22).
+    ``double_opt_in``: where a grant counts only once its person has confirmed it from their own address;
+    ``double_opt_in_source``: the law behind that.
+    ``non_personalised``: what is offered to whoever wants no choice made by their data (PIPL 24, GDPR 22);
+    ``variant``: the purpose for which that is done.
     """
 
     name: str
@@ -157,9 +160,12 @@ class PurposeShape(_Shape, frozen=True, kw_only=True):
     source: dict[str, str]
     validity_source: str = ""
     non_personalised: str = ""
+    variant: str = ""
     channels: tuple[str, ...] = ()
     validity_days: Positive | None = None
     separate_consent: tuple[str, ...] = ()
+    double_opt_in: tuple[str, ...] = ()
+    double_opt_in_source: str = ""
     notices: tuple[NoticeShape, ...] = ()
     internal: bool = False
     restrainable: bool = True
@@ -191,6 +197,7 @@ class SignalsFile(_Shape, frozen=True):
     tcf: dict[str, tuple[Positive, ...]]
     gpp: dict[GppChoice, tuple[str, ...]]
     gpc: GpcShape
+    notices: dict[str, tuple[str, ...]] = {}
 
 
 # -- jurisdictions.yaml and destinations/*.yaml -----------------------------------------------------
@@ -220,7 +227,10 @@ class JurisdictionsFile(_Shape, frozen=True):
 
 
 class DestinationFile(_Shape, frozen=True):
-    """``destinations/NAME.yaml``: who may receive data."""
+    """``destinations/NAME.yaml``: who may receive data.
+
+    ``unsubscribe_url``: each row carries the link with which its person withdraws, for List-Unsubscribe.
+    """
 
     name: str
     title: str
@@ -235,6 +245,7 @@ class DestinationFile(_Shape, frozen=True):
     enabled: bool
     tcf_vendor_id: Positive | None = None
     recall_within_hours: Positive = 24
+    unsubscribe_url: bool = False
 
 
 # -- rules/*.yaml -----------------------------------------------------------------------------------
@@ -333,23 +344,31 @@ class IntakeFile(_Shape, frozen=True):
 
 
 class ConsentCase(_Shape, frozen=True):
-    """What is on record about the purpose of a case; ``state: none`` for nothing."""
+    """What is on record about the purpose of a case; ``state: none`` for nothing.
+
+    ``confirmed``: by a double opt-in.
+    """
 
     state: Literal["none", "granted", "stale", "refused", "withdrawn", "objected", "opted_out", "restricted"]
     age_days: Count = 0
     separate: bool = False
+    confirmed: bool = False
     notice_current: bool = True
     recipients: tuple[str, ...] = ()
 
 
 class FactsCase(_Shape, frozen=True):
-    """A person: recorded countries and states (none for nothing recorded), what they said, their age."""
+    """A person: recorded countries and states (none for nothing recorded), what they said, their age.
+
+    ``notice``: which notice of the purpose they were given, apart from the one that they agreed on.
+    """
 
     countries: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     consent: ConsentCase = ConsentCase(state="none")
+    notice: Literal["none", "current", "superseded"] = "none"
     minor: bool = False
-    restraints: tuple[Literal["identity_changed", "suppressed", "black_list"], ...] = ()
+    restraints: tuple[Literal["identity_changed", "black_list"], ...] = ()
 
 
 class ExpectShape(_Shape, frozen=True):

@@ -4,10 +4,9 @@ Invariants:
 
 1. No signal speaks for an internal purpose.
 2. What TCF, GPP, Google's consent mode and GPC say is about advertising and measuring: none is mapped to
-   direct communication (a purpose with the channel email, sms or phone), nor to a purpose above one, whose
-   restraint would cover it (privacy.md, Consent, rule 8). TCF and Google's mode, which can grant, are not
-   mapped to sensitive purposes either. Segment's and Rudder's categories are the controller's own and may
-   stand for any.
+   direct communication (a purpose with the channel email, sms or phone) or to a sensitive purpose, nor to
+   one above such, whose restraint would cover it, or below (privacy.md, Consent, rule 8). Segment's and
+   Rudder's categories are the controller's own and may stand for any.
 3. ``vendors`` names every destination, so that a grant can say which of them it is for.
 """
 
@@ -23,8 +22,8 @@ from cdp.policy.names import covers, lineage
 
 TCF_PURPOSES = 11
 _DIRECT = frozenset({"email", "sms", "phone"})
-_OWN = frozenset({"segment", "rudder"})
-_GRANTING = frozenset({"google", "tcf"})
+_OWN = frozenset({"segment", "rudder", "notices"})
+_FIX = "take it out, or map a category of `segment` or `rudder` to it"
 
 
 def read_signals(
@@ -43,6 +42,10 @@ def read_signals(
     for path, purpose in _named(file):
         _check(document, purposes, purpose, path)
     _check_needs(document, file)
+    for name, mapped in file.notices.items():
+        for number, key in enumerate(mapped):
+            if not purposes[key].notices:
+                raise document.error(f"{key!r} has no notice that could be given", "notices", name, number)
     for number, name in enumerate(file.gpc.act_may_lift_in):
         path = ("gpc", "act_may_lift_in", number)
         document.check(name, jurisdictions.configured, "the jurisdiction", *path)
@@ -52,6 +55,7 @@ def read_signals(
         google=file.google,
         tcf=file.tcf,
         gpp=file.gpp,
+        notices=file.notices,
         gpc=Gpc(opts_out_of=file.gpc.opts_out_of, act_may_lift_in=frozenset(file.gpc.act_may_lift_in)),
         vendors={found.name: found.tcf_vendor_id for found in destinations},
     )
@@ -63,6 +67,7 @@ def _named(file: shapes.SignalsFile) -> Iterator[tuple[Path, str]]:
         "segment": file.segment,
         "rudder": file.rudder,
         "gpp": {str(choice): mapped for choice, mapped in file.gpp.items()},
+        "notices": file.notices,
     }
     for part, given in lists.items():
         for name, mapped in given.items():
@@ -89,10 +94,13 @@ def _check(document: Document, purposes: Mapping[str, Purpose], name: str, path:
     document.check(name, purposes, "the purpose", *path)
     if purposes[name].internal:
         raise document.error(f"{name!r} is internal; no signal of a source grants it", *path)
-    if path[0] not in _OWN and any(
-        covers(name, key) and _DIRECT & set(below.channels) for key, below in purposes.items()
-    ):
-        message = f"{name!r} is or covers direct communication, which this signal does not speak about"
-        raise document.error(message, *path)
-    if path[0] in _GRANTING and any(purposes[above].sensitive for above in lineage(name)):
-        raise document.error(f"{name!r} is sensitive; this signal cannot grant it", *path)
+    if path[0] in _OWN:
+        return
+    below = [purpose for key, purpose in purposes.items() if covers(name, key)]
+    message = ""
+    if any(_DIRECT & set(purpose.channels) for purpose in below):
+        message = f"{name!r} is or covers direct communication"
+    elif any(purpose.sensitive for purpose in (*below, *map(purposes.__getitem__, lineage(name)))):
+        message = f"{name!r} is, covers or lies below a sensitive purpose"
+    if message:
+        raise document.error(f"{message}, which this signal does not speak about: {_FIX}", *path)

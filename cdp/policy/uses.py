@@ -17,6 +17,9 @@ def read_purposes(document: Document, jurisdictions: Jurisdictions) -> dict[str,
     :raises PolicyError: a name is not declared, or a purpose contradicts itself.
     """
     file = document.read(shapes.PurposesFile)
+    for key, shape in file.purposes.items():
+        if shape.variant:
+            _check_variant(document, key, shape, file.purposes)
     return {
         key: _purpose(document, key, shape, file.purposes, jurisdictions)
         for key, shape in file.purposes.items()
@@ -44,11 +47,7 @@ def _purpose(
             raise document.error(f"there is no basis for {name}", *path, "source", name)
     if shape.validity_days is not None and not shape.validity_source:
         raise document.error("validity_days has no validity_source", *path, "validity_days")
-    for number, name in enumerate(shape.separate_consent):
-        place = (*path, "separate_consent", number)
-        document.check(name, jurisdictions.configured, "the jurisdiction", *place)
-        if shape.basis.get(name, shape.basis.get("*")) != "consent":
-            raise document.error(f"a separate consent needs the basis consent in {name}", *place)
+    _check_consent(document, path, shape, jurisdictions)
     return Purpose(
         key=key,
         name=shape.name,
@@ -57,6 +56,8 @@ def _purpose(
         channels=shape.channels,
         validity_days=shape.validity_days,
         separate_consent=shape.separate_consent,
+        double_opt_in=shape.double_opt_in,
+        double_opt_in_source=shape.double_opt_in_source,
         notices=_notices(document, path, shape.notices),
         internal=shape.internal,
         restrainable=shape.restrainable,
@@ -64,10 +65,41 @@ def _purpose(
         source=shape.source,
         validity_source=shape.validity_source,
         non_personalised=shape.non_personalised,
+        variant=shape.variant,
         translations={
             language: Words(words.name, words.description) for language, words in shape.translations.items()
         },
     )
+
+
+def _check_variant(
+    document: Document, key: str, shape: shapes.PurposeShape, others: dict[str, shapes.PurposeShape]
+) -> None:
+    path = ("purposes", key, "variant")
+    document.check(shape.variant, others, "the purpose", *path)
+    other = others[shape.variant]
+    if shape.variant == key or other.variant or other.internal:
+        raise document.error("the variant is another purpose, neither internal nor with a variant", *path)
+    if set(other.channels) != set(shape.channels):
+        raise document.error("the variant uses the same channels", *path)
+
+
+def _check_consent(
+    document: Document, path: tuple[str, str], shape: shapes.PurposeShape, jurisdictions: Jurisdictions
+) -> None:
+    """Refuse what is asked of a consent where none is needed, or without a law that asks it."""
+    if shape.double_opt_in and not shape.double_opt_in_source:
+        raise document.error("double_opt_in has no double_opt_in_source", *path, "double_opt_in")
+    for kind, names in (
+        ("separate_consent", shape.separate_consent),
+        ("double_opt_in", shape.double_opt_in),
+    ):
+        for number, name in enumerate(names):
+            place: tuple[str | int, ...] = (*path, kind, number)
+            document.check(name, jurisdictions.configured, "the jurisdiction", *place)
+            if shape.basis.get(name, shape.basis.get("*")) != "consent":
+                word = kind.replace("_", " ")
+                raise document.error(f"a {word} needs the basis consent in {name}", *place)
 
 
 def _notices(
@@ -84,6 +116,8 @@ def _notices(
         texts = {DEFAULT_LANGUAGE: shape.text} if isinstance(shape.text, str) else dict(shape.text)
         if DEFAULT_LANGUAGE not in texts:
             raise document.error(f"the text in {DEFAULT_LANGUAGE!r} is missing", *place, "text")
+        if not all(text.strip() for text in texts.values()):
+            raise document.error("a text is empty; archive what people were shown", *place, "text")
         notice = Notice(
             id=shape.id,
             version=shape.version,
@@ -144,4 +178,5 @@ def read_destination(
         enabled=file.enabled,
         tcf_vendor_id=file.tcf_vendor_id,
         recall_within_hours=file.recall_within_hours,
+        unsubscribe_url=file.unsubscribe_url,
     )

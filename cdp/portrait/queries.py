@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pyroaring import BitMap
 from sqlalchemy import Connection, func, select
 
 from cdp.identity.tables import profile_members
 from cdp.segments.tables import segment_members
-from cdp.store import among, chunks
 
 
 def evaluations(connection: Connection) -> dict[str, BitMap]:
@@ -34,12 +31,3 @@ def count_profiles(connection: Connection) -> int:
     """Return how many profiles there are."""
     query = select(func.count(profile_members.c.profile_no.distinct()))
     return int(connection.execute(query).scalar_one())
-
-
-def current_profiles(connection: Connection, numbers: Iterable[int]) -> BitMap:
-    """Return the profiles that these identities belong to now."""
-    found = BitMap()
-    for chunk in chunks(numbers):
-        query = select(profile_members.c.profile_no).where(among(profile_members.c.identity_no, chunk))
-        found.update(connection.execute(query).scalars())
-    return found

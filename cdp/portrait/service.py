@@ -21,7 +21,7 @@ from cdp.clock import Micros
 from cdp.consent import RESTRAINING, ConsentLedger, Standing
 from cdp.crypto import ProfileIds
 from cdp.errors import CdpError, NotFoundError, NotPermittedError
-from cdp.identity import Identifier, IdentityService
+from cdp.identity import Identifier, IdentityService, profiles_of
 from cdp.policy import Bundle
 from cdp.portrait import queries
 from cdp.portrait.model import Portrait
@@ -166,15 +166,16 @@ class PortraitService:
             with self._committer.batch() as batch:
                 connection = batch.connection
                 evaluations = queries.evaluations(connection)
+                excluded = self._segments.restrained(connection)
                 hidden = self._restrained(connection, purpose)
                 if chosen is None:
                     found = self._profile_page(connection, limit, number, hidden)
                     total = queries.count_profiles(connection) - len(hidden)
                 else:
-                    members = queries.current_profiles(connection, chosen) - hidden
+                    members = BitMap(profiles_of(connection, chosen).values()) - hidden
                     rank, total = members.rank(number), len(members)
                     found = list(members[rank : rank + limit])
-                portraits = [self._portrait(connection, no, evaluations) for no in found]
+                portraits = [self._portrait(connection, no, evaluations, excluded) for no in found]
                 subjects = [n for no in found for n in self._identity.members(connection, no)]
                 batch.record(_entry("profile.list", actor, purpose, subjects, people=len(found)))
             return portraits, total
@@ -259,11 +260,16 @@ class PortraitService:
         return found[:limit]
 
     def _read(self, connection: Connection, profile_no: int) -> Portrait:
-        return self._portrait(connection, profile_no, queries.evaluations(connection))
+        evaluations, excluded = queries.evaluations(connection), self._segments.restrained(connection)
+        return self._portrait(connection, profile_no, evaluations, excluded)
 
     def _portrait(
-        self, connection: Connection, profile_no: int, evaluations: Mapping[str, BitMap]
+        self, connection: Connection, profile_no: int, evaluations: Mapping[str, BitMap], excluded: BitMap
     ) -> Portrait:
+        """Return a portrait.
+
+        :param excluded: the profiles that no segment holds any more, evaluated again or not.
+        """
         observed = self._profiles.traits(connection, profile_no)
         members = self._identity.members(connection, profile_no)
         # A merged profile stands in an older evaluation under the number it had then.
@@ -276,7 +282,9 @@ class PortraitService:
                 for name, found in sorted(observed.items())
             },
             masked_fields=tuple(sorted(name for name, found in observed.items() if found.value is None)),
-            segments=tuple(name for name, held in evaluations.items() if within.intersect(held)),
+            segments=()
+            if profile_no in excluded
+            else tuple(name for name, held in evaluations.items() if within.intersect(held)),
             identities=len(members),
         )
 

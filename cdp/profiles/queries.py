@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from cdp.identity.tables import profile_members
 from cdp.profiles.model import Observation
 from cdp.profiles.tables import trait_observations
-from cdp.store import among, chunks, insert_many, read_rows, until
+from cdp.store import among, chunks, insert_many, read_rows
 
 COLUMNS = (
     "batch", "seq", "identity_no", "name", "value", "sealed", "source_id", "observed_at", "event_id",
@@ -26,23 +26,15 @@ def observations(
     connection: Connection,
     profile_nos: Iterable[int],
     names: Collection[str] | None,
-    *,
-    apart: bool = False,
-    upto: int | None = None,
 ) -> Iterator[Observation]:
-    """Yield what was observed of these profiles; only the traits in ``names`` when given.
-
-    :param apart: ``profile_nos`` are identities, each taken for a profile of its own.
-    :param upto: as of this commit; now when None.
-    """
+    """Yield what was observed of these profiles; only the traits in ``names`` when given."""
     o, m = trait_observations.c, profile_members.c
-    own = m.identity_no if apart else m.profile_no
     columns = [o[name] for name in Observation._fields[1:]]
     for chunk in chunks(profile_nos):
-        query = select(own, *columns).join_from(
+        query = select(m.profile_no, *columns).join_from(
             profile_members, trait_observations, m.identity_no == o.identity_no
         )
-        query = query.where(among(own, chunk), until(o.batch, upto))
+        query = query.where(among(m.profile_no, chunk))
         if names is not None:
             query = query.where(o.name.in_(names))
         yield from map(Observation._make, read_rows(connection, query))

@@ -37,14 +37,6 @@ class ProfileService:
         observed = queries.observations(connection, profile_nos, names)
         return fold(observed, self._bundle.fields, self._trust(connection))
 
-    def observations_at(
-        self, connection: Connection, members: Iterable[int], names: Collection[str], commit_no: int
-    ) -> dict[str, Observation]:
-        """Return trait name → the observation that survived, of these identities together, at a commit."""
-        rows = queries.observations(connection, members, names, apart=True, upto=commit_no)
-        together = (one._replace(profile_no=0) for one in rows)
-        return fold(together, self._bundle.fields, self._trust(connection)).get(0, {})
-
     def identifiers(
         self, connection: Connection, profile_nos: Iterable[int], kind: str
     ) -> dict[int, tuple[int, bytes]]:

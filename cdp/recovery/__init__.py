@@ -1,6 +1,7 @@
 """Backups, restores, and the journal's replay: what stands between a restored database and its readers."""
 
 from cdp.recovery.backup import back_up, back_up_keys
+from cdp.recovery.installation import Installation
 from cdp.recovery.model import Asked, Manifest, Replayed, State
 from cdp.recovery.restore import check_empty, drop_derived, read_manifest, restore, restore_keys
 from cdp.recovery.service import Recovery
@@ -8,6 +9,7 @@ from cdp.recovery.tables import initialise
 
 __all__ = [
     "Asked",
+    "Installation",
     "Manifest",
     "Recovery",
     "Replayed",

@@ -8,7 +8,6 @@ interrupted backup leaves nothing under that name.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ import msgspec
 from cdp.audit import log_position
 from cdp.errors import ConflictError, StoreError
 from cdp.recovery.model import FORMAT, KEYS, MAIN, MANIFEST, Asked, Manifest, StoredFile
-from cdp.store import Connection, Progress, Store, dump, read_head, revision
+from cdp.store import Connection, Progress, Store, dump, flush, put_in_place, read_head, revision
 
 _WITHOUT = ("recovery",)  # so that whatever comes out of a backup is known as such
 
@@ -87,11 +86,8 @@ def _backed_up(folder: Path, name: str, copied: Callable[[Path], Manifest]) -> M
         manifest = msgspec.structs.replace(manifest, files={name: held})
         with (work / MANIFEST).open("xb") as file:  # 4
             file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _flush(work)
-        work.rename(folder)  # 5
-        _flush(folder.parent)
+        flush(work / MANIFEST)
+        put_in_place(work, folder)  # 5
     except OSError as error:
         raise StoreError(f"the backup in {folder} cannot be written: {error.strerror}") from None
     finally:
@@ -103,11 +99,3 @@ def sha256_of(file: Path) -> str:
     """Return the SHA-256 of a file, hex."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

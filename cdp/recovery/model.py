@@ -79,6 +79,8 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     :param pending: of people whom the database does not know (yet).
     :param erased: people who were erased again.
     :param tombstones: erased people whom the database does not know and who must not come back.
+    :param listed: people who were put on a black list again.
+    :param ended: keys, sources, endpoints and destinations that were put out of use again.
     :param without_journal: nothing was read, by an officer's word.
     """
 
@@ -87,6 +89,8 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     pending: int = 0
     erased: int = 0
     tombstones: int = 0
+    listed: int = 0
+    ended: int = 0
     without_journal: bool = False
 
 

@@ -8,11 +8,13 @@ simply run again:
    that the backup noted. What is missing or altered stops here.
 2. Numbers go on above every block that was journalled and every identity that has a key.
 3. Find the identities behind the tags, by the tags of all that the database knows.
-4. Erase again who was erased: restrain for everything, destroy the ``person`` keys, delete the blind index.
-   (This order: once the index is gone no line finds them.) Who is unknown gets a tombstone.
+4. Erase again who was erased: restrain for everything, make out recalls of what destinations hold, destroy
+   the ``person`` keys, delete the blind index. (This order: once the index is gone no line finds them, and
+   without a key no destination can be told whom to remove.) Who is unknown gets a tombstone.
 5. Append the consent records that are missing, under their own ids and times; those of unknown people wait
    in ``pending_restraints``. Derive the states of everybody concerned.
-6. Mark the database as in order, with the counts in the audit log.
+6. Put out of use again what was (``installation.py``), black lists included.
+7. Mark the database as in order, with the counts in the audit log.
 
 Afterwards ``returned`` applies what waits when somebody it is about comes back, and ``suppressed`` drops
 events that name an erased person; both cost nothing while there is nothing to apply.
@@ -33,14 +35,16 @@ from cdp.crypto import Keyring
 from cdp.errors import IntegrityError, JournalError, NotRecoveredError
 from cdp.identity import IdentityService, Resolved
 from cdp.ingest import Indexed
-from cdp.journal import Consent, Erasure, Journal, Numbers, Readmission
+from cdp.journal import Consent, Erasure, Journal, Listed
 from cdp.recovery import queries
+from cdp.recovery.installation import Installation
 from cdp.recovery.model import Replayed, Restored, State
+from cdp.recovery.said import COUNTER, Said
 from cdp.store import Batch, Committer, Connection, chunks, retrying
 
 log = structlog.get_logger()
-_COUNTER = "identity_no"
 _PAGE = 500
+_waiting = msgspec.json.Decoder(Consent | Listed).decode
 _FIELDS = tuple(name for name in Consent.__struct_fields__ if name != "tag")
 
 
@@ -58,6 +62,7 @@ class Recovery:
         ledger: ConsentLedger,
         identity: IdentityService,
         audit: AuditLog,
+        installation: Installation,
         purposes: Callable[[], Iterable[str]],
         clock: Clock,
     ) -> None:
@@ -67,6 +72,7 @@ class Recovery:
         self._ledger = ledger
         self._identity = identity
         self._audit = audit
+        self._installation = installation
         self._purposes = purposes
         self._clock = clock
         self._state = State(ready=False, reason="the server is starting")
@@ -115,10 +121,10 @@ class Recovery:
         """Begin a journal where there is none; where there was one, that is on record and in the log."""
         if self._journal.segments():
             return
-        below = self._committer.journalled(_COUNTER)
+        below = self._committer.journalled(COUNTER)
         self._journal.begin()
         if below:
-            self._journal.numbers(_COUNTER, below)
+            self._journal.numbers(COUNTER, below)
             log.warning("the journal is gone and begun anew; backups made before now need the old one")
             with self._committer.batch() as batch:
                 batch.record(Entry(action="recovery.journal_begun_anew", actor="system"))
@@ -139,7 +145,7 @@ class Recovery:
     # -- replay ---------------------------------------------------------------------------------
 
     def replay(self, actor: str, *, without_journal: bool = False, reason: str = "") -> Replayed:
-        """Run the six steps.
+        """Run the seven steps.
 
         :param without_journal: nothing is replayed: who withdrew or was erased after the backup is back.
             An officer decides that, and it is on record.
@@ -153,7 +159,7 @@ class Recovery:
             return Replayed()
         if without_journal:
             done = Replayed(without_journal=True)
-            self._committer.skip(_COUNTER, self._keyring.highest_identity() + 1)
+            self._committer.skip(COUNTER, self._keyring.highest_identity() + 1)
             log.warning("a restored database is put in order without its journal")
         else:
             done = self._replay(restored)
@@ -173,39 +179,36 @@ class Recovery:
                 f"the journal in {self._journal.folder} is missing; put it back, or let an officer run "
                 "`cdp restore --without-journal`"
             )
-        lines, below, tags = 0, 0, set[str]()
-        erased: dict[str, Erasure | Readmission] = {}
-        for line in self._journal.lines(restored.journal):  # 1
-            lines += 1
-            if isinstance(line, Numbers) and line.counter == _COUNTER:
-                below = max(below, line.below)
-            elif isinstance(line, Consent):
-                tags.add(line.tag)
-            elif isinstance(line, Erasure | Readmission):
-                tags.add(line.tag)
-                if line.tag not in erased or erased[line.tag].at <= line.at:
-                    erased[line.tag] = line
-        self._committer.skip(_COUNTER, max(below, self._keyring.highest_identity() + 1))  # 2
+        said = Said.of(self._journal.lines(restored.journal))  # 1
+        self._committer.skip(COUNTER, max(said.below, self._keyring.highest_identity() + 1))  # 2
         with self._committer.store.reading() as connection:  # 3
             number_of = {
                 tag: number
                 for index, number in queries.blind_indexes(connection)
-                if (tag := self._journal.tag(index)) in tags
+                if (tag := self._journal.tag(index)) in said.tags
             }
-        dead = [line for line in erased.values() if isinstance(line, Erasure)]
-        again = {number_of[line.tag]: line for line in dead if line.tag in number_of}
+        again = {number_of[line.tag]: line for line in said.dead if line.tag in number_of}
         self._erase(again)  # 4
-        stones = [(line.tag, line.at) for line in dead]
         with self._committer.batch() as batch:
-            tombstones = queries.add_tombstones(batch.connection, stones)
-        dead_tags = {line.tag for line in dead}
-        appended = pending = 0
-        said = (line for line in self._journal.lines() if isinstance(line, Consent))
-        for page in chunks((line for line in said if line.tag not in dead_tags), _PAGE):  # 5
+            tombstones = queries.add_tombstones(batch.connection, [(line.tag, line.at) for line in said.dead])
+        dead = {line.tag for line in said.dead}
+        appended = pending = listed = 0
+        spoken = (line for line in self._journal.lines() if isinstance(line, Consent))
+        for page in chunks((line for line in spoken if line.tag not in dead), _PAGE):  # 5
             new, waiting = retrying(partial(self._append, page, number_of))
             appended, pending = appended + new, pending + waiting
+        black = (line for line in said.listed.values() if line.on and line.tag not in dead)
+        for chunk in chunks(black, _PAGE):  # 6
+            new, waiting = retrying(partial(self._list, chunk, number_of))
+            listed, pending = listed + new, pending + waiting
         return Replayed(
-            lines=lines, appended=appended, pending=pending, erased=len(again), tombstones=tombstones
+            lines=said.lines,
+            appended=appended,
+            pending=pending,
+            erased=len(again),
+            tombstones=tombstones,
+            listed=listed,
+            ended=self._installation.end_again(said.switched),
         )
 
     def _append(self, page: Sequence[Consent], number_of: Mapping[str, int]) -> tuple[int, int]:
@@ -216,6 +219,18 @@ class Recovery:
             records = {line.record_id: _record(line, number_of[line.tag]) for line in known}
             new = self._restore(batch, list(records.values()))
             waiting = [(line.tag, line.record_id, msgspec.json.encode(line)) for line in unknown]
+            return new, queries.add_pending(batch.connection, waiting)
+
+    def _list(self, page: Sequence[Listed], number_of: Mapping[str, int]) -> tuple[int, int]:
+        """Put the people of one page of lines on their black lists; returns how many, and how many wait."""
+        with self._committer.batch() as batch:
+            known = [line for line in page if line.tag in number_of]
+            new = self._installation.black_list(batch, known, number_of)
+            waiting = [
+                (line.tag, int(line.black_list[:15], 16), msgspec.json.encode(line))
+                for line in page
+                if line.tag not in number_of
+            ]
             return new, queries.add_pending(batch.connection, waiting)
 
     def _restore(self, batch: Batch, records: Sequence[Record]) -> int:
@@ -232,11 +247,16 @@ class Recovery:
         """Erase identities again that the backup brought back, in the order of step 4."""
         for numbers in chunks(sorted(again), _PAGE):
             retrying(partial(self._restrain, numbers, again))
+            retrying(partial(self._recall, numbers))
             self._keyring.destroy(numbers)
             with self._committer.batch() as batch:
                 queries.forget_indexes(batch.connection, numbers)
                 self._audit.forget(batch.connection, numbers)
                 batch.erase()
+
+    def _recall(self, numbers: Sequence[int]) -> None:
+        with self._committer.batch() as batch:
+            self._installation.recall(batch, numbers)
 
     def _restrain(self, numbers: Sequence[int], again: Mapping[int, Erasure]) -> None:
         first = random_id()
@@ -262,7 +282,8 @@ class Recovery:
 
     def _leaf(self, actor: str, restored: Restored, done: Replayed, reason: str) -> Entry:
         counts = {"lines": done.lines, "appended": done.appended, "pending": done.pending}
-        people = {"erased": done.erased, "tombstones": done.tombstones}
+        counts["ended"] = done.ended
+        people = {"erased": done.erased, "tombstones": done.tombstones, "listed": done.listed}
         said: dict[str, str | int] = {
             "backup": restored.backup,
             "without_journal": int(done.without_journal),
@@ -273,13 +294,17 @@ class Recovery:
     # -- afterwards -----------------------------------------------------------------------------
 
     def suppressed(self, connection: Connection, events: Sequence[Indexed]) -> frozenset[int]:
-        """Return the places in ``events`` of those that name an erased person; they must not be stored."""
+        """Return the places in ``events`` of those that name an erased person; they must not be stored.
+
+        Only what identifies a person counts: a device that was erased may be in other hands.
+        """
         if not self._tombstones or not events:
             return frozenset()
-        tag_of = {index: self._journal.tag(index) for item in events for index in item.indexes}
+        named = [self._identity.person_indexes(item) for item in events]
+        tag_of = {index: self._journal.tag(index) for indexes in named for index in indexes}
         dead = queries.tombstones_of(connection, set(tag_of.values()))
         return frozenset(
-            place for place, item in enumerate(events) if any(tag_of[index] in dead for index in item.indexes)
+            place for place, indexes in enumerate(named) if any(tag_of[index] in dead for index in indexes)
         )
 
     def returned(self, batch: Batch, resolved: Resolved) -> Collection[int]:
@@ -295,8 +320,11 @@ class Recovery:
         waiting = queries.pending_of(batch.connection, number_of)
         if not waiting:
             return ()
-        records = [_record(msgspec.json.decode(line, type=Consent), number_of[tag]) for tag, line in waiting]
         queries.delete_pending(batch.connection, {tag for tag, _ in waiting})
+        lines = [_waiting(line) for _, line in waiting]
+        listed = [line for line in lines if isinstance(line, Listed)]
+        self._installation.black_list(batch, listed, number_of)
+        records = [_record(line, number_of[line.tag]) for line in lines if isinstance(line, Consent)]
         return {record.identity_no for record in self._ledger.restore(batch, records)}
 
 

@@ -29,7 +29,7 @@ import msgspec
 
 from cdp.audit import Entry
 from cdp.clock import DAY, SECOND, Clock, Micros
-from cdp.consent import SourceKind
+from cdp.consent import EventType, SourceKind
 from cdp.crypto import LinkTokens
 from cdp.identity import IdentityService
 from cdp.store import Committer, retrying
@@ -70,7 +70,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """A consent that waits for its confirmation: held by its link alone.
+    """A consent that waits for its confirmation: held by its link alone, which pins what was asked.
 
     :param identifiers: (type, value) as the source gave them; in memory and inside the token only.
     :param asked_at: when the source reported the first half.
@@ -81,6 +81,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: Micros
     source_id: int
     source_kind: SourceKind
+    event_type: EventType = "explicit"
     notice_id: str = ""
     notice_version: int | None = None
     language: str = ""
@@ -169,6 +170,14 @@ class Links:
         head = _HEAD.pack(identity_no, now, now + LIFETIMES[kind])
         terms = _Terms(purposes, language, destination)
         return self._tokens.seal(kind, head + msgspec.msgpack.encode(terms))
+
+    def unsubscribe(self, identity_no: int, purpose: str, destination: str) -> str:
+        """Return the address of a link that withdraws an identity from a purpose, for one recipient's rows.
+
+        The caller records it: these links go out by the thousand, with the rows of an export.
+        """
+        token = self.issue("withdraw", identity_no, purposes=(purpose,), destination=destination)
+        return self.url("withdraw", token)
 
     def issue_pending(self, actor: str, pending: Pending, subject: int | None) -> tuple[str, Micros]:
         """Return (URL, expiry) of a link that confirms ``pending``, and record that it was asked for.

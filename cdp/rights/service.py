@@ -3,6 +3,10 @@
 Invariants: a request belongs to one identity, the one that was verified; it is recorded with that
 person as its subject in the transaction that stores it; reading it is a use for the purpose ``rights``,
 which nothing restrains, and is recorded too.
+
+A restriction or an objection acts at once (GDPR Art. 18 and 21): the transaction that opens the request
+restrains every topmost purpose that may be restrained and does not rest on contract or legal obligation
+alone. It does so again where a request is open already, for what was lifted since.
 """
 
 from __future__ import annotations
@@ -12,42 +16,59 @@ from collections.abc import Callable, Sequence
 
 from cdp.audit import Entry
 from cdp.clock import Clock, Micros
+from cdp.consent import RecordState, Statement
 from cdp.errors import NotFoundError
 from cdp.identity import IdentityService
-from cdp.policy import Rights
+from cdp.policy import Bundle, lineage
 from cdp.rights import queries
+from cdp.rights.acts import Acts
 from cdp.rights.deadline import due_at
 from cdp.rights.model import Channel, RequestKind, RightsRequest
 from cdp.store import Batch, Committer, Connection, retrying
 
 PURPOSE = "rights"
 CONTROLLER = "controller"
+_AT_ONCE: dict[RequestKind, RecordState] = {"restriction": "restricted", "objection": "objected"}
+_METHODS: dict[Channel, str] = {"preference_page": "preference_page", "officer": "rights_request"}
+_OWED = {"contract", "legal_obligation"}
 
 
 class RightsService:
     """Requests of people about their data.
 
-    :param policy: returns the deadlines in force.
+    :param policy: returns the policies in force.
     """
 
     def __init__(
         self,
         committer: Committer,
         identity: IdentityService,
+        acts: Acts,
         clock: Clock,
-        policy: Callable[[], Rights],
+        policy: Callable[[], Bundle],
     ) -> None:
         self._committer = committer
         self._identity = identity
+        self._acts = acts
         self._clock = clock
         self._policy = policy
 
-    def open(self, actor: str, identity_no: int, kind: RequestKind, channel: Channel) -> RightsRequest:
+    def open(
+        self,
+        actor: str,
+        identity_no: int,
+        kind: RequestKind,
+        channel: Channel,
+        *,
+        language: str = "",
+        evidence: bytes | None = None,
+    ) -> RightsRequest:
         """Open a request of one verified identity; an open one of the same kind is returned instead.
 
+        :param language: in which it was asked for; ``evidence`` of what restrains at once.
         :raises NotFoundError: there is no such identity.
         """
-        return retrying(lambda: self._open(actor, identity_no, kind, channel))
+        return retrying(lambda: self._open(actor, identity_no, kind, channel, language, evidence))
 
     def open_for(self, actor: str, identifier: tuple[str, str], kind: RequestKind) -> RightsRequest:
         """Open a request for whoever has an identifier (type, value), on an officer's word.
@@ -63,11 +84,23 @@ class RightsService:
             raise NotFoundError("nobody has this identifier")
         return self.open(actor, found, kind, "officer")
 
-    def _open(self, actor: str, identity_no: int, kind: RequestKind, channel: Channel) -> RightsRequest:
+    def _open(
+        self,
+        actor: str,
+        identity_no: int,
+        kind: RequestKind,
+        channel: Channel,
+        language: str,
+        evidence: bytes | None,
+    ) -> RightsRequest:
+        bundle = self._policy()
         with self._committer.batch() as batch:
             connection = batch.connection
             self._identity.profile_of(connection, identity_no)  # refuses who is not there
             self._identity.lock(connection, [identity_no])  # a second click waits here
+            if kind in _AT_ONCE:
+                said = self._restraints(bundle, _AT_ONCE[kind], _METHODS[channel], language, evidence)
+                self._acts.say(batch, identity_no, said, actor)
             for known in queries.of_identity(connection, identity_no):
                 if known.kind == kind and known.state in {"received", "identity_check", "in_progress"}:
                     batch.record(_entry("rights.open", actor, (identity_no,), _about(known)))
@@ -79,13 +112,31 @@ class RightsService:
                 kind=kind,
                 channel=channel,
                 opened_at=now,
-                due_at=due_at(now, self._policy().deadlines.get(kind, {}).values()),
+                due_at=due_at(now, bundle.rights.deadlines.get(kind, {}).values()),
                 state="received",
                 state_at=now,
             )
             queries.add_request(connection, batch.id, request)
             batch.record(_entry("rights.open", actor, (identity_no,), _about(request)))
         return request
+
+    def _restraints(
+        self, bundle: Bundle, state: RecordState, method: str, language: str, evidence: bytes | None
+    ) -> list[Statement]:
+        now = self._clock.now()
+        return [
+            Statement(
+                purpose=key,
+                state=state,
+                act=True,
+                event_time=now,
+                language=language,
+                method=method,
+                evidence=evidence,
+            )
+            for key, purpose in bundle.purposes.items()
+            if len(lineage(key)) == 1 and purpose.restrainable and not set(purpose.basis.values()) <= _OWED
+        ]
 
     # -- reading --------------------------------------------------------------------------------
 

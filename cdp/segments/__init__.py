@@ -3,6 +3,7 @@
 from cdp.segments.counting import PER_DAY, SHORT_LIST, Counting
 from cdp.segments.definition import Definition
 from cdp.segments.document import read
+from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
 from cdp.segments.noise import noised
 from cdp.segments.parse import parse
@@ -17,6 +18,7 @@ __all__ = [
     "Counting",
     "Definition",
     "ListKind",
+    "Lists",
     "Members",
     "PeopleList",
     "Preview",

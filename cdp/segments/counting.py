@@ -99,15 +99,19 @@ class Counting:
         """
         return queries.charge(batch.connection, actor, self._clock.now() // DAY, sorted(set(answers)))
 
-    def check_left(self, actor: str) -> None:
-        """Refuse a key that has nothing left.
+    def advance(self, batch: Batch, actor: str, answers: Sequence[str]) -> None:
+        """Charge a key for answers that it has not seen yet; the last ones may overdraw.
 
+        :param batch: taken head first, so that of many questions at once none is free.
         :raises OverloadedError: it has had its questions of the day.
         """
-        with self._store.reading() as connection:
-            had = queries.charged(connection, actor, self._clock.now() // DAY)
-        if had >= PER_DAY:
+        if self.charge(batch, actor, []) >= PER_DAY:
             raise self._used_up()
+        self.charge(batch, actor, answers)
+
+    def give_back(self, batch: Batch, actor: str, answers: Sequence[str]) -> None:
+        """Take back the charge for answers that were not given."""
+        queries.give_back(batch.connection, actor, self._clock.now() // DAY, answers)
 
     def _used_up(self) -> OverloadedError:
         wait = (DAY - self._clock.now() % DAY) // SECOND + 1

@@ -137,6 +137,26 @@ def put_list(
     )
 
 
+def black_listed(connection: Connection, name: str) -> BitMap:
+    """Return the identities on a list if it is a black one."""
+    query = (
+        select(list_entries.c.identity_no)
+        .join_from(lists, list_entries, lists.c.name == list_entries.c.name)
+        .where(lists.c.name == name, lists.c.kind == "black")
+    )
+    return BitMap(connection.execute(query).scalars().all())
+
+
+def add_black_listed(
+    connection: Connection, name: str, category: str, identity_nos: Iterable[int], batch: int
+) -> int:
+    """Add identities to a black list, which is made where there is none; returns how many are new."""
+    row = {"name": name, "kind": "black", "category": category, "batch": batch}
+    insert_ignoring(connection, lists, tuple(row), [tuple(row.values())])
+    rows = [(name, number) for number in sorted(identity_nos)]
+    return insert_ignoring(connection, list_entries, ("name", "identity_no"), rows)
+
+
 def profiles_on(connection: Connection, kind: str) -> BitMap:
     """Return the profiles with an identity on a list of this kind."""
     query = (
@@ -177,6 +197,13 @@ def charge(connection: Connection, actor: str, day: int, answers: Sequence[str])
     rows = [(actor, day, answer) for answer in answers]
     insert_ignoring(connection, counts_shown, ("actor", "day", "answer"), rows)
     return charged(connection, actor, day)
+
+
+def give_back(connection: Connection, actor: str, day: int, answers: Sequence[str]) -> None:
+    """Forget that a key was given answers on a day."""
+    c = counts_shown.c
+    mine = (c.actor == actor) & (c.day == day)
+    connection.execute(delete(counts_shown).where(mine, c.answer.in_(sorted(answers))))
 
 
 def charged(connection: Connection, actor: str, day: int) -> int:

@@ -14,23 +14,24 @@ Steps of an evaluation:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from pyroaring import BitMap
 
 from cdp.audit import Entry
 from cdp.clock import Clock, Micros
-from cdp.errors import ConflictError, DefinitionError, InvalidInputError, NotFoundError
+from cdp.errors import ConflictError, DefinitionError, NotFoundError
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
 from cdp.segments.compile import Compiler
 from cdp.segments.definition import Definition, Leaf, ListOf, SegmentOf, leaves
+from cdp.segments.lists import Lists
 from cdp.segments.membership import Evaluation
-from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
+from cdp.segments.model import PURPOSE, Members, Preview, Segment
 from cdp.segments.parse import parse
-from cdp.segments.references import LIST_CATEGORY, categories, check_readable, closure
+from cdp.segments.references import categories, check_readable, closure
 from cdp.store import Batch, Committer, Connection, Store
 from cdp.warehouse import Warehouse
 
@@ -67,6 +68,7 @@ class SegmentService:
     ) -> None:
         self._store = store
         self._committer = committer
+        self.lists = Lists(store, committer, clock, lambda: self._fields)
         self._warehouse = warehouse
         self.adopt(fields)
         self._clock = clock
@@ -217,7 +219,7 @@ class SegmentService:
         )
 
     def members(self, name: str, *, actor: str = "system") -> Members:
-        """Return who was in a segment when it was last evaluated.
+        """Return who was in a segment when it was last evaluated, and is not restrained since.
 
         :raises NotFoundError: there is no such segment.
         """
@@ -226,13 +228,14 @@ class SegmentService:
             stored = queries.members(connection, name)
             definition = self._parsed(held)
             read = self._categories(connection, definition)
+            restrained = BitMap() if stored is None else self._gone(connection, stored.as_of)
         if stored is None or stored.version != held.version:
             return self.evaluate(name, actor=actor)
         return Members(
             name=name,
             version=held.version,
             definition=definition,
-            bitmap=stored.bitmap,
+            bitmap=stored.bitmap - restrained,
             as_of=stored.as_of,
             computed_at=stored.computed_at,
             categories=read,
@@ -243,41 +246,11 @@ class SegmentService:
         with self._store.reading() as connection:
             return self._categories(connection, definition)
 
-    # -- lists ----------------------------------------------------------------------------------
+    # -- who is left out -----------------------------------------------------------------------
 
-    def put_list(
-        self,
-        actor: str,
-        name: str,
-        kind: ListKind,
-        identity_nos: Iterable[int],
-        *,
-        category: str = LIST_CATEGORY,
-    ) -> PeopleList:
-        """Make a white, grey or black list hold exactly these identities.
-
-        :param category: the data category that standing on the list tells about a person.
-        """
-        if kind not in get_args(ListKind):
-            raise InvalidInputError("a list is white, grey or black")
-        self.parse({"where": {"list": name}}, "")  # the name must be one that a definition can use
-        found = sorted(set(identity_nos))
-        with self._committer.batch(head_first=True) as batch:
-            queries.put_list(batch.connection, name, kind, category, found, batch.id)
-            batch.record(
-                Entry(
-                    action="list.put",
-                    actor=actor,
-                    object={"list": name, "kind": kind},
-                    people={"entries": len(found)},
-                )
-            )
-        return PeopleList(name=name, kind=kind, category=category, entries=len(found))
-
-    def lists(self) -> tuple[PeopleList, ...]:
-        """Return every list, by name."""
-        with self._store.reading() as connection:
-            return tuple(queries.read_lists(connection).values())
+    def restrained(self, connection: Connection) -> BitMap:
+        """Return the profiles that no segment holds any more, evaluated again or not."""
+        return self._restrained(connection)
 
     def blocked(self, connection: Connection) -> BitMap:
         """Return the profiles on black lists, as ``connection`` sees them."""
@@ -300,9 +273,8 @@ class SegmentService:
             for leaf in wanted:
                 if isinstance(leaf, ListOf):
                     found[leaf] = snapshot.mapped(queries.list_identities(connection, leaf.name))
-            restrained = self._restrained(connection)
-            relinked = queries.relinked_since(connection, snapshot.commit_no)
-        excluded = restrained | snapshot.mapped(BitMap(i for i, profile in relinked if profile in restrained))
+            gone = self._gone(connection, snapshot.commit_no)
+        excluded = gone | snapshot.mapped(gone)
         everyone = snapshot.everyone - excluded
         compiled = [
             (leaf, self._compiler(leaf, snapshot.tables))
@@ -317,6 +289,15 @@ class SegmentService:
             members = Evaluation(found, others, everyone)(definition.where) & everyone
             results.append(_Result(members, snapshot.commit_no, now, categories_read))
         return tuple(results)
+
+    def _gone(self, connection: Connection, as_of: int) -> BitMap:
+        """Return who is restrained for ``segmentation`` now, by the numbers of now and those of ``as_of``.
+
+        Of whoever was relinked since, every identity: a profile bears the number of one of its own.
+        """
+        restrained = self._restrained(connection)
+        relinked = queries.relinked_since(connection, as_of)
+        return restrained | BitMap(number for number, profile_no in relinked if profile_no in restrained)
 
     def _check(self, connection: Connection, definition: Definition) -> dict[str, Definition]:
         """Return the segments that ``definition`` uses.

@@ -32,6 +32,7 @@ from cdp.store.dialect import (
     update_many,
     upsert,
 )
+from cdp.store.disk import flush, put_in_place
 from cdp.store.engine import Store
 from cdp.store.metadata import batches, metadata
 from cdp.store.types import Bytes, Flag, Instant, Json, Name, Number
@@ -56,6 +57,7 @@ __all__ = [
     "chunks",
     "commit_at",
     "dump",
+    "flush",
     "initialise",
     "insert_ignoring",
     "insert_many",
@@ -63,6 +65,7 @@ __all__ = [
     "lock_rows",
     "metadata",
     "policies_version",
+    "put_in_place",
     "read_head",
     "read_numbers",
     "read_rows",

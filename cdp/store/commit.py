@@ -245,7 +245,7 @@ def until(batch: ColumnElement[int], commit_no: int | None) -> ColumnElement[boo
     if commit_no is None:
         return true()
     found = select(batches.c.batch).where(batches.c.batch == batch, batches.c.commit_no <= commit_no)
-    return found.exists()
+    return found.correlate_except(batches).exists()
 
 
 def commit_at(connection: Connection, at: Micros) -> int:

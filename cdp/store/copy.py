@@ -26,6 +26,7 @@ from sqlalchemy.engine import URL
 
 from cdp.errors import ConfigurationError, ConflictError, StoreError
 from cdp.store.dialect import is_single_writer
+from cdp.store.disk import flush, put_in_place
 from cdp.store.engine import Store
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ def dump(
             _dump_file(connection, file, progress, without)
         else:
             _dump_server(connection, store.engine.url, file, progress, without)
-    _flush(file)
+    flush(file)
     return found
 
 
@@ -121,10 +122,7 @@ def _restore_file(store: Store, file: Path, progress: Progress) -> None:
             while block := source.read(1 << 22):
                 copy.write(block)
                 progress(copy.tell(), total)
-            copy.flush()
-            os.fsync(copy.fileno())
-        beside.replace(target)
-        _flush(target.parent)
+        put_in_place(beside, target)
     except OSError as error:
         raise StoreError(f"the database's file cannot be written: {error.strerror}") from None
     finally:
@@ -192,11 +190,3 @@ def _reason(said: bytes) -> str:
     """Return the program's first line, which names objects and limits; later ones may hold values."""
     lines = said.decode(errors="replace").splitlines()
     return lines[0][:200] if lines else "it said nothing"
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

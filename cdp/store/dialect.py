@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     Boolean,
     ColumnElement,
     Connection,
+    CursorResult,
     Dialect,
     Engine,
     Table,
@@ -34,7 +33,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import Select
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
-from sqlalchemy.types import TypeEngine
 
 from cdp.errors import ConfigurationError, MissingExtraError
 
@@ -120,29 +118,21 @@ def is_retryable(error: BaseException) -> bool:
 
 def chunks(keys: Iterable[Any], size: int = _CHUNK) -> Iterator[list[Any]]:
     """Cut ``keys`` into lists of at most ``size``: what one look-up takes."""
-    chunk: list[Any] = []
-    for key in keys:
-        chunk.append(key)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+    rest = iter(keys)
+    while chunk := list(islice(rest, size)):
         yield chunk
 
 
 class _Numbers(TypeDecorator[Any]):
-    """Many integers as one bound value: an array on PostgreSQL, JSON text on SQLite."""
+    """Many integers as one text: of an array on PostgreSQL, of JSON on SQLite."""
 
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the column type that carries them."""
-        return dialect.type_descriptor(ARRAY(BigInteger) if dialect.name == "postgresql" else Text())
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Return the value as the driver takes it."""
-        return value if dialect.name == "postgresql" else str(value)
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        """Return the text; the driver's own arrays cost several times as much."""
+        text = str(value)
+        return f"{{{text[1:-1]}}}" if dialect.name == "postgresql" else text
 
 
 class among(ColumnElement[bool]):  # noqa: N801  # reads as the function it is
@@ -170,7 +160,7 @@ class among(ColumnElement[bool]):  # noqa: N801  # reads as the function it is
 @compiles(among, "postgresql")
 def _among_array(element: among, compiler: SQLCompiler, **options: Any) -> str:
     column, numbers = (compiler.process(part, **options) for part in (element.column, element.numbers))
-    return f"{column} = ANY({numbers})"
+    return f"{column} = ANY(CAST({numbers} AS BIGINT[]))"
 
 
 @compiles(among, "sqlite")
@@ -184,8 +174,11 @@ def read_rows(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...
 
     For columns that both drivers give alike: numbers, text, bytes.
     """
-    cursor = connection.execute(query).cursor
-    return [] if cursor is None else list(cursor.fetchall())
+    return _rows(connection.execute(query))
+
+
+def _rows(result: CursorResult[Any]) -> list[tuple[Any, ...]]:
+    return [] if result.cursor is None else list(result.cursor.fetchall())
 
 
 def read_numbers(connection: Connection, query: Select[Any]) -> NDArray[np.int64]:
@@ -236,7 +229,7 @@ def share_rows(query: Select[Any]) -> Select[Any]:
 def insert_many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Insert ``rows`` (tuples in the order of ``columns``) the fastest way the driver has.
 
-    SQLite: ``executemany`` of a statement compiled once; PostgreSQL: COPY, or one statement for a few.
+    SQLite: ``executemany`` of a statement compiled once; PostgreSQL: binary COPY, or one statement for a few.
     """
     if not rows:
         return
@@ -248,8 +241,9 @@ def insert_many(connection: Connection, table: Table, columns: Sequence[str], ro
         connection.exec_driver_sql(statement, given)
         return
     cursor = connection.connection.cursor()
-    statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN"
+    statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
     with cursor.copy(statement) as copy:
+        copy.set_types([_postgres_type(connection, table, name) for name in columns])
         for row in rows:
             copy.write_row(row)
 
@@ -277,14 +271,14 @@ def insert_new(
     end = f"ON CONFLICT DO NOTHING RETURNING {wanted}"
     if connection.dialect.name == "postgresql":
         statement, given = _from_arrays(connection, table, columns, rows)
-        return [tuple(row) for row in connection.exec_driver_sql(f"{statement} {end}", given)]
+        return _rows(connection.exec_driver_sql(f"{statement} {end}", given))
     taken: list[tuple[Any, ...]] = []
     row_marks = f"({', '.join('?' * len(columns))})"
     for chunk in chunks(rows, _ROWS):
         marks = ", ".join([row_marks] * len(chunk))
         statement = f"INSERT INTO {table.name} ({names}) VALUES {marks} {end}"  # noqa: S608  # names are ours
         flat = tuple(value for row in chunk for value in row)
-        taken.extend(tuple(row) for row in connection.exec_driver_sql(statement, flat))
+        taken += _rows(connection.exec_driver_sql(statement, flat))
     return taken
 
 
@@ -314,7 +308,7 @@ def update_many(
     update = f"UPDATE {table.name} SET {changes} FROM"  # noqa: S608  # names are ours
     names = [*keys, *columns]
     if connection.dialect.name == "postgresql":
-        arrays = ", ".join(f"%s::{table.c[name].type.compile(connection.dialect)}[]" for name in names)
+        arrays = ", ".join(f"%b::{_postgres_type(connection, table, name)}[]" for name in names)
         given = ", ".join(f"column{at}" for at in range(1, len(names) + 1))
         values = tuple(list(column) for column in zip(*rows, strict=True))
         return connection.exec_driver_sql(
@@ -334,10 +328,13 @@ def _from_arrays(
     connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]
 ) -> tuple[str, tuple[list[Any], ...]]:
     """Return PostgreSQL's insert with one array a column: the same text however many rows it brings."""
-    kinds = [table.c[name].type.compile(connection.dialect) for name in columns]
-    arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
+    arrays = ", ".join(f"%b::{_postgres_type(connection, table, name)}[]" for name in columns)
     statement = f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"  # noqa: S608  # names are ours
     return statement, tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def _postgres_type(connection: Connection, table: Table, column: str) -> str:
+    return table.c[column].type.compile(connection.dialect).lower()
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ is never changed after it has its name.
 from __future__ import annotations
 
 import fcntl
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdp.errors import IntegrityError, StoreError
+from cdp.store import put_in_place
 from cdp.warehouse.model import File, Manifest
 
 _MANIFEST = "manifest.json"
@@ -98,14 +98,7 @@ class Directory:
         temporary = self.path / f"{name}.tmp"
         try:
             write(temporary)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.replace(self.path / name)
+            put_in_place(temporary, self.path / name)
         except OSError:
             temporary.unlink(missing_ok=True)  # a full disk needs the room
             raise
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -228,10 +228,14 @@ def upgrade() -> None:
         sa.Column("batch", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("destination", name=op.f("pk_webhook_endpoints")),
     )
+    op.add_column("api_keys", sa.Column("made_by", sa.BigInteger(), nullable=True))
+    op.add_column("consent_states", sa.Column("named", sa.Text(), server_default="[]", nullable=False))
+    op.add_column("consent_states", sa.Column("notice_given", sa.BigInteger(), nullable=True))
     op.add_column("export_fetches", sa.Column("settled", sa.Boolean(), nullable=True))
     op.add_column("exports", sa.Column("mode", sa.Text(), server_default="full", nullable=False))
     op.add_column("log_head", sa.Column("policies", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("sources", sa.Column("secret_version", sa.BigInteger(), nullable=True))
+    op.add_column("sources", sa.Column("links", sa.Boolean(), nullable=True))
     # ### end Alembic commands ###
     # a database that was never in a backup is in order; one that was lacks this row
     op.execute("INSERT INTO recovery (id, ready, restored) VALUES (1, 1, '{}')")

@@ -172,14 +172,18 @@ def test_a_destination_sees_an_opaque_id_in_place_of_the_segments_name(caller: C
     int(digits, 16)
     assert [item["segment"] for item in caller.api("GET", "/exports", key=key)["items"]] == [shown["segment"]]
     asked = {"segment": "lapsed-britons", "destination": "mailer", "purpose": MAIL}
-    assert caller.api("POST", "/exports", asked, key=key)["segment"] == shown["segment"]
+    assert caller.api("POST", "/exports", {**asked, "segment": shown["segment"]}, key=key)["released"] == 3
+    by_name = caller.api("POST", "/exports", asked, key=key, expect=404)
+    unknown = caller.api("POST", "/exports", {**asked, "segment": "unheard-of"}, key=key, expect=404)
+    assert by_name == unknown, "nor is asking for one"
     answer = caller.http.get(f"/api/v1/exports/{made['id']}/data", headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == f'attachment; filename="{shown["segment"]}.jsonl"'
     query = "query($f: ExportFilter) {exports(filter: $f) {edges {node {segment}}}}"
     by_id = graphql(caller, query, key=key, f={"segment": shown["segment"]})["data"]["exports"]["edges"]
     assert {edge["node"]["segment"] for edge in by_id} == {shown["segment"]}
-    by_name = graphql(caller, query, key=key, f={"segment": "lapsed-britons"})
-    assert by_name["data"]["exports"]["edges"] == [], "a filter is no way to guess a name"
+    found = graphql(caller, query, key=key, f={"segment": "lapsed-britons"})
+    assert found["data"]["exports"]["edges"] == [], "a filter is no way to guess a name"
     marketer = caller.api("POST", "/keys", {"name": "m", "roles": ["marketer"], "purposes": [MAIL]})["key"]
-    assert caller.api("POST", "/exports", asked, key=marketer)["segment"] == "lapsed-britons"
+    tried = caller.api("POST", "/exports", {**asked, "dry_run": True}, key=marketer)
+    assert tried["segment"] == "lapsed-britons"

@@ -115,9 +115,38 @@ def test_an_export_costs_each_figure_that_it_shows(caller: Caller) -> None:
     names = ("members", "released", "withheld")
     assert [shown[name] for name in names] == [again[name] for name in names]  # asking again averages nothing
     assert "other" in shown["withheld"]
-    spend(caller, key, PER_DAY - 5)
+    spend(caller, key, PER_DAY - 6)
     caller.api("POST", "/exports", asked, key=key, expect=429)
     assert caller.api("POST", "/exports", asked)["exact"]
+
+
+def test_a_refusal_costs_what_an_answer_does_and_tells_nothing(caller: Caller) -> None:
+    """Were it free, or exact, a marketer could ask about one person after another, as often as there are."""
+    caller.send(*people(3), wait=True)
+    key = marketer(caller)
+    asked = {"destination": "mailer", "purpose": "marketing.communications.email"}
+    said = []
+    for number in range(PER_DAY // 3 + 2):
+        caller.api("PUT", f"/segments/one-{number}", worded(number))
+        answered = caller.http.post(
+            "/api/v1/exports",
+            json={**asked, "segment": f"one-{number}"},
+            headers={"Authorization": f"Bearer {key}"},
+        )
+        said.append((answered.status_code, answered.json()["detail"]))
+    refused, spent = said[: PER_DAY // 3], said[PER_DAY // 3 :]
+    assert {status for status, _ in refused} == {403}
+    assert len(set(refused)) == 1
+    assert {status for status, _ in spent} == {429}
+    denied = caller.api("GET", "/audit?action=export.authorise")["items"]
+    assert [item["object"]["reason"] for item in denied[:3]] == ["count_budget"] * 2 + ["minimum_audience"]
+
+
+def test_a_mistake_costs_nothing(caller: Caller) -> None:
+    key = marketer(caller)
+    asked = {"segment": "none", "destination": "mailer", "purpose": "marketing.communications.email"}
+    for _ in range(PER_DAY // 3 + 1):
+        caller.api("POST", "/exports", asked, key=key, expect=404)
 
 
 def test_a_list_is_short_by_its_people_not_by_its_entries(caller: Caller) -> None:

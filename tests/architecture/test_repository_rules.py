@@ -19,7 +19,6 @@ CODE = sorted(
 )
 LONG = 400
 LONG_FILES = {
-    "cdp/identity/service.py": "resolve, look-up, merge and split share the lock order and the same steps",
     "tests/audit/test_audit_log.py": "one log, attacked from every side",
     "tests/consent/test_consent_precedence.py": "the decision table of precedence, row by row",
 }

@@ -92,7 +92,14 @@ def test_sources_and_keys(ready: Shell) -> None:
     assert rotated["write_key"] != made["write_key"]
     ready("source", "disable", "shop")
     assert ready.json("source", "list") == [
-        {"id": made["id"], "name": "shop", "kind": "browser", "enabled": False, "signs_user_ids": False}
+        {
+            "id": made["id"],
+            "name": "shop",
+            "kind": "browser",
+            "enabled": False,
+            "signs_user_ids": False,
+            "links": False,
+        }
     ]
     assert "shop" in ready("source", "list")
     key = ready.json("key", "create", "--role", "marketer", "--name", "m", "--purpose", "analytics")
@@ -261,10 +268,14 @@ def test_a_destination_fetches_with_its_own_key(
     ready("segment", "apply", str(file))
     own = ("--role", "destination", "--destination", "controller", "--purpose", "compliance_review")
     key = ready.json("key", "create", "--name", "d", *own)["key"]
+    [segment] = ready.json("segment", "list")
     monkeypatch.setenv("CDP_API_KEY", key)
     out = tmp_path / "out.jsonl"
-    ready(*ASKED, "--out", str(out))
-    assert out.read_bytes() == b""
+    for known_by in ("britons", segment["id"]):
+        ready("export", known_by, *ASKED[2:], "--out", str(out))
+        assert out.read_bytes() == b""
+    unknown = ready("export", "frisians", *ASKED[2:], "--out", str(out), expect=1)
+    assert "nothing of this segment may leave" in unknown
     monkeypatch.delenv("CDP_API_KEY")
     assert len(ready.json("audit", "search", "--action", "key.create")) == 2  # the operator's and this one
     assert ready.json("audit", "search", "--action", "access.denied") == []

@@ -36,14 +36,19 @@ def test_a_candidate_is_compared_proposed_and_approved_by_a_second_key(
     assert "nothing else" in ready("policy", "diff")
     assert "changed" in ready("policy", "diff", str(candidate))
     held = ready.json("policy", "show")["sha256"]
+    assert "key create --role officer" in ready("policy", "activate", str(candidate), expect=1)
+    first, second = (
+        ready.json("key", "create", "--name", name, "--role", "officer", "--purpose", "*")["key"]
+        for name in ("first", "second")
+    )
+    monkeypatch.setenv("CDP_API_KEY", first)
     shown = ready("policy", "activate", str(candidate))
     sha256 = shown.split("--approve ")[1].strip()
     assert "nothing is in force yet" in shown
     assert sha256 in ready("policy", "show")
     assert "second officer" in ready("policy", "activate", "--approve", sha256, expect=1)
     assert "give no folder" in ready("policy", "activate", str(candidate), "--approve", sha256, expect=1)
-    made = ready.json("key", "create", "--name", "second", "--role", "officer", "--purpose", "*")
-    monkeypatch.setenv("CDP_API_KEY", made["key"])
+    monkeypatch.setenv("CDP_API_KEY", second)
     assert sha256 in ready("policy", "activate", "--approve", sha256)
     found = ready.json("policy", "show")
     assert (found["sha256"], found["activations"][0]["four_eyes"]) == (sha256, True)

@@ -2,119 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
-
 import msgspec
 import pytest
+from ledger_world import (
+    BROWSER,
+    BUNDLE,
+    DEVICE,
+    EMAIL,
+    MAIL,
+    SMS,
+    START,
+    USER,
+    World,
+    draft,
+    statement,
+)
 from pyroaring import BitMap
-from sqlalchemy import Connection, func, select
+from sqlalchemy import select
 
-from cdp.clock import DAY, FixedClock, Micros
-from cdp.consent import ConsentLedger, Draft, Member, Record, RecordState, Standing, Statement
+from cdp.clock import DAY
+from cdp.consent import Standing
 from cdp.consent.tables import consent_records, consent_states
-from cdp.crypto import FileKeyProvider, Keyring, Place, open_sealed
+from cdp.crypto import Place, open_sealed
 from cdp.errors import SealError
-from cdp.policy import load
-from cdp.store import Committer, Store, initialise, metadata, read_head
-
-BUNDLE = load(Path(__file__).parents[2] / "policies")
-EMAIL = "marketing.communications.email"
-SMS = "marketing.communications.sms"
-USER, MAIL, DEVICE = 11, 12, 13
-START = 20_000 * DAY
-
-
-class World:
-    """A ledger with one profile map that a test may relink."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.clock = FixedClock(START)
-        self.store, self.key_store = Store(url), Store(f"sqlite:///{folder / 'keys.sqlite'}")
-        with self.store.writing() as connection, connection.begin():
-            metadata.create_all(connection)
-            initialise(connection)
-        provider = FileKeyProvider.create(folder / "root.key")
-        Keyring.initialise(self.key_store, provider, "test", self.clock)
-        self.keyring = Keyring(self.key_store, provider, "test", self.clock)
-        self.keyring.create([USER, MAIL, DEVICE])
-        self.committer = Committer(self.store, lambda *_: [], self.clock)
-        self.ledger = ConsentLedger(self.keyring, BUNDLE, self.clock)
-        self.profiles: dict[int, tuple[int, ...]] = {USER: (USER, MAIL, DEVICE)}
-        self.linked_at = 0
-
-    def members(self, profile_no: int) -> list[Member]:
-        numbers = self.profiles[profile_no]
-        return [
-            Member(
-                identity_no=number,
-                device=number == DEVICE,
-                linked_at={other: self.linked_at for other in numbers if other != number},
-                history=True,
-            )
-            for number in numbers
-        ]
-
-    def say(self, *drafts: Draft) -> int:
-        """Append and refresh in one batch; returns the records written."""
-        members = {no: self.members(no) for no in self.profiles}
-        profile_of = {number: no for no, numbers in self.profiles.items() for number in numbers}
-        with self.committer.batch() as batch:
-            before = self._count(batch.connection)
-            taken = self.ledger.append(batch, drafts, members, profile_of)
-            self.ledger.refresh(batch, {no: members[no] for no in taken.profiles}, ())
-            return self._count(batch.connection) - before
-
-    @staticmethod
-    def _count(connection: Connection) -> int:
-        return connection.execute(select(func.count()).select_from(consent_records)).scalar_one()
-
-    def relink(self, profiles: dict[int, tuple[int, ...]]) -> None:
-        gone = self.profiles.keys() - profiles.keys()
-        self.profiles = profiles
-        with self.committer.batch() as batch:
-            self.ledger.refresh(batch, {no: self.members(no) for no in profiles}, gone)
-
-    def state(self, profile_no: int = USER, purpose: str = EMAIL) -> str:
-        with self.store.reading() as connection:
-            live = self.ledger.states_of(connection, self.members(profile_no))[purpose]
-            stored = self.ledger.states(connection, purpose).get(profile_no)
-        assert stored == live or (stored is None and live.reason == "no_record")
-        return live.state
-
-    def records(self) -> list[Record]:
-        with self.store.reading() as connection:
-            return self.ledger.records_of(connection, [USER, MAIL, DEVICE])
-
-    def close(self) -> None:
-        self.store.close()
-        self.key_store.close()
-
-
-@pytest.fixture
-def world(database_url: str, tmp_path: Path) -> Iterator[World]:
-    made = World(database_url, tmp_path)
-    yield made
-    made.close()
-
-
-def statement(state: RecordState, at: Micros = START, *, act: bool = True, **more: Any) -> Statement:
-    return Statement(**{"purpose": EMAIL, "state": state, "act": act, "event_time": at, **more})
-
-
-def draft(*statements: Statement, named: Sequence[int] = (USER,), **more: Any) -> Draft:
-    given: dict[str, Any] = {
-        "authenticated": named[0],
-        "received_at": START,
-        "source_id": 1,
-        "source_kind": "server",
-        "verified": True,
-    }
-    return Draft(statements=statements, named=tuple(named), **{**given, **more})
-
-
-BROWSER: dict[str, Any] = {"source_kind": "browser", "verified": False}
+from cdp.store import read_head
 
 
 def test_a_grant_goes_to_the_authenticated_identity_and_a_restraint_to_all(world: World) -> None:

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap
 
 from cdp.clock import DAY
-from cdp.consent import RESTRAINING, EventType, Member, Record, RecordState, standing
+from cdp.consent import RESTRAINING, EventType, Member, Record, RecordState, Standings, standing
 from cdp.consent.precedence import may_lift
-from cdp.policy import Notice, Purpose
+from cdp.policy import Notice, Purpose, covers
 
 EMAIL = "marketing.communications.email"
 NOW = 1_000 * DAY
@@ -64,6 +65,7 @@ IMPORT: dict[str, Any] = {"source_kind": "import"}
 BROWSER: dict[str, Any] = {"source_kind": "browser", "verified": False}
 SIGNED: dict[str, Any] = {"source_kind": "browser", "verified": True}
 MARKETING = {"purpose": "marketing"}
+TCF: dict[str, Any] = {"signal": "tcf", **BROWSER}
 
 TABLE: list[tuple[str, list[Member], list[Record], str]] = [
     # nothing, and the plain cases
@@ -135,6 +137,61 @@ TABLE: list[tuple[str, list[Member], list[Record], str]] = [
         "granted granted",
     ),
     ("an import may give a first grant", ONE, [record(USER, 1, "act granted", **IMPORT)], "granted granted"),
+    (
+        "an import after an expired grant renews nothing",
+        ONE,
+        [record(USER, 1, "act granted", expires_at=5 * DAY), record(USER, 6, "act granted", **IMPORT)],
+        "stale stale_expired",
+    ),
+    (
+        "nor does an unsigned browser, after an import",
+        members(PHONE_APP),
+        [
+            record(PHONE_APP, 1, "act granted", **IMPORT, expires_at=5 * DAY),
+            record(PHONE_APP, 6, "act granted", **BROWSER),
+        ],
+        "stale stale_expired",
+    ),
+    (
+        "nor a stamp, after an import; nor does an older one that is told later",
+        ONE,
+        [
+            record(USER, 2, "act granted", **IMPORT, expires_at=5 * DAY),
+            record(USER, 6, "stamp granted"),
+            record(USER, 7, "act granted", **IMPORT, event_time=0),
+        ],
+        "stale stale_expired",
+    ),
+    (
+        "an act renews what an import gave",
+        ONE,
+        [record(USER, 1, "act granted", **IMPORT, expires_at=5 * DAY), record(USER, 6, "act granted")],
+        "granted granted",
+    ),
+    (
+        "a consent string that the person has renewed renews what such a string gave",
+        members(PHONE_APP),
+        [
+            record(PHONE_APP, 1, "stamp granted", **TCF, expires_at=5 * DAY),
+            record(PHONE_APP, 6, "stamp granted", **TCF, expires_at=NOW + 1),
+        ],
+        "granted granted",
+    ),
+    (
+        "it renews no other grant",
+        members(PHONE_APP),
+        [
+            record(PHONE_APP, 1, "stamp granted", expires_at=5 * DAY),
+            record(PHONE_APP, 6, "stamp granted", **TCF, expires_at=NOW + 1),
+        ],
+        "stale stale_expired",
+    ),
+    (
+        "and lifts nothing",
+        members(PHONE_APP),
+        [record(PHONE_APP, 1, "stamp refused", **TCF), record(PHONE_APP, 6, "stamp granted", **TCF)],
+        "refused refused",
+    ),
     # 4 for whom an act answers
     (
         "an act after the links answers every restraint and every missing record",
@@ -428,6 +485,121 @@ def test_what_a_merge_may_claim_is_the_weakest_of_its_parts() -> None:
     assert (found.event_type, found.recipients, found.granted_at) == ("explicit", ("b",), 3 * DAY)
 
 
+A, B, AB = ({"recipients": names} for names in (("a",), ("b",), ("a", "b")))
+TO: list[tuple[str, list[Record], dict[str, str]]] = [
+    ("nobody is named", [record(USER, 1, "act granted")], {"a": "granted", "b": "granted"}),
+    ("one is", [record(USER, 1, "act granted", **A)], {"a": "granted", "b": ""}),
+    (
+        "two grants for two recipients both stand",
+        [record(USER, 1, "act granted", **A), record(USER, 2, "act granted", **B)],
+        {"a": "granted", "b": "granted"},
+    ),
+    (
+        "and each ends for its own",
+        [record(USER, 1, "act granted", **A, expires_at=NOW), record(USER, 2, "act granted", **B)],
+        {"a": "", "b": "granted"},
+    ),
+    (
+        "the newer one for the same recipient counts",
+        [record(USER, 1, "act granted", **AB), record(USER, 2, "act granted", **B, expires_at=NOW)],
+        {"a": "granted", "b": ""},
+    ),
+    (
+        "one that names nobody includes those named before",
+        [record(USER, 1, "act granted", **A), record(USER, 2, "act granted")],
+        {"a": "granted", "b": "granted"},
+    ),
+    (
+        "one that names somebody replaces one that named nobody",
+        [record(USER, 1, "act granted"), record(USER, 2, "act granted", **A)],
+        {"a": "granted", "b": ""},
+    ),
+    (
+        "a withdrawal is one of all",
+        [
+            record(USER, 1, "act granted", **A),
+            record(USER, 2, "act granted", **B),
+            record(USER, 3, "act withdrawn"),
+        ],
+        {"a": "", "b": ""},
+    ),
+    (
+        "after it, each is given anew",
+        [
+            record(USER, 1, "act granted", **A),
+            record(USER, 3, "act withdrawn"),
+            record(USER, 4, "act granted", **B),
+        ],
+        {"a": "", "b": "granted"},
+    ),
+    (
+        "an import adds no recipient",
+        [record(USER, 1, "act granted", **A, **IMPORT), record(USER, 2, "act granted", **B, **IMPORT)],
+        {"a": "granted", "b": ""},
+    ),
+    (
+        "nor to an act",
+        [record(USER, 1, "act granted", **A), record(USER, 2, "act granted", **IMPORT)],
+        {"a": "granted", "b": ""},
+    ),
+    (
+        "a renewed consent string adds none either",
+        [
+            record(USER, 1, "stamp granted", **A, signal="tcf"),
+            record(USER, 2, "stamp granted", **AB, signal="tcf"),
+        ],
+        {"a": "granted", "b": ""},
+    ),
+    (
+        "a stamp leaves one out",
+        [record(USER, 1, "stamp granted", **AB), record(USER, 2, "stamp granted", **B)],
+        {"a": "", "b": "granted"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("records", "expected"), [row[1:] for row in TO], ids=[row[0] for row in TO])
+def test_a_grant_matches_its_recipients_exactly(records: list[Record], expected: dict[str, str]) -> None:
+    for order in itertools.permutations(records):
+        held = Standings.gather({7: standing(purpose(), ONE, order, NOW)})
+        assert {name: "granted" if 7 in held.granted(NOW, name) else "" for name in expected} == expected
+
+
+def test_what_holds_for_one_recipient_holds_for_it_alone() -> None:
+    notices = (
+        Notice(id="n", version=1, material=True, text="one"),
+        Notice(id="n", version=2, material=False, text="two"),
+        Notice(id="m", version=1, material=True, text="one"),
+        Notice(id="m", version=2, material=True, text="two"),
+    )
+    old, new, other = (
+        {"notice_id": key, "notice_version": version} for key, version in (("paper", 1), ("n", 2), ("m", 1))
+    )
+    granted = [
+        record(USER, 1, "act granted", recipients=("a",), event_type="separate", **old),
+        record(USER, 2, "act granted", recipients=("b",), expires_at=NOW + 5, **new),
+        record(USER, 3, "act granted", recipients=("c",), **other),
+    ]
+    found = standing(purpose(notices=notices), ONE, granted, NOW)
+    assert (found.state, found.recipients, found.granted_at) == ("granted", ("a", "b"), 1 * DAY)
+    assert (found.expires_at, found.event_type, found.notice_current) == (None, "regular", False)
+    held = Standings.gather({7: found, 8: standing(purpose(), ONE, [record(USER, 1, "act granted")], NOW)})
+
+    def people(names: str, **more: Any) -> list[list[int]]:
+        return [list(held.granted(NOW, name, **more)) for name in names]
+
+    assert people("abc") == [[7, 8], [7, 8], [8]]
+    assert people("abc", since=2 * DAY) == [[], [7], []]
+    assert people("abc", event_type="separate") == [[7], [], []]
+    assert [list(held.on_current_notice(name)) for name in "abz"] == [[], [7], []]
+    assert held.valid_until(NOW, [], BitMap([7, 8])) == NOW + 5
+    assert list(held.granted(NOW + 5, "a")) == [7, 8]
+    assert list(held.granted(NOW + 5, "b")) == [8]
+    assert held.valid_until(NOW + 5, [], BitMap([7, 8])) is None
+    again = held.replaced(BitMap([7]), Standings.gather({}))
+    assert list(again.granted(NOW, "z")) == [8], "nothing is left of who was replaced"
+
+
 def test_a_withdrawal_took_effect_when_it_was_said() -> None:
     said = record(USER, 5, "act withdrawn", event_time=3 * DAY)
     assert standing(purpose(), ONE, [said], NOW).since == 3 * DAY
@@ -456,7 +628,7 @@ def records_of(draw: st.DrawFn, states: tuple[RecordState, ...] = get_args(Recor
         act=act,
         event_time=draw(st.integers(0, 12)) * DAY,
         received_at=draw(st.integers(0, 10)) * DAY,
-        signal=draw(st.sampled_from(["", "", "gpc"])),
+        signal=draw(st.sampled_from(["", "", "gpc", "tcf"])),
         source_kind=draw(st.sampled_from(["browser", "server", "server", "import"])),
         source_id=1,
         verified=draw(st.booleans()),
@@ -522,6 +694,28 @@ def test_a_merge_without_a_later_act_grants_nothing_new(profile: list[Member], l
         alone = standing(purpose(), part, ledger, AT)
         neutral = all(member.device or not member.history for member in part)
         assert alone.state == "granted" or (alone.reason == "no_record" and neutral)
+
+
+REPORTS = records_of(states=("granted",)).filter(lambda one: not may_lift(one) and one.signal != "tcf")
+
+
+@settings(max_examples=400, deadline=None)
+@given(profiles(), LEDGERS, REPORTS)
+def test_what_may_lift_nothing_neither_renews_nor_widens(
+    profile: list[Member], ledger: list[Record], more: Record
+) -> None:
+    """Told last of somebody of whom something was told about the purpose, by an import, browser or stamp."""
+    more = msgspec.structs.replace(more, received_at=AT)
+    before = standing(purpose(validity_days=30), profile, ledger, AT)
+    after = standing(purpose(validity_days=30), profile, [*ledger, more], AT)
+    said = [one for one in ledger if one.state not in {"informed", "restriction_lifted"}]
+    if any(one.identity_no == more.identity_no and covers(one.purpose, EMAIL) for one in said):
+        assert before.state == "granted" or after.state != "granted"
+    if before.state == after.state == "granted":
+        assert (after.expires_at or AT) <= (before.expires_at or AT)
+        if before.recipients:
+            assert set(after.recipients) <= set(before.recipients)
+            assert after.recipients
 
 
 @settings(max_examples=200, deadline=None)

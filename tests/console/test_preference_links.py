@@ -19,7 +19,7 @@ from preference_reader import (
 )
 
 from cdp.api.auth import OPEN, declared
-from cdp.clock import DAY, SECOND, FixedClock
+from cdp.clock import DAY, SECOND, FixedClock, parse_rfc3339
 from cdp.settings import Settings
 
 ada = pytest.fixture(ada_known, name="ada")
@@ -113,9 +113,11 @@ def test_a_link_survives_a_merge_and_dies_with_the_identity(ada: Caller) -> None
 
 def test_who_gets_links(ada: Caller) -> None:
     body = {"identifier": {"type": "email", "value": ADDRESS}, "kind": "manage"}
-    ada.api("POST", "/preferences/links", body, key=ada.write_key("server"))
-    ada.api("POST", "/preferences/links", body, key=ada.write_key("browser"), expect=403)
-    ada.api("POST", "/preferences/links", body, key=ada.write_key("import"), expect=403)
+    withdraw = {**body, "kind": "withdraw", "purposes": [EMAIL]}
+    ada.api("POST", "/preferences/links", withdraw, key=ada.write_key("server"))
+    for kind in ("browser", "import"):
+        ada.api("POST", "/preferences/links", body, key=ada.write_key(kind), expect=403)
+        ada.api("POST", "/preferences/links", withdraw, key=ada.write_key(kind), expect=403)
     wrong: list[dict[str, Any]] = [
         {**body, "kind": "confirm"},
         {**body, "kind": "withdraw"},
@@ -127,6 +129,28 @@ def test_who_gets_links(ada: Caller) -> None:
     ]
     for bad in wrong:
         ada.api("POST", "/preferences/links", bad, expect=400)
+
+
+def test_a_manage_link_is_a_look_at_one_person_and_needs_a_permission_of_its_own(ada: Caller) -> None:
+    body = {"identifier": {"type": "email", "value": ADDRESS}, "kind": "manage"}
+    ada.api("POST", "/preferences/links", body, key=ada.write_key("server"), expect=403)
+    found = ada.api("GET", "/audit?action=preferences.links")["items"]
+    assert [entry["outcome"] for entry in found] == ["denied"]
+    made = ada.api("POST", "/sources", {"name": "account-pages", "kind": "server", "links": True})
+    known = ada.api("POST", "/preferences/links", body, key=made["write_key"])
+    unknown = {**body, "identifier": {"type": "email", "value": "nobody@example.org"}}
+    other = ada.api("POST", "/preferences/links", unknown, key=made["write_key"])
+    assert known.keys() == other.keys()
+    assert len(known["url"]) == len(other["url"])
+    minted = ada.api("GET", "/audit?action=link.make")["items"]
+    assert {entry["actor"] for entry in minted} == {f"source:{made['id']}"}
+    assert {entry["object"]["kind"] for entry in minted} == {"manage"}
+    ada.api("POST", "/sources", {"name": "site", "kind": "browser", "links": True}, expect=400)
+    for name, roles, purposes in (("o", ["officer"], ["analytics"]), ("a", ["admin"], [])):
+        key = ada.api("POST", "/keys", {"name": name, "roles": roles, "purposes": purposes})["key"]
+        ada.api("POST", "/preferences/links", body, key=key, expect=403)
+        with_links = {"name": "more", "kind": "server", "links": True}
+        ada.api("POST", "/sources", with_links, key=key, expect=403)  # nobody grants what they lack
 
 
 def ask(caller: Caller, value: str = ADDRESS, purpose: str = SMS, **more: Any) -> Any:
@@ -158,6 +182,33 @@ def test_double_opt_in_records_nothing_until_it_is_confirmed(ada: Caller, clock:
     assert (newest.event_type, newest.method, newest.source_kind) == ("explicit", "double_opt_in", "server")
     assert newest.event_time == clock.now()
     assert newest.sealed is not None  # both times
+
+
+def test_what_was_asked_survives_to_the_record(ada: Caller, clock: FixedClock) -> None:
+    asked = ask(
+        ada,
+        event_type="separate",
+        notice_id="sms-news",
+        notice_version=1,
+        language="zh",
+        jurisdiction="CN",
+        recipients=["mailer"],
+        expires_at="2026-12-31T00:00:00Z",
+    )
+    path = asked["confirmation"]["url"].removeprefix("http://127.0.0.1:8000")
+    clock.advance(DAY)
+    page = ada.http.get(path)
+    assert '<html lang="zh">' in page.text  # the language of the message, nobody having asked for another
+    assert "回复 STOP 即可退订" in page.text
+    press(ada, path)
+    record = next(one for one in records(ada) if one.purpose == SMS)
+    kept = (record.event_type, record.notice_id, record.notice_version, record.language, record.jurisdiction)
+    assert kept == ("separate", "sms-news", 1, "zh", "CN")
+    assert record.recipients == ("mailer",)
+    assert record.expires_at == parse_rfc3339("2026-12-31T00:00:00Z")
+    body = {"identifiers": [{"type": "email", "value": ADDRESS}], "purpose": SMS, "state": "granted"}
+    unheard = {**body, "confirm": "double_opt_in", "notice_id": "unheard-of"}
+    ada.api("POST", "/consents", unheard, key=ada.write_key("server"), expect=400)
 
 
 def test_a_confirmation_counts_once_and_never_undoes_a_later_no(ada: Caller, clock: FixedClock) -> None:
@@ -196,6 +247,34 @@ def test_who_may_ask_for_a_confirmation(ada: Caller) -> None:
     ada.api("POST", "/consents", {**body, "state": "withdrawn"}, expect=400)
     ada.api("POST", "/consents", {**body, "confirm": "handshake"}, expect=400)
     assert ada.api("POST", "/consents", body)["recorded"] is False
+
+
+def test_where_policy_asks_for_it_a_yes_comes_with_the_link_that_makes_it_count(
+    ada: Caller, clock: FixedClock
+) -> None:
+    body = {"identifiers": [{"type": "email", "value": ADDRESS}], "purpose": SMS, "state": "granted"}
+    for key in (ada.write_key("server"), ada.operator_key):
+        made = ada.api("POST", "/consents", body, key=key)
+        assert made["recorded"] is True
+        path = made["confirmation"]["url"].removeprefix("http://127.0.0.1:8000")
+        clock.advance(SECOND)
+    press(ada, path)
+    assert "double_opt_in" in {record.method for record in records(ada)}
+    query = "mutation($v: ConsentInput!) {recordConsent(input: $v) {recorded confirmation}}"
+    answer = ada.http.post(
+        "/graphql",
+        json={"query": query, "variables": {"v": body}},
+        headers={"Authorization": f"Bearer {ada.operator_key}"},
+    )
+    told = answer.json()["data"]["recordConsent"]
+    assert told["recorded"] is True
+    assert told["confirmation"].startswith("http://127.0.0.1:8000/preferences/confirm/")
+    assert "confirmation" not in ada.api("POST", "/consents", {**body, "state": "withdrawn"})
+    assert "confirmation" not in ada.api("POST", "/consents", {**body, "purpose": EMAIL})
+    device = {**body, "identifiers": [{"type": "anonymous_id", "value": "browser-1"}]}
+    assert "confirmation" not in ada.api("POST", "/consents", device, key=ada.write_key("browser"))
+    for method in ("double_opt_in", "preference_page", "one_click"):  # nobody says so but our own links
+        ada.api("POST", "/consents", {**body, "method": method}, expect=400)
 
 
 def test_every_page_is_open_by_declaration_and_nothing_else_is(ada: Caller) -> None:

@@ -168,9 +168,45 @@ def test_a_restriction_stands_and_the_page_does_not_lift_it(ada: Caller) -> None
     path = link(ada)
     done = press(ada, path, do="request", kind="restriction", lang="en")
     assert "This use is restricted since 1 March 2026." in done.text
-    assert "You cannot change this here." in done.text
+    assert "You cannot change this here. Only our data protection officer lifts a restriction" in done.text
+    press(ada, path, do="lift", purpose="segmentation")
+    assert state(ada, "segmentation") == "restricted"
     press(ada, path, **answers(done.text, marketing__communications__email="yes"))
     assert state(ada) == "restricted"
+
+
+def test_an_objection_is_shown_and_lifted_by_a_button(ada: Caller, clock: FixedClock) -> None:
+    path = link(ada)
+    button = r'name="purpose" value="segmentation">\s*<p><button type="submit" name="do" value="{}"'
+    assert re.search(button.format("object"), ada.http.get(path).text)
+    done = press(ada, path, do="object", purpose="segmentation", lang="en")
+    assert "You objected on 1 March 2026." in done.text
+    assert state(ada, "segmentation") == "objected"
+    assert state(ada, "data_quality") == "missing"
+    count = len(records(ada))
+    press(ada, path, do="object", purpose="segmentation")
+    for key in ("rights", "compliance_review", EMAIL, "unheard.of"):  # nothing that the page offers
+        assert "Nothing was changed" in press(ada, path, do="object", purpose=key, lang="en").text
+    assert len(records(ada)) == count
+    clock.advance(SECOND)
+    assert re.search(button.format("lift"), ada.http.get(path).text)
+    done = press(ada, path, do="lift", purpose="segmentation", lang="en")
+    assert "Your choices are saved." in done.text
+    assert re.search(button.format("object"), done.text)
+    assert state(ada, "segmentation") not in {"objected", "restricted"}
+    profile = ada.lookup("user_id", "ada")["id"]
+    found = ada.api("GET", f"/profiles/{profile}/consents", purpose="compliance_review")["items"]
+    assert next(item["state"] for item in found if item["purpose"] == "segmentation") != "objected"
+
+
+def test_an_objection_to_everything_is_lifted_by_a_yes_for_each_use(ada: Caller, clock: FixedClock) -> None:
+    path = link(ada)
+    done = press(ada, path, do="request", kind="objection", lang="en")
+    assert "Your objection holds until you lift it." in done.text
+    clock.advance(SECOND)
+    press(ada, path, **answers(done.text, marketing__communications__email="yes"))
+    assert state(ada) == "granted"
+    assert state(ada, SMS) == "objected"
 
 
 def test_languages(ada: Caller) -> None:
@@ -283,7 +319,7 @@ def test_a_yes_that_cannot_prevail_says_so(ada: Caller, clock: FixedClock) -> No
         event_time=clock.now(),
         signal="gpc",
     )
-    services.pipeline.record_act(number, [signal])
+    services.acts.record(number, [signal])
     clock.advance(SECOND)
     path = link(ada)
     page = ada.http.get(path).text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from cdp.clock import DAY, SECOND, FixedClock, parse_rfc3339
-from cdp.crypto import Dek, FileKeyProvider, Keyring
+from cdp.crypto import Dek, Domain, FileKeyProvider, Keyring
+from cdp.crypto.kek import AlteredKeyError
 from cdp.crypto.tables import bucket_keys, deks
 from cdp.errors import KeyAccessError
 from cdp.store import Committer, Store, read_head, retrying
@@ -135,8 +136,8 @@ def test_what_another_thread_read_before_is_not_kept_after(
     world.keyring().create([1])
     read = ring._read
 
-    def meanwhile(*given: object) -> dict[int, Dek]:
-        found = read(*given)  # type: ignore[arg-type]  # handed through
+    def meanwhile(numbers: Sequence[int], domain: Domain) -> tuple[dict[int, Dek], AlteredKeyError | None]:
+        found = read(numbers, domain)
         ring.destroy([1])
         return found
 

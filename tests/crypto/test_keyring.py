@@ -107,36 +107,43 @@ def test_an_empty_key_database_says_what_to_run(vault: Vault) -> None:
 
 
 def test_initialising_again_changes_nothing(vault: Vault) -> None:
-    secret = vault.keyring().secret("index-root")
+    secret = vault.keyring().secret("index")
     Keyring.initialise(vault.store, vault.provider, "test", CLOCK)
-    assert vault.keyring().secret("index-root") == secret
+    assert vault.keyring().secret("index") == secret
 
 
 # -- named secrets ---------------------------------------------------------------------------------
 
 
 def test_a_named_secret_is_made_once_and_wrapped(vault: Vault) -> None:
-    made: list[bytes] = []
-    rings = [vault.keyring() for _ in range(4)]
+    vault.change(lambda c: c.execute(update(secrets).values(wrapped=b"", commitment=None)))
+    with pytest.raises(KeyAccessError, match="cdp migrate"):
+        vault.keyring().secret("index")
     threads = [
-        threading.Thread(target=lambda ring=ring: made.append(ring.secret("audit-signing"))) for ring in rings
+        threading.Thread(target=Keyring.complete, args=(vault.store, vault.provider, "test"))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 4
-    assert len(set(made)) == 1
-    assert len(made[0]) == 32
-    assert vault.keyring().secret("index-root") != made[0]
+    made = vault.keyring().secret("audit-signing")
+    assert len(made) == 32
+    assert vault.keyring().secret("index") != made
+    Keyring.complete(vault.store, vault.provider, "test")
+    assert vault.keyring().secret("audit-signing") == made
     with vault.store.reading() as connection:
         stored = connection.execute(select(secrets.c.wrapped)).scalars().all()
-    assert not any(made[0] in wrapped for wrapped in stored)
+    assert not any(made in wrapped for wrapped in stored)
 
 
 def test_a_secret_moved_to_another_name_does_not_open(vault: Vault) -> None:
-    vault.keyring().secret("index-root")
-    vault.change(lambda c: c.execute(update(secrets).values(name="audit-signing")))
+    def swap(connection: Connection) -> None:
+        row = connection.execute(select(secrets).where(secrets.c.name == "index")).one()
+        other = update(secrets).where(secrets.c.name == "audit-signing")
+        connection.execute(other.values(wrapped=row.wrapped, commitment=row.commitment))
+
+    vault.change(swap)
     with pytest.raises(KeyAccessError):
         vault.keyring().secret("audit-signing")
 

@@ -10,7 +10,7 @@ from gate_world import EMAIL, World, running
 
 from cdp.clock import DAY
 from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
-from cdp.export import Changes, Cursor, ExportService, Feeds, Outbox
+from cdp.export import Changes, Cursor, ExportService, Feeds, Outbox, segment_id
 from cdp.segments import SegmentService
 
 world_fixture = pytest.fixture(running, name="world")
@@ -52,7 +52,8 @@ class Reader:
         return told
 
     def page(self, cursor: Cursor, limit: int = 100, **more: Any) -> Changes:
-        given = {"principal": self.world.mailer, "segment": "everybody", "purpose": EMAIL, **more}
+        segment = segment_id(self.world.keyring, "everybody")
+        given = {"principal": self.world.mailer, "segment": segment, "purpose": EMAIL, **more}
         return self.feeds.changes(cursor=cursor, limit=limit, **given)
 
     def take(self, changes: list[dict[str, Any]]) -> None:
@@ -112,6 +113,15 @@ def test_who_comes_changes_and_goes(reader: Reader) -> None:
 def test_what_did_not_become_another_row_is_no_update(reader: Reader) -> None:
     ada = reader.world.person("Ada")
     reader.read()
+    reader.world.clock.advance(1_000_000)
+    reader.world.observe(ada, {"first_name": "Ada"})
+    assert reader.read() == []
+
+
+def test_another_link_of_the_same_person_is_no_update(reader: Reader) -> None:
+    reader.world.change_destination(unsubscribe_url=True)
+    ada = reader.world.person("Ada")
+    assert reader.read()[0]["unsubscribe_url"].startswith("https://cdp.example/preferences/withdraw/")
     reader.world.clock.advance(1_000_000)
     reader.world.observe(ada, {"first_name": "Ada"})
     assert reader.read() == []
@@ -288,6 +298,39 @@ def test_who_may_not_read(reader: Reader) -> None:
         reader.page(Cursor(7, 1, 1))
     with pytest.raises((NotFoundError, NotPermittedError)):
         reader.page(Cursor(), principal=world.another_key("crm"))
+
+
+def test_a_destination_names_segments_by_id_and_hears_no_cause(reader: Reader) -> None:
+    world = reader.world
+    world.person("Ada")
+    with pytest.raises(NotFoundError):
+        reader.page(Cursor(), segment="everybody")
+    world.segments.reads = frozenset({"user.health"})
+    exports = ExportService(world.gate)
+    asked = {"segment": "everybody", "destination": "mailer", "purpose": EMAIL}
+    said = set()
+    for ask in (
+        lambda: reader.page(Cursor()),
+        lambda: exports.request(world.mailer, **asked),  # type: ignore[arg-type]  # a table
+    ):
+        with pytest.raises(NotPermittedError) as caught:
+            ask()
+        said.add(caught.value.message)
+    rehearsed = exports.request(world.mailer, **asked, dry_run=True)  # type: ignore[arg-type]  # a table
+    assert rehearsed.reason == "not_permitted"
+    world.segments.reads = frozenset()
+    world.change_destination(minimum_audience=9)
+    with pytest.raises(NotPermittedError) as caught:
+        reader.page(Cursor())
+    said.add(caught.value.message)
+    assert len(said) == 1, "one text, whatever the cause is"
+    assert "health" not in said.pop()
+    with pytest.raises(NotPermittedError, match="minimum audience"):
+        exports.request(world.officer, **asked)  # type: ignore[arg-type]  # a table
+    assert {entry.object["reason"] for entry in world.entries("export.authorise")} == {
+        "input_not_permitted",
+        "minimum_audience",
+    }
 
 
 def test_two_destinations_share_no_reference_and_no_order(world: World) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,8 +27,12 @@ ROWS: tuple[tuple[Value, ...], ...] = (
 
 
 def _rendering(kind: Format, rows: tuple[tuple[Value, ...], ...] = ROWS) -> Rendering:
-    released = (Released(f"ref{number}", values) for number, values in enumerate(rows))  # the gate's, in life
-    return Rendering(format=kind, columns=COLUMNS, rows=released)
+    return _taking(kind, (Released(f"ref{number}", values) for number, values in enumerate(rows)))
+
+
+def _taking(kind: Format, released: Iterator[Released]) -> Rendering:
+    """What the gate makes, in life."""
+    return Rendering(format=kind, columns=COLUMNS, take=lambda limit: list(islice(released, limit)))
 
 
 def _bytes(kind: Format, rows: tuple[tuple[Value, ...], ...] = ROWS) -> bytes:
@@ -111,11 +116,11 @@ def test_bytes_come_while_rows_do(kind: Format) -> None:
             yield Released(f"ref{number}", ("Ada", number, True))
             number += 1
 
-    _, data = encode(kind, Rendering(format=kind, columns=COLUMNS, rows=endless()))
+    _, data = encode(kind, _taking(kind, endless()))
     assert sum(len(next(data)) for _ in range(3)) > 100
 
 
 def test_many_row_groups() -> None:
     data = _bytes("parquet", (("Ada", 1, True),) * 25_000)
     assert pq.read_table(pa.BufferReader(data)).num_rows == 25_000
-    assert pq.ParquetFile(pa.BufferReader(data)).num_row_groups == 3
+    assert 10 < pq.ParquetFile(pa.BufferReader(data)).num_row_groups < 20

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 import pytest
 from gate_world import World, running
 from receiver import Desk, Receiver, receiving
+from sqlalchemy import update
 
 from cdp.clock import DAY, SECOND
 from cdp.errors import NotFoundError
+from cdp.gate import Recall
+from cdp.gate.tables import export_classes
 
 world_fixture = pytest.fixture(running, name="world")
 
@@ -93,6 +96,33 @@ def test_a_big_recall_is_cut_into_messages_of_a_size(world: World, receiver: Rec
     assert receiver.removals() == dict.fromkeys(desk.refs.values(), "erase")
     assert max(len(body) for _, body in receiver.calls) < 20_000
     assert world.entries("recall.issue")[0].people["removed"] == 260
+
+
+def test_one_bad_fetch_or_audience_stops_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = desk.world
+    desk.people("Ada", "Bea")
+    world.rows(world.gate.authorise(world.request(segment="before")).export_id)
+    broken, whole = (world.gate.authorise(world.request(segment=name)).export_id for name in ("bad", "good"))
+    for export in (broken, whole):
+        world.gate.render(export, world.mailer)  # and the connection breaks off
+    world.clock.advance(3601 * SECOND)
+    with world.committer.batch() as batch:
+        batch.connection.execute(
+            update(export_classes).where(export_classes.c.export_id == broken).values(identities=b"?")
+        )
+    desk.withdraw(1)
+    sealed = desk.outbox._sealed
+
+    def failing(recall: Recall, within: int) -> object:
+        if recall.audience.segment == "before":
+            raise RuntimeError
+        return sealed(recall, within)
+
+    monkeypatch.setattr(desk.outbox, "_sealed", failing)
+    assert desk.outbox.issue() == 3, "of everybody, of bad and of good: all that was begun is held"
+    monkeypatch.undo()
+    assert desk.outbox.issue() == 1, "what failed is taken again"
+    assert desk.outbox.issue() == 0
 
 
 def test_nothing_clear_waits_in_the_database(desk: Desk) -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import Connection, Table, delete, select, update
+from sqlalchemy import Connection, Table, delete, select, text, update
 
 from cdp import app
 from cdp.clock import FixedClock
 from cdp.crypto import FileKeyProvider, Keyring, Rotation
+from cdp.crypto.keys import SECRETS
 from cdp.crypto.tables import deks, keks, key_metadata, secrets
 from cdp.errors import ConfigurationError, KeyAccessError
 from cdp.settings import Settings
 from cdp.store import Store
+from cdp.store.migrate import Chain, upgrade
 
 
 def change(settings: Settings, work: Callable[[Connection], object]) -> None:
@@ -89,6 +91,27 @@ def test_an_altered_row_is_named_and_left_alone(settings: Settings, table: Table
         with pytest.raises(KeyAccessError, match=r"right key file|another key|other than the secret"):
             attempt(settings)
     assert content(settings) == before
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_lost_secret_is_named_and_not_made_again(settings: Settings, name: str) -> None:
+    """Under a new one everybody would be a stranger, every signature another's, every refusal unreadable."""
+    change(settings, lambda c: c.execute(delete(secrets).where(secrets.c.name == name)))
+    before = content(settings)
+    for attempt in (app.build, app.initialise, app.establish):
+        with pytest.raises(KeyAccessError, match=f"the secret {name} is lost.*from its backup"):
+            attempt(settings)
+    assert content(settings) == before
+
+
+def test_the_chain_gives_every_secret_its_row_once(settings: Settings) -> None:
+    """A secret that the code knows and no migration has made would be lost from the start."""
+    store = Store(settings.keys_database)
+    change(settings, lambda c: c.execute(delete(secrets)))
+    change(settings, lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0002'")))
+    upgrade(store, Chain.KEYS)
+    store.close()
+    assert sorted(str(row[0]) for row in content(settings)[1]) == sorted(SECRETS)
 
 
 def test_a_kek_of_another_workspace_is_not_taken(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from caller import Caller
 from litestar.testing import TestClient
+from prometheus_client import REGISTRY
 from sqlalchemy import func, select
 
 from cdp import app
@@ -96,6 +97,27 @@ def counts(caller: Caller) -> dict[str, int]:
     with services.store.reading() as connection:
         (entry,) = services.audit.search(connection, AuditFilter(action="ingest.batch"), limit=1)
     return {name: int(entry.counts[name]) for name in ("stored", "duplicates", "quarantined", "suppressed")}
+
+
+def cut(caller: Caller) -> dict[str, int]:
+    """Return what the intake rules did, of the newest batch."""
+    services = caller.services
+    with services.store.reading() as connection:
+        (entry,) = services.audit.search(connection, AuditFilter(action="ingest.batch"), limit=1)
+    return {name: int(count) for name, count in entry.counts.items() if "." in name}
+
+
+def test_stripped_and_dropped_are_counted_apart_by_purpose(caller: Caller, clock: FixedClock) -> None:
+    labels = {"done": "stripped", "purpose": "analytics"}
+    before = REGISTRY.get_sample_value("cdp_ingest_refused_events_total", labels) or 0
+    caller.send(message(1, "visitor"), message(2, "other"), kind="browser")
+    assert cut(caller) == {"dropped.analytics": 2}
+    caller.send(message(3, "visitor", agreed=False), message(4, "visitor"), message(5, "third"))
+    assert cut(caller) == {"stripped.analytics": 2}
+    clock.advance(SECOND)
+    caller.send(message(6, "visitor", agreed=False, category="Functional"), message(7, "third"))
+    assert (cut(caller), counts(caller)["suppressed"]) == ({"dropped.personalisation": 1}, 1)
+    assert REGISTRY.get_sample_value("cdp_ingest_refused_events_total", labels) == before + 2
 
 
 def test_nothing_is_collected_of_strangers_who_have_not_agreed(caller: Caller) -> None:

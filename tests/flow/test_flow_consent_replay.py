@@ -63,12 +63,12 @@ class People:
         """Carve somebody out; of one who is alone nothing happens."""
         number = self.number()
         if number is not None:
-            self.quietly(lambda: self.caller.services.identity.split("test", number, dry_run=False))
+            self.quietly(lambda: self.caller.services.steward.split("test", number, dry_run=False))
 
     def join(self) -> None:
         """Link two; the rules may refuse it."""
         both = [number for number in (self.number(), self.number()) if number is not None]
-        self.quietly(lambda: self.caller.services.identity.merge("test", both, dry_run=False))
+        self.quietly(lambda: self.caller.services.steward.merge("test", both, dry_run=False))
 
     def number(self) -> int | None:
         kind, value = self.chance.choice(

@@ -11,13 +11,19 @@ from pyroaring import BitMap
 
 from cdp.clock import DAY
 from cdp.consent import RecordState
-from cdp.gate import FactSets, bind, facts, queries
+from cdp.gate import FactSets, bind, facts
 from cdp.gate.facts import FactReader
+from cdp.identity import members_of
 from cdp.store import Connection
 
 world_fixture = pytest.fixture(running, name="world")
 COUNTRIES = ("Germany", "US", "China", "unspecified", "Atlantis", "US-CA")
 STATES: tuple[RecordState, ...] = ("granted", "granted", "refused", "withdrawn", "objected", "opted_out")
+AGES: tuple[dict[str, Any], ...] = (
+    {"birthday": "2010-5-3"}, {"birthday": "1990-01-01"}, {"birthday": "some day"}, {"birthday": ""},
+    {"age": 12}, {"age": "17"}, {"age": 40}, {"age_band": "under 18"},
+    {"birthday": "2008-03-01", "age_band": "under 18"},
+)  # fmt: skip
 STEPS = 60
 
 
@@ -26,7 +32,7 @@ def _read(world: World, connection: Connection, *, kept: bool) -> dict[str, Any]
     bundle = world.bundle
     destination, purpose = bundle.destinations["mailer"], bundle.purposes[EMAIL]
     terms = bind(bundle, destination, purpose, frozenset(), None)
-    members = queries.members_of(connection, range(1, world.numbers + 1))
+    members = members_of(connection, range(1, world.numbers + 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(facts, "_MANY", -1 if kept else 1_000_000)
         reader: FactReader = world.gate._judge.facts
@@ -53,7 +59,8 @@ class _History:
         self.home: dict[int, list[int]] = {}
 
     def step(self) -> None:
-        acts = [self.arrive, self.say, self.say, self.move, self.age, self.merge, self.split, self.blacken]
+        acts = [self.arrive, self.say, self.say, self.move, self.tell_age, self.age, self.merge, self.split]
+        acts.append(self.blacken)
         self.random.choice(acts if self.members else [self.arrive])()
 
     def arrive(self) -> None:
@@ -80,9 +87,17 @@ class _History:
 
     def move(self) -> None:
         number = self.random.choice(self.members[self.random.choice(list(self.members))])
-        place = {"country": COUNTRIES, "region": ("California", "Texas")}
+        place = {
+            "country": COUNTRIES,
+            "region": ("California", "Texas", "Springfield"),
+            "ip_country": ("US-CA", "China", "Atlantis"),
+        }
         name = self.random.choice(list(place))
         self.world.observe(number, {name: self.random.choice(place[name])})
+
+    def tell_age(self) -> None:
+        number = self.random.choice(self.members[self.random.choice(list(self.members))])
+        self.world.observe(number, self.random.choice(AGES))
 
     def age(self) -> None:
         self.world.clock.advance(self.random.randint(1, 300) * DAY)
@@ -137,7 +152,7 @@ def test_a_snapshot_that_is_older_than_what_is_kept_reads_from_the_store(world: 
 
 def test_an_erasure_empties_what_is_kept(world: World) -> None:
     world.person("Wren", {"country": "China"})
-    population = world.gate._judge.facts._population
+    population = world.gate._judge.facts.population
     with world.store.reading() as connection:
         _read(world, connection, kept=True)
     held = population._recorded

@@ -33,9 +33,31 @@ def test_a_reference_is_proved_in_or_not_in_each_export(world: World) -> None:
     world.say(bea, "withdrawn")
     second = world.gate.authorise(world.request()).export_id
     prove = world.gate.proofs.of_reference
-    assert [holds(prove(world.mailer, export, refs["Bea"])) for export in (first, second)] == [True, False]
-    assert [holds(prove(world.mailer, export, refs["Ada"])) for export in (first, second)] == [True, True]
+    assert [holds(prove(world.officer, export, refs["Bea"])) for export in (first, second)] == [True, False]
+    assert [holds(prove(world.officer, export, refs["Ada"])) for export in (first, second)] == [True, True]
     assert [entry.object["export"] for entry in world.entries("export.prove")][:1] == [second]
+    assert holds(prove(world.mailer, first, refs["Bea"]))
+
+
+def test_a_destination_is_told_of_nobody_but_whom_it_received(world: World) -> None:
+    """A proof of who is in an export that was not fetched would be a fetch without its rules."""
+    world.person("Ada")
+    bea = world.person("Bea")
+    first = world.gate.authorise(world.request()).export_id
+    refs = {row["first_name"]: row["profile_ref"] for row in world.rows(first)}
+    second = world.gate.authorise(world.request(segment="secret")).export_id
+    delta = world.gate.authorise(world.request(mode="delta")).export_id
+    prove = world.gate.proofs.of_reference
+    world.say(bea, "withdrawn")
+    rendering = world.gate.render(second, world.mailer)
+    row = next(rendering.rows)  # its end is not known
+    for export, ref in ((second, row.profile_ref), (second, refs["Bea"]), (delta, refs["Ada"])):
+        with pytest.raises(NotFoundError):
+            prove(world.mailer, export, ref)
+    assert list(rendering.rows) == []
+    assert holds(prove(world.mailer, second, refs["Ada"]))
+    with pytest.raises(NotFoundError):
+        prove(world.mailer, second, refs["Bea"])  # decided for, skipped
 
 
 def test_who_was_taken_out_while_it_was_decided_is_proved_so(

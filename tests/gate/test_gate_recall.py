@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import msgspec
 import pytest
@@ -27,7 +28,7 @@ def fetch(world: World, **more: object) -> dict[str, str]:
 def issue(world: World) -> list[Recall]:
     """Issue what is due, as the worker does."""
     found = []
-    for recall in world.gate.recalls.due():
+    for recall in chain.from_iterable(world.gate.recalls.due()):
         with world.committer.batch() as batch:
             world.gate.recalls.settle(batch, recall)
         found.append(recall)
@@ -191,8 +192,7 @@ def test_a_split_that_leaves_nothing_permitted_is_a_removal(world: World) -> Non
     assert (removed(recalls), corrected(recalls)) == ({refs[ref("ada")]: "unlist"}, set())
 
 
-def test_whoever_was_skipped_is_not_recalled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdp.gate.release._CHUNK", 1)
+def test_whoever_was_skipped_is_not_recalled(world: World) -> None:
     people = {ref(name.lower()): world.person(name) for name in ("Ada", "Bea", "Cyd")}
     order = list(fetch(world, segment="before"))
     given = world.gate.authorise(world.request())
@@ -205,10 +205,7 @@ def test_whoever_was_skipped_is_not_recalled(world: World, monkeypatch: pytest.M
     assert [found.audience.segment for found in issue(world)] == ["before"]
 
 
-def test_a_row_on_its_way_while_its_person_was_recalled_is_recalled_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cdp.gate.release._CHUNK", 1)
+def test_a_row_on_its_way_while_its_person_was_recalled_is_recalled_again(world: World) -> None:
     people = {ref(name.lower()): world.person(name) for name in ("Ada", "Bea")}
     given = world.gate.authorise(world.request())
     rendering = world.gate.render(given.export_id, world.mailer)
@@ -230,8 +227,7 @@ def test_a_fetch_that_broke_off_counts_all_as_delivered(world: World) -> None:
     assert len(removed(issue(world))) == 1
 
 
-def test_overlapping_fetches_never_forget_a_delivery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdp.gate.release._CHUNK", 1)
+def test_overlapping_fetches_never_forget_a_delivery(world: World) -> None:
     ada = world.person("Ada")
     first, second = (world.gate.authorise(world.request()) for _ in range(2))
     slow = world.gate.render(first.export_id, world.mailer)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from cdp.consent import RecordState
 from cdp.store import Store, metadata
 
 world_fixture = pytest.fixture(running, name="world")
-CHUNK = 2
 STATES: tuple[RecordState, ...] = ("granted", "withdrawn", "refused", "objected", "restricted")
 PICK = st.integers(0, 7)
 STEPS = st.lists(
@@ -108,7 +107,7 @@ class History:
 
     def issue(self, *_: int) -> set[str]:
         told: set[str] = set()
-        for recall in self.world.gate.recalls.due():
+        for recall in chain.from_iterable(self.world.gate.recalls.due()):
             with self.world.committer.batch() as batch:
                 self.world.gate.recalls.settle(batch, recall)
             told |= {row.profile_ref for row in recall.removals.values()}
@@ -150,53 +149,91 @@ def test_removed_is_exactly_delivered_without_permitted(
 _NUMBERS = count()
 
 
-def test_no_row_read_after_a_withdrawal_holds_that_person(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Threads withdraw while fetches stream; a hook between chunks makes the race as wide as it gets."""
-    monkeypatch.setattr("cdp.gate.release._CHUNK", CHUNK)
-    people = {f"p{number:02}@people.example": world.person(f"P{number:02}") for number in range(24)}
+@pytest.mark.parametrize("size", [1, 5])
+def test_no_piece_handed_over_after_a_restraining_commit_holds_that_person(world: World, size: int) -> None:
+    """A thread withdraws while pieces are taken: who withdrew before a piece was asked for is not in it."""
+    names = [f"P{number:02}" for number in range(24)]
+    people = {f"{name.lower()}@people.example": world.person(name) for name in names}
     given_ = world.gate.authorise(world.request(fields=("email",)))
-    withdrawn_at: dict[str, int] = {}
-    go, done = threading.Event(), threading.Event()
+    withdrawn: set[str] = set()
+    turns = threading.Semaphore(0)
 
     def withdraw() -> None:
-        go.wait()
         for email, person in list(people.items())[::2]:
+            turns.acquire()
             world.say(person, "withdrawn")
-            withdrawn_at[email] = world.head()
-        done.set()
+            withdrawn.add(email)
 
     thread = threading.Thread(target=withdraw)
     thread.start()
-    rendering = world.gate.render(given_.export_id, world.mailer)
-    read: list[tuple[str, int]] = []
-    heads = _heads(world, monkeypatch)
-    for at, row in enumerate(rendering.rows):
-        go.set()
-        read.append((str(row.values[0]), heads[-1]))
-        if at % CHUNK:
-            done.wait(0.02)
-    thread.join()
-    late = [email for email, head in read if email in withdrawn_at and head >= withdrawn_at[email]]
-    assert late == []
-    assert len(read) < len(people), "some withdrew in time"
-    refs = {email for email, _ in read}
-    told = sum(len(recall.removals) for recall in world.gate.recalls.due())
-    assert told == len(refs & set(withdrawn_at)), "whoever withdrew too late for the bytes is recalled"
+    try:
+        take = world.gate.render(given_.export_id, world.mailer).take
+        read: list[str] = []
+        while True:
+            turns.release(size)  # so many withdraw while this piece is made, sooner or later
+            before = set(withdrawn)
+            piece = [str(row.values[0]) for row in take(size)]
+            assert not before & set(piece)
+            read += piece
+            if not piece:
+                break
+    finally:
+        turns.release(len(people))
+        thread.join()
+    assert set(people) - set(list(people)[::2]) <= set(read)
+    told = sum(len(recall.removals) for recall in chain.from_iterable(world.gate.recalls.due()))
+    assert told == len(set(read) & withdrawn), "whoever withdrew too late for the bytes is recalled"
 
 
-def _heads(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record the head that each chunk was read at."""
-    heads: list[int] = []
-    recheck: Callable[..., None] = world.gate._recheck
+@pytest.mark.parametrize("step", ["evaluated", "decided", "chosen", "begun", "rechecked"])
+def test_whoever_withdraws_between_two_steps_is_in_no_piece_after(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The commit comes where it is most awkward: right after one of the steps has looked."""
+    ada = world.person("Ada")
+    world.person("Bea")
+    places = {
+        "evaluated": (world.segments, "evaluate"),
+        "decided": (world.keyring, "proof_secrets"),
+        "chosen": (world.gate._renderer, "_choose"),
+        "begun": (world.gate._renderer, "_begin"),
+        "rechecked": (world.gate._renderer, "recheck"),
+    }
+    thing, name = places[step]
+    original = getattr(thing, name)
 
-    def recording(connection: object, fetch: object) -> None:
-        recheck(connection, fetch)
-        heads.append(fetch.checked)  # type: ignore[attr-defined]  # a fetch
+    def then(*args: object, **more: object) -> object:
+        found = original(*args, **more)
+        monkeypatch.undo()
+        world.say(ada, "withdrawn")
+        return found
 
-    monkeypatch.setattr(world.gate, "_recheck", recording)
-    return heads
+    monkeypatch.setattr(thing, name, then)
+    request = world.request(fields=("email",))
+    take = world.gate.render(world.gate.authorise(request).export_id, world.mailer).take
+    read = [str(row.values[0]) for piece in iter(lambda: take(1), []) for row in piece]
+    if step == "rechecked":  # the first piece was checked before she withdrew; she may be in that one alone
+        read = read[1:]
+    assert "ada@people.example" not in read
+
+
+def test_a_grant_that_ends_while_a_reader_waits_takes_its_row_away(world: World) -> None:
+    people = {}
+    for number in range(4):
+        person = world.person(f"P{number}", consent=None)
+        world.say(person, "granted", expires_at=world.clock.now() + years(1 + number))
+        people[f"p{number}@people.example"] = person
+    given_ = world.gate.authorise(world.request(fields=("email",)))
+    rows = world.gate.render(given_.export_id, world.mailer).rows
+    read = []
+    for number in range(4):  # each pause ends one more grant; nothing is committed meanwhile
+        row = next(rows, None)
+        if row is not None:
+            read.append((number, str(row.values[0])))
+        world.clock.advance(years(1))
+    assert all(int(email[1]) >= number for number, email in read)
+    assert list(rows) == []
+    assert world.entries("export.fetched")[0].people["delivered"] == "<10"
 
 
 def test_a_fetch_days_later_holds_nobody_who_withdrew_or_whose_grant_ended(world: World) -> None:
@@ -209,5 +246,5 @@ def test_a_fetch_days_later_holds_nobody_who_withdrew_or_whose_grant_ended(world
     world.say(ada, "withdrawn")
     world.clock.advance(years(0.2))
     assert world.emails(given_.export_id) == {"bea@people.example"}
-    told = sum(len(recall.removals) for recall in world.gate.recalls.due())
+    told = sum(len(recall.removals) for recall in chain.from_iterable(world.gate.recalls.due()))
     assert told == 2

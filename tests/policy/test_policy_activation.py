@@ -42,12 +42,15 @@ def without_mailer_email(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 @pytest.fixture
+def first(caller: Caller) -> str:
+    """The key of an officer."""
+    return caller.officer("first")
+
+
+@pytest.fixture
 def second(caller: Caller) -> str:
     """The key of another officer."""
-    made = caller.api("POST", "/keys", {"name": "second", "roles": ["officer"], "purposes": ["*"]})
-    key = made["key"]
-    assert isinstance(key, str)
-    return key
+    return caller.officer("second")
 
 
 def actions(caller: Caller, action: str) -> list[dict[str, Any]]:
@@ -66,18 +69,18 @@ def test_the_first_policies_are_an_activation_of_the_system(caller: Caller, file
 
 
 def test_a_second_officer_puts_it_in_force_at_once(
-    caller: Caller, second: str, files: dict[str, bytes]
+    caller: Caller, first: str, second: str, files: dict[str, bytes]
 ) -> None:
     candidate = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
     held = caller.api("GET", "/policies")["sha256"]
-    proposed = caller.api("POST", "/policies/activate", {"files": candidate})
+    proposed = caller.api("POST", "/policies/activate", {"files": candidate}, key=first)
     sha256 = proposed["proposal"]["sha256"]
     (change,) = proposed["difference"]["changes"]
     assert (change["section"], change["name"], change["details"]) == ("destinations", "mailer", ["enabled"])
     assert caller.api("GET", "/policies")["sha256"] == held
     again = caller.api("POST", "/policies/activate", {"files": candidate}, key=second)
     assert again["proposal"]["id"] == proposed["proposal"]["id"]  # nobody approves by proposing again
-    own = caller.api("POST", "/policies/activate", {"approve": sha256}, expect=409)
+    own = caller.api("POST", "/policies/activate", {"approve": sha256}, key=first, expect=409)
     assert "second officer" in own["detail"]
     caller.api("POST", "/policies/activate", {"approve": "f" * 64}, key=second, expect=404)
     caller.api("POST", "/policies/activate", {"approve": sha256[:12]}, key=second)
@@ -93,25 +96,59 @@ def test_a_second_officer_puts_it_in_force_at_once(
     newest, denied, _ = actions(caller, "policy.activate")
     assert newest["object"]["four_eyes"] == "on"
     assert newest["object"]["base"] == held
-    assert (denied["outcome"], denied["object"]["reason"]) == ("denied", "own_proposal")
+    assert (denied["outcome"], denied["object"]["reason"]) == ("denied", "same_hands")
     assert len(actions(caller, "policy.propose")) == 1
-    caller.api("POST", "/policies/activate", {"files": candidate}, expect=409)
+    caller.api("POST", "/policies/activate", {"files": candidate}, key=first, expect=409)
 
 
 def test_a_rejected_or_overtaken_proposal_cannot_be_approved(
-    caller: Caller, second: str, files: dict[str, bytes]
+    caller: Caller, first: str, second: str, files: dict[str, bytes]
 ) -> None:
     one = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
     other = changed(files, "destinations/adnet.yaml", "enabled: true", "enabled: false")
-    first = caller.api("POST", "/policies/activate", {"files": one})["proposal"]
-    later = caller.api("POST", "/policies/activate", {"files": other})["proposal"]
+    early = caller.api("POST", "/policies/activate", {"files": one}, key=first)["proposal"]
+    later = caller.api("POST", "/policies/activate", {"files": other}, key=first)["proposal"]
     assert len(caller.api("GET", "/policies")["proposals"]) == 2
-    caller.api("POST", "/policies/reject", {"proposal": first["id"]}, key=second)
-    caller.api("POST", "/policies/activate", {"approve": first["id"]}, key=second, expect=404)
+    caller.api("POST", "/policies/reject", {"proposal": early["id"]}, key=second)
+    caller.api("POST", "/policies/activate", {"approve": early["id"]}, key=second, expect=404)
     assert len(actions(caller, "policy.reject")) == 1
-    overtaken = caller.api("POST", "/policies/activate", {"files": one})["proposal"]
+    overtaken = caller.api("POST", "/policies/activate", {"files": one}, key=first)["proposal"]
     caller.api("POST", "/policies/activate", {"approve": later["id"]}, key=second)
     caller.api("POST", "/policies/activate", {"approve": overtaken["id"]}, key=second, expect=404)
+
+
+def test_one_person_with_many_keys_is_no_second_officer(caller: Caller, files: dict[str, bytes]) -> None:
+    """Who makes a key sees it: keys of one lineage may be in one hand."""
+    both = ("officer", "admin")
+    carol, bob = caller.officer("carol", roles=both), caller.officer("bob")
+    one, other = caller.officer("one", roles=both, key=carol), caller.officer("other", key=carol)
+    deeper = caller.officer("deeper", key=one)
+    candidate = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
+    for proposer, approvers in {
+        one: (one, other, carol, deeper, caller.operator_key),
+        carol: (carol, deeper),
+        deeper: (other, carol, one),
+    }.items():
+        made = caller.api("POST", "/policies/activate", {"files": candidate}, key=proposer)["proposal"]
+        for approver in approvers:
+            caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=approver, expect=409)
+        caller.api("POST", "/policies/reject", {"proposal": made["id"]}, key=bob)
+    caller.api("DELETE", "/keys/one")  # what it made stays its maker's
+    made = caller.api("POST", "/policies/activate", {"files": candidate}, key=deeper)["proposal"]
+    caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=carol, expect=409)
+    caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=bob)
+    assert {entry["object"].get("reason") for entry in actions(caller, "policy.activate")[1:-1]} == {
+        "same_hands"
+    }
+
+
+def test_the_operator_makes_keys_for_two_officers_and_proposes_nothing(
+    caller: Caller, files: dict[str, bytes]
+) -> None:
+    candidate = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
+    answer = caller.api("POST", "/policies/activate", {"files": candidate}, expect=403)
+    assert "a key for each of two officers" in answer["detail"]
+    assert caller.api("GET", "/policies")["proposals"] == []
 
 
 def test_only_officers_have_these_routes(caller: Caller) -> None:
@@ -315,7 +352,7 @@ def test_policies_that_this_version_cannot_read_stop_it_until_migrate_replaces_t
 
 
 def test_a_switch_is_one_officers_act_that_no_activation_undoes(
-    caller: Caller, second: str, files: dict[str, bytes]
+    caller: Caller, first: str, second: str, files: dict[str, bytes]
 ) -> None:
     off = {"enabled": False, "reason": "suspected_breach"}
     caller.api("POST", "/destinations/nobody/switch", off, expect=404)
@@ -323,7 +360,7 @@ def test_a_switch_is_one_officers_act_that_no_activation_undoes(
     done = caller.api("POST", "/destinations/mailer/switch", off)
     assert (done["enabled"], done["reason"]) == (False, "suspected_breach")
     candidate = changed(files, "destinations/adnet.yaml", "enabled: true", "enabled: false")
-    proposed = caller.api("POST", "/policies/activate", {"files": candidate})
+    proposed = caller.api("POST", "/policies/activate", {"files": candidate}, key=first)
     assert {flow["destination"] for flow in proposed["difference"]["flows"]} <= {"adnet"}
     caller.api("POST", "/policies/activate", {"approve": proposed["proposal"]["id"]}, key=second)
     shown = caller.api("GET", "/policies")

@@ -85,6 +85,20 @@ RULES = [
      "warning", "differ on user.location.coarse: together they drop it"),
     (f"effect: permit, purpose: {THIRD}, channels: ads, {GRANTED}, fields: {{user.contact.email: mask}}",
      "warning", "differ on user.contact.email: together they drop it"),
+    # "*" drops, of a permit, nothing that is sensitive: it never spoke of it, so it differs with nobody
+    ("effect: limit, purpose: marketing.advertising, fields: {user.financial: mask}", None, ""),
+    # what is missing, or reads as more than it is
+    ("effect: forbid, purpose: analytics, destinations: {country_in: CN}", "warning", "about no destination"),
+    ("effect: limit, purpose: analytics, destinations: {country_in: CN}, fields: {user.name: drop}",
+     "warning", "about no destination"),
+    ("effect: forbid, purpose: analytics, destinations: {type: fax}", "error", "the destination type 'fax'"),
+    ("effect: forbid, purpose: analytics, jurisdictions: Mars", "error", "the jurisdiction 'Mars'"),
+    (f"effect: permit, purpose: personalisation, inputs: '*', {GRANTED}",
+     "error", '"*" never covers inputs'),
+    (f"effect: permit, purpose: personalisation, fields: {{'*': mask}}, {GRANTED}",
+     "warning", "also of fields declared later"),
+    ("effect: permit, purpose: analytics, legal_basis: consent, require: {consent: granted, max_age_days: 9}",
+     "warning", "valid for 390 days and counts for 9"),
 ]  # fmt: skip
 
 
@@ -130,8 +144,86 @@ def test_what_a_permit_names_in_vain_is_named(folder: Path) -> None:
     assert one.file == "rules/communications.yaml"
 
 
+def test_a_child_purpose_is_not_permitted_under_a_parent_that_is_forbidden(folder: Path) -> None:
+    (folder / "rules" / "zz.yaml").write_text("{id: never, effect: forbid, purpose: marketing.advertising}")
+    about = {one.message.split("'")[1] for one in found(folder) if "never counts" in one.message}
+    assert about == {
+        "ads-first-party-opt-in", "ads-first-party-us", "ads-third-party-opt-in", "ads-third-party-us",
+    }  # fmt: skip
+
+
+PLAIN_EMAIL = "marketing.communications.email_plain"
+VARIANT = """\
+  marketing.communications.email_plain:
+    name: The same newsletter for everybody
+    description: News that are chosen by nothing but the language.
+    basis: {"*": consent}
+    source: {"*": "PIPL Art. 24"}
+    channels: [email]
+    notices:
+      - {id: plain, version: 1, in_force_from: 2010-01-01, material: true, text: The same for everybody.}
+  marketing.communications.sms:
+"""
+PLAIN = """\
+id: plain
+effect: permit
+purpose: marketing.communications.email_plain
+legal_basis: consent
+destinations: {type: esp}
+require: {consent: granted}
+inputs: [user.demographic.language]
+fields: {user.contact.email: clear, user.demographic.language: clear, "*": drop}
+"""
+
+
+@pytest.fixture
+def variant(folder: Path) -> Path:
+    """A folder in which e-mail marketing has a variant without a choice by data."""
+    edit(folder, "purposes.yaml", "  marketing.communications.sms:\n", VARIANT)
+    said = "    non_personalised: The same newsletter"
+    edit(folder, "purposes.yaml", said, f"    variant: {PLAIN_EMAIL}\n{said}")
+    edit(folder, "destinations/mailer.yaml", "purposes: [", f"purposes: [{PLAIN_EMAIL}, ")
+    (folder / "rules" / "plain.yaml").write_text(PLAIN)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "severity", "message"),
+    [
+        ("rules/plain.yaml", "", "", None, ""),
+        ("rules/plain.yaml", "[user.demographic.language]", "[user.demographic.language, user.behavior]",
+         "warning", "chooses people by user.behavior"),
+        ("purposes.yaml", '    basis: {"*": consent}\n    source: {"*": "PIPL Art. 24"}',
+         '    basis: {"*": consent, US: opt_out}\n    source: {"*": "PIPL Art. 24", US: CAN-SPAM}',
+         "warning", "would still get marketing.communications.email_plain"),
+        ("purposes.yaml", "variant: marketing.communications.email_plain",
+         "variant: marketing.communications.emial_plain", "error", "did you mean"),
+        ("purposes.yaml", "variant: marketing.communications.email_plain",
+         "variant: marketing.communications.sms", "error", "uses the same channels"),
+        ("purposes.yaml", "variant: marketing.communications.email_plain",
+         "variant: marketing.communications.email", "error", "is another purpose"),
+    ],
+)  # fmt: skip
+def test_a_variant_chooses_nobody_by_their_data(
+    variant: Path, name: str, old: str, new: str, severity: str | None, message: str
+) -> None:
+    if old:
+        edit(variant, name, old, new)
+    about = found(variant)
+    if severity is None:
+        assert about == []
+        return
+    one = next(one for one in about if message in f"{one.message}; {one.fix}")
+    assert (one.severity, one.file) == (severity, name)
+    assert one.line
+
+
 # file, what is there, what stands there instead, what is said
 DOUBTS = [
+    ("destinations/mailer.yaml", "contract: DPA-2025-014", 'contract: " "', "without a contract"),
+    ("purposes.yaml", "  personalisation:\n",
+     "  idle: {name: i, description: i, basis: {'*': consent}, source: {'*': GDPR}}\n  personalisation:\n",
+     "nothing may be done for idle"),
     ("destinations/mailer.yaml", "contract_expires: 2030-12-31", "contract_expires: 2026-11-21",
      "expired on 2026-11-21"),
     ("destinations/adnet.yaml", "transfer_tool: standard contractual clauses 2021/914, module 1",
@@ -178,6 +270,8 @@ MISTAKES = [
     ("purposes.yaml", "- id: analytics\n        version: 1", "- id: analytics\n        version: 2",
      "has a gap before it"),
     ("purposes.yaml", "          en: We measure", "          fr: We measure", "the text in 'en' is missing"),
+    ("purposes.yaml", "          en: We measure how our service is used to improve it.", "          en: ''",
+     "a text is empty"),
     ("retention.yaml", "  - id: ip-addresses", "  - id: conclusions", "another period with the id"),
     ("retention.yaml", "categories: [user.device.ip_address]", "categories: [user.device.ip_adress]",
      "did you mean 'user.device.ip_address'?"),
@@ -195,3 +289,11 @@ def test_a_mistake_is_an_error_in_its_file(folder: Path, name: str, old: str, ne
     assert any(message in f"{one.message}; {one.fix}" for one in errors), errors
     assert {(one.severity, one.file) for one in errors} == {("error", name)}
     assert all(one.line for one in errors)
+
+
+def test_a_permit_on_the_word_of_people_who_were_never_told(variant: Path) -> None:
+    notice = VARIANT[VARIANT.index("    notices:") : VARIANT.index("  marketing.communications.sms")]
+    edit(variant, "purposes.yaml", notice, "")
+    (one,) = found(variant)
+    assert "'plain' rests on consent, and" in one.message
+    assert (one.severity, one.file, one.line) == ("warning", "rules/plain.yaml", 4)

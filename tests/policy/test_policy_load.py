@@ -108,6 +108,17 @@ def test_jurisdictions_are_the_controller_s_and_every_recorded_place_s(
         (["US"], ["Texas"], {"EU", "US"}),
         (["US"], ["Texas", "CA"], {"EU", "US", "US-CA"}),  # moved: the law of both places
         (["US"], ["Los Angeles"], {"EU", "US", "US-CA"}),  # not known, so it takes nothing away
+        (
+            ["US"],
+            ["NY", "Springfield"],
+            {"EU", "US", "US-CA"},
+        ),  # one is known and the other may be California
+        (["US"], ["NY", "unknown"], {"EU", "US", "US-CA"}),
+        (["US-CA"], ["NY"], {"EU", "US", "US-CA"}),
+        (["US-NY"], [], {"EU", "US"}),
+        (["US-ZZ"], [], {"EU", "US", "US-CA"}),
+        (["DE-BY"], [], {"EU"}),  # ISO 3166-2
+        ([], ["California", "Springfield"], {"EU", "US", "US-CA"}),
         (["US", "China"], ["CA"], {"EU", "US-CA", "CN"}),
         (["Spain"], ["CA"], {"EU"}),  # Cádiz
         ([], ["California"], {"EU", "US-CA"}),
@@ -121,10 +132,24 @@ def test_a_state_counts_within_its_country(
     assert bundle.jurisdictions.of(countries, states) == expected
 
 
+@given(
+    st.lists(st.sampled_from(["US", "Germany", "us-ca", "unspecified"])),
+    st.lists(st.sampled_from(["Texas", "CA", "Bavaria", "unknown"])),
+    st.lists(st.sampled_from(["US", "CN", "US-CA", "Atlantis", ""])),
+)
+def test_a_hint_adds_laws_and_is_no_recorded_place(
+    bundle: Bundle, countries: list[str], states: list[str], hints: list[str]
+) -> None:
+    known = bundle.jurisdictions.recorded(countries, states)
+    hinted = bundle.jurisdictions.recorded(countries, states, hints)
+    assert bool(hinted) == bool(known)  # without a recorded place, all that are configured
+    assert hinted == (known and known | bundle.jurisdictions.recorded(hints))
+
+
 @given(st.lists(st.sampled_from(["US", "Texas", "CA", "France", "us-ca", "nowhere at all", "n/a"])))
 def test_an_unknown_state_never_takes_a_jurisdiction_away(bundle: Bundle, countries: list[str]) -> None:
     known = bundle.jurisdictions.of(countries)
-    assert bundle.jurisdictions.of(countries, ["Middle Earth"]) == known
+    assert bundle.jurisdictions.of(countries, ["Middle Earth"]) >= known
     assert bundle.jurisdictions.of([*countries, "Japan"]) >= known - EVERYWHERE | {"other"}
 
 

@@ -10,7 +10,6 @@ from caller import Caller
 
 from cdp.clock import DAY, FixedClock, rfc3339
 from cdp.errors import NotPermittedError
-from cdp.gate import release
 from cdp.policy import read_folder
 
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -22,6 +21,7 @@ LATER = (
     "      - id: email-news\n        version: 2\n        in_force_from: 2099-01-01\n"
     "        material: true\n        text: {en: We would also like to pass your address on.}\n"
 )
+TOLD = ("churn_risk", "preference", "value_tier")
 PLAIN = {"destination": "mailer", "purpose": EMAIL}
 
 
@@ -37,6 +37,11 @@ def preference(name: str, *, agreed: bool, number: int = 1) -> dict[str, Any]:
 
 @pytest.fixture
 def people(caller: Caller) -> Caller:
+    """A platform with people."""
+    return germans(caller)
+
+
+def germans(caller: Caller) -> Caller:
     """Twelve plainly fictional Germans; all but the last two agreed to e-mail."""
     told = []
     for name in NAMES:
@@ -77,6 +82,19 @@ def exported(caller: Caller) -> Any:
 def test_the_same_policies_differ_in_nothing(people: Caller) -> None:
     found = diff(people)
     assert (found["changes"], found["flows"], found["warnings"]) == ([], [], [])
+    assert found["permits"] == []
+
+
+def test_what_a_rule_opens_is_shown_though_nobody_falls_under_it_today(people: Caller) -> None:
+    listed = (
+        "inputs: [user.account, user.behavior.purchase_history, user.behavior.browsing_history, user.demo"
+    )
+    found = diff(people, rule=("rules/communications.yaml", listed, listed.replace("[", "[user.inferred, ")))
+    assert found["flows"] == []
+    (one, other) = found["permits"]
+    assert one["names"] == other["names"] == [f"user.inferred.{name}" for name in TOLD]
+    assert (one["what"], one["before"], one["rules"]) == ("inputs", "never", ["email-marketing-opt-in"])
+    assert {*one["jurisdictions"], *other["jurisdictions"]} == {"CN", "EU", "UK", "other"}
 
 
 def test_people_lost_are_counted_as_the_gate_would(people: Caller) -> None:
@@ -120,11 +138,12 @@ def test_the_difference_foretells_what_activation_does(
     clock.advance(3 * DAY)
     before = exported(people)["released"]
     files = texts(**replaced)
-    made = people.api("POST", "/policies/activate", {"files": files})
+    made = people.api("POST", "/policies/activate", {"files": files}, key=people.officer("first"))
     flows = [f for f in made["difference"]["flows"] if (f["destination"], f["purpose"]) == ("mailer", EMAIL)]
     foretold = flows[0]["after"] if flows else before
-    second = people.api("POST", "/keys", {"name": "second", "roles": ["officer"], "purposes": ["*"]})["key"]
-    people.api("POST", "/policies/activate", {"approve": made["proposal"]["id"]}, key=second)
+    people.api(
+        "POST", "/policies/activate", {"approve": made["proposal"]["id"]}, key=people.officer("second")
+    )
     body = {"segment": "germans", **PLAIN, "dry_run": True}
     assert people.api("POST", "/exports", body)["released"] == foretold
     assert (before, foretold) == (12, 0)
@@ -167,10 +186,7 @@ def test_what_would_be_orphaned_is_a_warning(people: Caller) -> None:
 
 
 @pytest.mark.parametrize("act", ["switch", "activate"])
-def test_a_running_fetch_obeys_at_its_next_chunk(
-    people: Caller, monkeypatch: pytest.MonkeyPatch, act: str
-) -> None:
-    monkeypatch.setattr(release, "_CHUNK", 3)
+def test_a_running_fetch_obeys_at_its_next_row(people: Caller, act: str) -> None:
     export = exported(people)["id"]
     key = people.destination_key("mailer", EMAIL)
     rendering = people.services.gate.render(export, people.services.access.principal(key))
@@ -180,10 +196,11 @@ def test_a_running_fetch_obeys_at_its_next_chunk(
         with pytest.raises(NotPermittedError, match="switched off"):
             next(rendering.rows)
         return
-    second = people.api("POST", "/keys", {"name": "second", "roles": ["officer"], "purposes": ["*"]})["key"]
     files = texts(drop=("rules/communications.yaml", "user.contact.email: clear", "user.contact.email: drop"))
-    made = people.api("POST", "/policies/activate", {"files": files})
-    people.api("POST", "/policies/activate", {"approve": made["proposal"]["id"]}, key=second)
+    made = people.api("POST", "/policies/activate", {"files": files}, key=people.officer("first"))
+    people.api(
+        "POST", "/policies/activate", {"approve": made["proposal"]["id"]}, key=people.officer("second")
+    )
     place = [column.name for column in rendering.columns].index("email")
     assert all(row.values[place] for row in left)
     rest = list(rendering.rows)
@@ -272,10 +289,11 @@ def test_a_past_export_is_explained_as_it_was_decided(people: Caller, clock: Fix
 
 def test_a_past_export_is_explained_with_its_own_policies(people: Caller) -> None:
     export = exported(people)["id"]
-    second = people.api("POST", "/keys", {"name": "second", "roles": ["officer"], "purposes": ["*"]})["key"]
     files = texts(off=("destinations/mailer.yaml", "enabled: true", "enabled: false"))
-    made = people.api("POST", "/policies/activate", {"files": files})
-    people.api("POST", "/policies/activate", {"approve": made["proposal"]["id"]}, key=second)
+    made = people.api("POST", "/policies/activate", {"files": files}, key=people.officer("first"))
+    people.api(
+        "POST", "/policies/activate", {"approve": made["proposal"]["id"]}, key=people.officer("second")
+    )
     was, now = explain(people, "ann", export=export), explain(people, "ann", **PLAIN)
     assert (was["outcome"], now["reason"]) == ("permitted", "destination_off")
     assert was["bundle"] != now["bundle"]

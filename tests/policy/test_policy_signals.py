@@ -68,19 +68,25 @@ def test_a_wrong_mapping_is_refused_in_its_place(folder: Path, part: str, value:
     assert str(refused.value).startswith("signals.yaml:")
 
 
-def test_a_sensitive_purpose_may_be_restrained_by_gpp_and_is_never_granted_by_tcf(folder: Path) -> None:
+def test_no_signal_of_the_outside_speaks_about_a_sensitive_purpose(folder: Path) -> None:
     purposes = folder / "purposes.yaml"
     text = purposes.read_text(encoding="utf-8")
     assert text.count("  analytics:\n") == 1
     purposes.write_text(
         text.replace("  analytics:\n", "  analytics:\n    sensitive: true\n"), encoding="utf-8"
     )
-    write(folder, gpp="{sensitive_data: [analytics]}", segment="{Analytics: [analytics]}")
-    assert load(folder).signals.gpp == {"sensitive_data": ("analytics",)}
-    for part, value in (("tcf", "{analytics: [1]}"), ("google", "{analytics: [analytics_storage]}")):
+    write(folder, segment="{Analytics: [analytics]}", rudder="{C0002: [analytics]}")
+    assert load(folder).signals.segment == {"Analytics": ("analytics",)}
+    for part, value in (
+        ("tcf", "{analytics: [1]}"),
+        ("google", "{analytics: [analytics_storage]}"),
+        ("gpp", "{sensitive_data: [analytics]}"),
+        ("gpc", "{opts_out_of: [analytics]}"),
+    ):
         write(folder, **{part: value})
-        with pytest.raises(PolicyError, match="is sensitive"):
+        with pytest.raises(PolicyError, match=r"sensitive purpose.*take it out") as refused:
             load(folder)
+        assert (refused.value.file, refused.value.line is None) == ("signals.yaml", False)
 
 
 def test_segments_categories_may_stand_for_direct_communication(folder: Path) -> None:

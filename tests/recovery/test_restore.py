@@ -79,6 +79,30 @@ def test_what_was_lifted_after_the_backup_stays_lifted(
         assert state(after, "ann") == "granted"
 
 
+def test_an_act_that_lifted_a_gpc_opt_out_lifts_it_after_a_restore(
+    settings: Settings, clock: FixedClock, tmp_path: Path
+) -> None:
+    purpose = "marketing.advertising.third_party"
+    with running(settings, clock) as caller:
+        opted_out = {"type": "page", "messageId": "p1", "userId": "ann", "context": {"gpc": True}}
+        caller.send(opted_out)
+        backed_up(caller, tmp_path / "backup")
+        clock.advance(SECOND)
+        act = {
+            "identifiers": [{"type": "user_id", "value": "ann"}],
+            "purpose": purpose,
+            "state": "granted",
+            "event_type": "explicit",
+            "jurisdiction": "US-CA",
+        }
+        caller.api("POST", "/consents", act)
+        assert state(caller, "ann", purpose) == "granted"
+    lost(settings)
+    restored(settings, tmp_path / "backup")
+    with running(settings, clock, caller) as after:
+        assert state(after, "ann", purpose) == "granted"
+
+
 def test_who_is_unknown_to_the_backup_comes_back_restrained(
     settings: Settings, clock: FixedClock, tmp_path: Path
 ) -> None:

@@ -104,7 +104,7 @@ def test_any_definition_finds_whom_the_plain_evaluator_finds(
         world = World(profiles(group_of), seen, observed, TRUST, {"plan"}, NOW)
         load(rig, world)
         rig.mirror.refresh()
-        rig.segments.put_list("system", "some", "white", [2, 5])
+        rig.segments.lists.put("system", "some", "white", [2, 5])
         world.lists["some"] = [2, 5]
         rig.segments.apply("system", {"name": "other", "where": other})
         world.segments["other"] = other

@@ -23,6 +23,7 @@ class Platform:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.people = Population(url)
+        self.restrained = BitMap()
         self.mirror = Mirror(self.people.store, folder, FIELDS, self.people.clock)
         self.warehouse = Warehouse(folder)
         self.segments = self.service(FIELDS)
@@ -41,7 +42,7 @@ class Platform:
             self.warehouse,
             fields,
             people.clock,
-            lambda _connection: BitMap(),
+            lambda _connection: self.restrained,
             lambda _categories: frozenset(),
         )
 
@@ -86,6 +87,19 @@ def test_members_are_stored_with_what_they_saw(platform: Platform) -> None:
     assert set(segments.members("buyers").bitmap) == {1, 2, 3}
 
 
+def test_whoever_is_restrained_since_is_no_member_any_more(platform: Platform) -> None:
+    segments = platform.segments
+    segments.apply("key:1", BUYERS)
+    platform.restrained = BitMap([2])
+    assert set(segments.members("buyers").bitmap) == {1}
+    platform.restrained = BitMap()
+    assert set(segments.members("buyers").bitmap) == {1, 2}
+    with platform.people.committer.batch() as batch:  # after the evaluation, which knows them as 2
+        platform.people.link(batch, [1, 2, 20])
+    platform.restrained = BitMap([1])
+    assert set(segments.members("buyers").bitmap) == set()
+
+
 def test_segments_in_segments(platform: Platform) -> None:
     segments = platform.segments
     segments.apply("key:1", BUYERS)
@@ -112,10 +126,10 @@ def test_lists_hold_identities_and_follow_merges(platform: Platform) -> None:
     segments = platform.segments
     with pytest.raises(DefinitionError, match="no list staff"):
         segments.preview({"where": {"list": "staff"}})
-    made = segments.put_list("key:1", "staff", "white", [20, 3, 3], category="user.workplace")
+    made = segments.lists.put("key:1", "staff", "white", [20, 3, 3], category="user.workplace")
     assert made.entries == 2
     assert set(segments.preview({"where": {"list": "staff"}}).members) == {2, 3}
-    segments.put_list("key:1", "blocked", "black", [20])
+    segments.lists.put("key:1", "blocked", "black", [20])
     with platform.people.store.reading() as connection:
         assert set(segments.blocked(connection)) == {2}
     platform.people.people([2], [20])  # split: the list named 20
@@ -123,19 +137,19 @@ def test_lists_hold_identities_and_follow_merges(platform: Platform) -> None:
     assert set(segments.preview({"where": {"list": "staff"}}).members) == {3, 20}
     with platform.people.store.reading() as connection:
         assert set(segments.blocked(connection)) == {20}
-    segments.put_list("key:1", "blocked", "grey", [1])
+    segments.lists.put("key:1", "blocked", "grey", [1])
     with platform.people.store.reading() as connection:
         assert set(segments.blocked(connection)) == set()
-    assert [(item.name, item.kind, item.entries) for item in segments.lists()] == [
+    assert [(item.name, item.kind, item.entries) for item in segments.lists.every()] == [
         ("blocked", "grey", 1),
         ("staff", "white", 2),
     ]
     definition = segments.parse({"where": {"list": "staff"}}, "")
     assert segments.categories(definition) == {"user.workplace"}
     with pytest.raises(InvalidInputError):
-        segments.put_list("key:1", "x", "purple", [1])  # type: ignore[arg-type]  # that is the point
+        segments.lists.put("key:1", "x", "purple", [1])  # type: ignore[arg-type]  # that is the point
     with pytest.raises(DefinitionError):
-        segments.put_list("key:1", "Not A Name", "white", [1])
+        segments.lists.put("key:1", "Not A Name", "white", [1])
 
 
 def test_a_field_sealed_since_refuses_and_says_so(platform: Platform) -> None:

@@ -215,7 +215,7 @@ def test_a_crash_between_any_two_steps_leaves_nothing_wrong(
         if done > step:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("cdp.warehouse.files.os.fsync", crash)
+    monkeypatch.setattr("cdp.store.disk.os.fsync", crash)
     with contextlib.suppress(KeyboardInterrupt):
         getattr(mirror, work)()
     monkeypatch.undo()

@@ -63,6 +63,7 @@ class Context:
     services: Services
     caller: Caller
     denials: Denials
+    sec_gpc: bool = False
 
 
 def declared(access: Access) -> Callable[[type[T]], type[T]]:

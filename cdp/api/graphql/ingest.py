@@ -64,6 +64,7 @@ class ConsentInput:
     jurisdiction: str | None = None
     recipients: list[str] | None = None
     user_id_signature: str | None = None
+    confirm: str | None = None
 
 
 @strawberry.type
@@ -82,6 +83,7 @@ class IngestMutation:
             source=source,
             messages=tuple(_message(event) for event in events),
             received_at=services.clock.now(),
+            sec_gpc=info.context.sec_gpc,
         )
         services.writer.submit(delivery).result(_WAIT_SECONDS)
         return IngestResult(success=True, received=len(events))
@@ -96,11 +98,14 @@ class IngestMutation:
         except msgspec.ValidationError:
             raise InvalidInputError("a field of this consent has a value that it cannot have") from None
         context = info.context
-        done = record_consent(context.services, context.caller, context.denials, body)
+        done = record_consent(context.services, context.caller, context.denials, body, context.sec_gpc)
         shown = Consent(purpose=done.purpose) if done.standing is None else consent_of(done.standing)
+        shown.recorded = done.recorded
         if done.record_id is not None:
             shown.record = strawberry.ID(str(done.record_id))
             shown.receipt = receipt_path(done.record_id)
+        if done.confirmation is not None:
+            shown.confirmation = done.confirmation.url
         return shown
 
 

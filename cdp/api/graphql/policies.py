@@ -1,16 +1,22 @@
-"""``explainDecision``: one decision about one person, explained."""
+"""The officer's verbs on policies, and one decision explained: as REST has them (``cdp/api/policies.py``).
+
+What REST answers as nested JSON is JSON here, too.
+"""
 
 from __future__ import annotations
 
+import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
+from cdp.api import policies as verbs
 from cdp.api.auth import roles
 from cdp.api.graphql.guard import Context, declared, guarded
 from cdp.api.rest.decisions import decision
-from cdp.api.rest.policies import ExplainBody, explained
+from cdp.errors import InvalidInputError
 
 Info = strawberry.Info[Context, None]
+_OFFICER = roles("officer")
 _PERSONAL = roles("officer", purpose=True)
 
 
@@ -45,6 +51,7 @@ class Decision:
     inputs: JSON
     fields: JSON
     consent: JSON
+    instead: str | None
     in_segment: bool | None
     recorded: JSON | None
     not_reproduced: list[str]
@@ -52,12 +59,32 @@ class Decision:
 
 @strawberry.type
 class PolicyQuery:
-    """What can be asked about decisions."""
+    """What can be asked about policies and decisions."""
+
+    @guarded(_OFFICER)
+    def policies(self, info: Info) -> JSON:
+        """Show what is in force, proposals, past activations and switches."""
+        return JSON(verbs.overview(info.context.services))
+
+    @guarded(_OFFICER)
+    def check_policies(self, info: Info, files: JSON | None = None, tests: JSON | None = None) -> JSON:
+        """Name every mistake of a candidate with file, line and fix, and run its tests."""
+        return JSON(verbs.check(info.context.services, _texts(files), _texts(tests)))
+
+    @guarded(_OFFICER)
+    def diff_policies(self, info: Info, files: JSON | None = None) -> JSON:
+        """Say what a candidate would change, in rules, people and fields."""
+        return JSON(verbs.diff(info.context.services, info.context.caller, _texts(files)))
+
+    @guarded(_OFFICER)
+    def suggest_fields(self, info: Info) -> JSON:
+        """Propose declarations for fields that sources send and nobody declared."""
+        return JSON(verbs.suggestions(info.context.services))
 
     @guarded(_PERSONAL)
     def explain_decision(self, info: Info, input: DecisionInput) -> Decision:  # noqa: A002  # as the schema names it
         """Explain one decision about one person."""
-        body = ExplainBody(
+        body = verbs.ExplainBody(
             profile=str(input.profile_id),
             destination=input.destination,
             purpose=input.purpose,
@@ -66,5 +93,44 @@ class PolicyQuery:
             export=str(input.export or ""),
             as_of=input.as_of,
         )
-        found = decision(explained(info.context.services, info.context.caller, body))
+        found = decision(verbs.explained(info.context.services, info.context.caller, body))
         return Decision(**{name: found[name] for name in Decision.__annotations__})
+
+
+@strawberry.type
+class PolicyMutation:
+    """What officers do with policies."""
+
+    @guarded(_OFFICER)
+    def propose_policies(self, info: Info, files: JSON | None = None) -> JSON:
+        """Propose a candidate, which shows its difference; nothing is in force yet."""
+        return JSON(verbs.propose(info.context.services, info.context.caller, _texts(files)))
+
+    @guarded(_OFFICER)
+    def approve_policies(self, info: Info, proposal: str) -> JSON:
+        """Put in force what another officer proposed: its id, or the SHA-256 of its bundle."""
+        return JSON(verbs.approve(info.context.services, info.context.caller, proposal))
+
+    @guarded(_OFFICER)
+    def reject_policies(self, info: Info, proposal: str) -> JSON:
+        """Reject a proposal: nobody can approve it any more."""
+        return JSON(verbs.reject(info.context.services, info.context.caller, proposal))
+
+    @guarded(_OFFICER)
+    def switch_destination(self, info: Info, destination: str, enabled: bool, reason: str) -> JSON:  # noqa: FBT001  # an argument of the schema
+        """Switch a destination off at once, in running exports too; or on again."""
+        done = verbs.switch(
+            info.context.services, info.context.caller, destination, enabled=enabled, reason=reason
+        )
+        return JSON(done)
+
+
+def _texts(given: JSON | None) -> dict[str, str] | None:
+    """Return files as they were sent.
+
+    :raises InvalidInputError: they are not texts by name.
+    """
+    try:
+        return None if given is None else msgspec.convert(given, dict[str, str])
+    except msgspec.ValidationError:
+        raise InvalidInputError("files and tests map a name to a text") from None

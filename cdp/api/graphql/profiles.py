@@ -36,9 +36,16 @@ class Consent:
     since: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
     granted_at: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
     expires_at: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
+    notice_given: str | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
     recipients: list[str] | None = strawberry.field(default=None, metadata=only(roles("officer", "steward")))
     record: strawberry.ID | None = None
     receipt: str | None = None
+    confirmation: str | None = strawberry.field(
+        default=None, description="After recordConsent: the link by which the person confirms it, to be sent."
+    )
+    recorded: bool | None = strawberry.field(
+        default=None, description="After recordConsent: whether it is on record; null where that is not told."
+    )
 
 
 @declared(_READ)
@@ -217,7 +224,7 @@ class ProfileMutation:
         """Link profiles by a steward's word; the identity rules still bind."""
         services = info.context.services
         numbers = [services.profile_ids.decode(str(profile_id)) for profile_id in ids]
-        done = services.identity.merge(info.context.caller.actor, numbers, dry_run=dry_run is not False)
+        done = services.steward.merge(info.context.caller.actor, numbers, dry_run=dry_run is not False)
         return MergePlan(**_plan(done, services.profile_ids.encode), refused=JSON(done.refused))
 
     @guarded(_STEWARD)
@@ -230,7 +237,7 @@ class ProfileMutation:
         """Take the identifier that answers to this id out of its profile."""
         services = info.context.services
         number = services.profile_ids.decode(str(id))
-        done = services.identity.split(info.context.caller.actor, number, dry_run=dry_run is not False)
+        done = services.steward.split(info.context.caller.actor, number, dry_run=dry_run is not False)
         return SplitPlan(**_plan(done, services.profile_ids.encode))
 
 
@@ -261,6 +268,7 @@ def consent_of(state: Standing) -> Consent:
         since=rfc3339(state.since) if state.since else None,
         granted_at=rfc3339(state.granted_at) if state.granted_at else None,
         expires_at=rfc3339(state.expires_at) if state.expires_at else None,
+        notice_given=rfc3339(state.notice_given) if state.notice_given else None,
         recipients=list(state.recipients),
         record=strawberry.ID(str(state.record_id)) if state.record_id is not None else None,
         receipt=receipt_path(state.record_id) if state.record_id is not None else None,

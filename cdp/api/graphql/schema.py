@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import strawberry
 from graphql import GraphQLError, VariableDefinitionNode, print_ast
-from litestar import Response, get, post
+from litestar import Request, Response, get, post
 from litestar.params import JSONBody
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import MaxTokensLimiter
@@ -27,11 +27,12 @@ from cdp.api.graphql.audit import AuditQuery
 from cdp.api.graphql.exports import ExportMutation, ExportQuery
 from cdp.api.graphql.guard import Context, Guarded
 from cdp.api.graphql.ingest import IngestMutation
-from cdp.api.graphql.policies import PolicyQuery
+from cdp.api.graphql.policies import PolicyMutation, PolicyQuery
 from cdp.api.graphql.profiles import ProfileMutation, ProfileQuery
 from cdp.api.graphql.rights import RightsMutation, RightsQuery
 from cdp.api.graphql.segments import SegmentMutation, SegmentQuery
 from cdp.api.injected import InjectedCaller, InjectedDenials, InjectedServices
+from cdp.api.request import carries_gpc
 from cdp.errors import CdpError
 
 MAX_TOKENS = 2_000
@@ -45,7 +46,9 @@ class Query(ProfileQuery, SegmentQuery, ExportQuery, AuditQuery, PolicyQuery, Ri
 
 
 @strawberry.type
-class Mutation(IngestMutation, SegmentMutation, ExportMutation, ProfileMutation, RightsMutation):
+class Mutation(
+    IngestMutation, SegmentMutation, ExportMutation, ProfileMutation, RightsMutation, PolicyMutation
+):
     """What can be done."""
 
 
@@ -78,7 +81,11 @@ class GraphQLBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 @post("/graphql", opt=allow(*_ROLES), sync_to_thread=True, status_code=200)
 def graphql(
-    services: InjectedServices, caller: InjectedCaller, denials: InjectedDenials, data: JSONBody[GraphQLBody]
+    request: Request[Any, Any, Any],
+    services: InjectedServices,
+    caller: InjectedCaller,
+    denials: InjectedDenials,
+    data: JSONBody[GraphQLBody],
 ) -> dict[str, Any]:
     """Answer a GraphQL query; every field has roles of its own."""
     try:
@@ -86,7 +93,7 @@ def graphql(
             data.query,
             variable_values=data.variables,
             operation_name=data.operation_name,
-            context_value=Context(services, caller, denials),
+            context_value=Context(services, caller, denials, carries_gpc(request)),
         )
     except (MissingQueryError, CannotGetOperationTypeError):
         message = "the query has no operation, or none of the name that operationName says"

@@ -14,6 +14,7 @@ from cdp.api.paging import page_by_key
 from cdp.api.rest.segments import apply_segment, counted, previewed
 from cdp.clock import rfc3339
 from cdp.errors import DefinitionError, NotFoundError
+from cdp.export import segment_id
 from cdp.segments import Segment
 
 Info = strawberry.Info[Context, None]
@@ -32,6 +33,11 @@ class SegmentType:
     problem: str | None
     created_at: str
     held: strawberry.Private[Segment]
+
+    @strawberry.field
+    def id(self, info: Info) -> str:
+        """Return the id by which destinations know it."""
+        return segment_id(info.context.services.keyring, self.held.name)
 
     @strawberry.field
     def count(self, info: Info) -> int | None:

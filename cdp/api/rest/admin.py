@@ -20,10 +20,14 @@ from cdp.errors import InvalidInputError
 
 
 class SourceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A source to make."""
+    """A source to make.
+
+    :param links: whether it may have manage links made, each of which shows one person's choices.
+    """
 
     name: str
     kind: SourceKind = "server"
+    links: bool = False
 
 
 class KeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,8 +56,10 @@ def list_sources(
 def create_source(
     services: InjectedServices, caller: InjectedCaller, data: JSONBody[SourceBody]
 ) -> dict[str, Any]:
-    """Make a source; the answer holds its write key, this once."""
-    source, write_key = services.access.create_source(caller.actor, data.name, data.kind)
+    """Make a source; the answer holds its write key, this once. Nobody can grant what they lack."""
+    if data.links:
+        caller.state("rights")
+    source, write_key = services.access.create_source(caller.actor, data.name, data.kind, links=data.links)
     return {**_source(source), "write_key": write_key}
 
 
@@ -135,6 +141,7 @@ def _source(source: Source) -> dict[str, Any]:
         "kind": source.kind,
         "enabled": source.enabled,
         "signs_user_ids": source.secret_version is not None,
+        "links": source.links,
     }
 
 

@@ -23,10 +23,11 @@ from cdp.api.rest.consents import OFFICERS_WORDS, Code
 from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.services import Services
 from cdp.audit import Entry
-from cdp.clock import DAY, Micros, parse_rfc3339, rfc3339
+from cdp.clock import DAY, Micros, parse_rfc3339
 from cdp.consent import RESTRAINING, EventType, RecordState, Statement
 from cdp.errors import InvalidInputError, NotPermittedError, TooLargeError
 from cdp.ingest import Delivery
+from cdp.told import Word
 
 MOST_ROWS = 1_000
 _EVENT = "Consent Imported"
@@ -98,12 +99,14 @@ def import_consents(
             rejected.append({"row": number, "reason": str(bad)})
     outcome = services.writer.write(deliveries)
     changed = sum(1 for made in outcome.records.values() if made)
+    suppressed = sum(1 for why in outcome.unheard.values() if why == "suppressed")
     counts = {
         "rows": len(data.rows),
         "changed": changed,
-        "unchanged": outcome.received - outcome.duplicates - outcome.quarantined - changed,
+        "unchanged": outcome.received - outcome.duplicates - outcome.quarantined - suppressed - changed,
         "duplicates": outcome.duplicates,
         "quarantined": outcome.quarantined,
+        "suppressed": suppressed,
         "rejected": len(rejected),
     }
     with services.committer.batch() as batch:
@@ -169,20 +172,16 @@ def _delivery(
         recipients=row.recipients,
         evidence=msgspec.json.encode(evidence),
     )
-    message: dict[str, Any] = {
-        "type": "track",
-        "event": _EVENT,
-        "messageId": f"consent-import-{file}-{number}",
-    }
-    if said_at is not None:
-        message["timestamp"] = rfc3339(said_at)
-    return Delivery(
+    word = Word(
         source=source,
-        messages=(msgspec.json.encode(message),),
-        received_at=now,
+        event=_EVENT,
+        message_id=f"consent-import-{file}-{number}",
         identifiers=identifiers,
-        statements=(statement,),
+        statement=statement,
+        received_at=now,
+        stamped_at=said_at,
     )
+    return word.delivery()
 
 
 def _instant(text: str | None) -> Micros | None:

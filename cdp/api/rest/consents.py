@@ -1,8 +1,11 @@
 """Consent by API: record what somebody said, and read the state that follows from it.
 
-A recorded consent is an *act* (privacy.md, consent rule 2) and goes through the pipeline like any
-other event, so that the same rules decide whose it is. A source learns only that it was recorded, a
-server's also as which record, of which it may fetch the receipt; an officer is told the resulting state.
+A recorded consent is an *act* (privacy.md, consent rule 2) and goes through the pipeline like any other event
+(``cdp/told.py``), so that the same rules decide whose it is. An officer is told the state that results, a
+source whether it is recorded, a server's also as which record, of which it may fetch the receipt. A browser
+that names a person without proof that they are there learns only that its word was taken: whether it is
+recorded would tell whether somebody was erased.
+
 ``restricted`` and ``restriction_lifted`` are an officer's words (GDPR Art. 18): a write key may stand in a
 page. A restriction is lifted after the person was told, so the record says when that was.
 """
@@ -13,29 +16,27 @@ import uuid
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from cdp.access import Source
 from cdp.api.auth import OPEN, Caller, Denials, allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedDenials, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
+from cdp.api.request import carries_gpc
 from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.rest.preferences import Confirmation, ask_confirmation
 from cdp.api.rest.profiles import receipt_path, standing
 from cdp.api.services import Services
 from cdp.audit import Entry
 from cdp.clock import Micros, parse_rfc3339, rfc3339
-from cdp.consent import EventType, RecordState, Standing, Statement, receipt_jwk
-from cdp.errors import InvalidInputError, NotFoundError, NotPermittedError
-from cdp.ingest import Delivery
+from cdp.consent import CONFIRMING, EventType, RecordState, Standing, Statement, receipt_jwk
+from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from cdp.store import retrying
+from cdp.told import API_SOURCE, Word
 
-API_SOURCE = Source(source_id=0, name="api", kind="server", enabled=True)
-"""The source of what officers record by API key."""
 OFFICERS_WORDS = frozenset({"restricted", "restriction_lifted"})
+LINKS_WORDS = CONFIRMING | {"one_click"}
 _EVENT = "Consent Recorded"
-_WAIT_SECONDS = 60.0
 
 
 Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*$", max_length=60)]
@@ -73,14 +74,17 @@ class ConsentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """A recorded consent.
+    """What came of a consent.
 
+    :param recorded: whether it is on record; None for who may not know.
     :param record_id: the record made of it; None when it was no news, and for a browser.
     :param standing: the state that followed; None for a source, which may not read.
-    :param confirmation: the link that records it; where there is one, nothing is recorded yet.
+    :param confirmation: the link by which its person confirms it: nothing is recorded yet where that was
+        asked for, and otherwise it is on record and pending, as policy asks for a double opt-in.
     """
 
     purpose: str
+    recorded: bool | None = True
     record_id: int | None = None
     profile_id: str | None = None
     standing: Standing | None = None
@@ -89,17 +93,25 @@ class Recorded(msgspec.Struct, frozen=True):
 
 @post("/consents", opt=allow("source", "officer"), sync_to_thread=True)
 def record(
-    services: InjectedServices, caller: InjectedCaller, denials: InjectedDenials, data: JSONBody[ConsentBody]
+    request: Request[Any, Any, Any],
+    services: InjectedServices,
+    caller: InjectedCaller,
+    denials: InjectedDenials,
+    data: JSONBody[ConsentBody],
 ) -> dict[str, Any]:
     """Record what a person said about a purpose; it is an act, so it may lift an earlier restraint."""
-    done = record_consent(services, caller, denials, data)
+    done = record_consent(services, caller, denials, data, carries_gpc(request))
+    if done.recorded is None:
+        return {"purpose": done.purpose, "accepted": True}
+    made: dict[str, Any] = {}
+    if done.record_id:
+        made = {"record": str(done.record_id), "receipt": receipt_path(done.record_id)}
     if done.confirmation is not None:
-        link = {"url": done.confirmation.url, "expires_at": rfc3339(done.confirmation.expires_at)}
-        return {"purpose": done.purpose, "recorded": False, "confirmation": link}
-    made = {"record": str(done.record_id), "receipt": receipt_path(done.record_id)} if done.record_id else {}
+        expires_at = rfc3339(done.confirmation.expires_at)
+        made["confirmation"] = {"url": done.confirmation.url, "expires_at": expires_at}
     if done.standing is None:
-        return {"purpose": done.purpose, "recorded": True, **made}
-    return {"recorded": True, "profile": done.profile_id, **standing(done.standing), **made}
+        return {"purpose": done.purpose, "recorded": done.recorded, **made}
+    return {"recorded": done.recorded, "profile": done.profile_id, **standing(done.standing), **made}
 
 
 @get("/consents", opt=allow("officer", purpose=True), sync_to_thread=True)
@@ -144,11 +156,20 @@ def receipt_key(services: InjectedServices) -> dict[str, str]:
     return receipt_jwk(services.receipts.public_key)
 
 
-def record_consent(services: Services, caller: Caller, denials: Denials, data: ConsentBody) -> Recorded:
+def record_consent(
+    services: Services,
+    caller: Caller,
+    denials: Denials,
+    data: ConsentBody,
+    sec_gpc: bool,  # noqa: FBT001  # what the request carried
+) -> Recorded:
     """Record a consent through the pipeline and, for an officer, return the state that followed.
 
     :raises NotPermittedError: a restriction from anybody but an officer; the refusal is recorded.
-    :raises InvalidInputError: the purpose is unknown, a time is unreadable, or no identifier is usable.
+    :raises InvalidInputError: the purpose is unknown, a time is unreadable, no identifier is usable, or none
+        of them is of somebody for whom this key may grant; nothing is stored.
+    :raises ConflictError: an officer names somebody who was erased.
+    :raises UnavailableError: the platform failed on it.
     """
     if data.state in OFFICERS_WORDS and not caller.has("officer"):
         denials.record(caller.actor, "consent.record", "consents")
@@ -156,18 +177,61 @@ def record_consent(services: Services, caller: Caller, denials: Denials, data: C
             "only an officer records that a use is restricted, and lifts it; "
             "the person's own word is `objected`"
         )
+    now = services.clock.now()
+    statement = _statement(services, data, now)
+    identifiers = _identifiers(services, data)
+    source = caller.source or API_SOURCE
+    if data.confirm is not None:
+        asked = ask_confirmation(services, caller, denials, identifiers, statement, source)
+        return Recorded(data.purpose, recorded=False, confirmation=asked)
+    word = Word(
+        source=source,
+        event=_EVENT,
+        message_id=f"consent-{uuid.uuid4()}",
+        identifiers=identifiers,
+        statement=statement,
+        received_at=now,
+        signature=data.user_id_signature,
+        sec_gpc=sec_gpc,
+    )
+
+    def pending() -> Confirmation | None:
+        """Return the link that makes a grant count where policy asks for a double opt-in."""
+        needed = services.bundle.purposes[data.purpose].double_opt_in
+        if data.state != "granted" or not needed or source.kind != "server":
+            return None
+        return ask_confirmation(services, caller, denials, identifiers, statement, source)
+
+    taken = services.consent_intake.take(word)
+    record_id = next(iter(taken.records), None)
+    if caller.source is None:
+        if taken.unheard is not None:
+            raise ConflictError(
+                "nothing is recorded: this names somebody who was erased and may not come back"
+            )
+        answer = retrying(lambda: _answer(services, caller, data.purpose, identifiers[0], record_id))
+        return msgspec.structs.replace(answer, confirmation=pending())
+    recorded = taken.unheard is None if taken.proven else None
+    if source.kind == "browser":
+        return Recorded(data.purpose, recorded)
+    return Recorded(data.purpose, recorded, record_id, confirmation=pending() if recorded else None)
+
+
+def _statement(services: Services, data: ConsentBody, now: Micros) -> Statement:
+    """Return what was said, dated now unless it says when."""
+    if data.method in LINKS_WORDS:
+        raise InvalidInputError("this method is recorded by links of ours alone")
     if data.purpose not in services.bundle.purposes:
         raise InvalidInputError("this purpose is not declared in policies/purposes.yaml")
     if not set(data.recipients) <= services.bundle.destinations.keys():
         raise InvalidInputError("a recipient is no destination of policies/destinations")
-    now = services.clock.now()
     said_at = _instant("event_time", data.event_time)
     if data.state == "restriction_lifted" and (said_at is None or said_at > now):
         raise InvalidInputError(
             "restriction_lifted needs event_time: when the person was told, which comes first "
             "(GDPR Art. 18(3))"
         )
-    statement = Statement(
+    return Statement(
         purpose=data.purpose,
         state=data.state,
         act=True,
@@ -181,18 +245,11 @@ def record_consent(services: Services, caller: Caller, denials: Denials, data: C
         jurisdiction=data.jurisdiction or "",
         recipients=data.recipients,
     )
+
+
+def _identifiers(services: Services, data: ConsentBody) -> tuple[tuple[str, str], ...]:
+    """Return whose it is as (type, value), all of them usable."""
     identifiers = tuple((item.type, item.value) for item in data.identifiers)
-    message_id = f"consent-{uuid.uuid4()}"
-    context = {"userIdSignature": data.user_id_signature} if data.user_id_signature is not None else {}
-    message = {"type": "track", "event": _EVENT, "messageId": message_id, "context": context}
-    source = caller.source or API_SOURCE
-    delivery = Delivery(
-        source=source,
-        messages=(msgspec.json.encode(message),),
-        received_at=now,
-        identifiers=identifiers,
-        statements=(statement,),
-    )
     for kind, value in identifiers:
         if services.identity.normalise(kind, value) is None:
             raise InvalidInputError(
@@ -200,15 +257,7 @@ def record_consent(services: Services, caller: Caller, denials: Denials, data: C
             )
     if not identifiers:
         raise InvalidInputError("a consent names at least one identifier of the person")
-    if data.confirm is not None:
-        asked = ask_confirmation(services, caller, denials, identifiers, statement, source)
-        return Recorded(data.purpose, confirmation=asked)
-    outcome = services.writer.submit(delivery).result(_WAIT_SECONDS)
-    made = outcome.records.get(services.pipeline.event_id(source, message_id), ())
-    record_id = made[0] if made and source.kind != "browser" else None
-    if caller.source is not None:
-        return Recorded(data.purpose, record_id)
-    return retrying(lambda: _answer(services, caller, data.purpose, identifiers[0], record_id))
+    return identifiers
 
 
 def _answer(
@@ -219,7 +268,7 @@ def _answer(
         connection = batch.connection
         found = services.identity.find(connection, *identifier)
         if found is None:
-            return Recorded(purpose, record_id)
+            return Recorded(purpose, record_id=record_id)
         profile_no = services.identity.profile_of(connection, found)
         members = services.identity.consent_members(connection, [profile_no])[profile_no]
         state = services.ledger.states_of(connection, members).get(purpose)
@@ -233,7 +282,9 @@ def _answer(
                 subjects=subjects,
             )
         )
-    return Recorded(purpose, record_id, services.profile_ids.encode(profile_no), state)
+    return Recorded(
+        purpose, record_id=record_id, profile_id=services.profile_ids.encode(profile_no), standing=state
+    )
 
 
 def _instant(name: str, text: str | None) -> Micros | None:

@@ -42,6 +42,7 @@ def decision(found: Explained) -> dict[str, Any]:
             for field in explanation.fields
         ],
         "consent": _consent(found.standing, found.record),
+        "instead": found.instead or None,
         "in_segment": found.in_segment,
         "recorded": None if found.recorded is None else _recorded(found.recorded),
         "not_reproduced": list(found.limits),
@@ -71,6 +72,7 @@ def _consent(standing: Standing, record: Record | None) -> dict[str, Any]:
         "reason": standing.reason,
         "since": rfc3339(standing.since) if standing.since else None,
         "expires_at": None if standing.expires_at is None else rfc3339(standing.expires_at),
+        "notice_given": None if standing.notice_given is None else rfc3339(standing.notice_given),
         "record": None if record is None else _record(record),
     }
 

@@ -15,14 +15,14 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 
 from cdp.api.auth import Caller, allow
-from cdp.api.counts import charge_figures
+from cdp.api.counts import billed
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, checked_limit, decode_cursor, page_of
 from cdp.api.services import Services
 from cdp.audit import SparseProof
 from cdp.clock import rfc3339
 from cdp.errors import InvalidInputError
-from cdp.export import Export, segment_id
+from cdp.export import Export, named_segment, segment_id
 from cdp.gate import Proof
 
 _SEE = allow("marketer", "destination", "officer")
@@ -31,6 +31,7 @@ _SEE = allow("marketer", "destination", "officer")
 class ExportBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An export to ask for.
 
+    :param segment: its name; for a destination's key its id.
     :param purpose: may stand in the header ``CDP-Purpose`` instead.
     :param fields: traits or identifier types; without it, those that the rules name.
     """
@@ -124,23 +125,29 @@ def requested(services: Services, caller: Caller, data: ExportBody) -> Export:
     """Ask the gate for an export.
 
     :raises InvalidInputError: no purpose is stated.
+    :raises OverloadedError: the key has used up its counts for today.
     """
-    budgeted = not (caller.has("officer") or caller.principal.destination)
-    if budgeted:
-        services.counting.check_left(caller.actor)
-    given = services.exports.request(
-        caller.principal,
-        segment=data.segment,
-        destination=data.destination,
-        purpose=data.purpose or caller.purpose,
-        fields=data.fields,
-        format=data.format,
-        mode=data.mode,
-        dry_run=data.dry_run,
-    )
-    if budgeted:
-        charge_figures(services, caller, f"export {given.audit_index}", 2 + len(given.withheld))
-    return shown(services, caller, given)
+    principal = caller.principal
+    segment = named_segment(services.keyring, services.segments, data.segment, principal)
+
+    def ask() -> Export:
+        return services.exports.request(
+            principal,
+            segment=segment,
+            destination=data.destination,
+            purpose=data.purpose or caller.purpose,
+            fields=data.fields,
+            format=data.format,
+            mode=data.mode,
+            dry_run=data.dry_run,
+        )
+
+    if principal.sees_exactly:
+        return shown(services, caller, ask())
+    with billed(services, caller) as bill:
+        given = ask()
+        bill.settle(2 + len(given.withheld))
+    return given
 
 
 def found_export(services: Services, caller: Caller, export_id: str) -> Export:
@@ -153,7 +160,7 @@ def found_export(services: Services, caller: Caller, export_id: str) -> Export:
 
 def shown(services: Services, caller: Caller, found: Export) -> Export:
     """Return an export as this key may know it: for a destination the segment has an id, no name."""
-    if caller.has("officer") or not caller.principal.destination:
+    if not caller.principal.is_recipient:
         return found
     return msgspec.structs.replace(found, segment=segment_id(services.keyring, found.segment))
 

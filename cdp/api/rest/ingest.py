@@ -16,9 +16,10 @@ from litestar import Request, Response, Router, post
 from cdp.access import Source
 from cdp.api.auth import WRITE_KEY, allow, credential_of
 from cdp.api.injected import InjectedServices
+from cdp.api.request import carries_gpc
 from cdp.api.rest.cors import CrossOrigin
 from cdp.api.services import Services
-from cdp.errors import NotAuthenticatedError, TooLargeError, UnavailableError
+from cdp.errors import NotAuthenticatedError, NotPermittedError, TooLargeError, UnavailableError
 from cdp.ingest import Body, Delivery, read_body
 
 _MIRROR_SECONDS = 30.0
@@ -43,8 +44,8 @@ async def batch(request: Request[Any, Any, Any], services: InjectedServices) -> 
 
 async def _ingest(request: Request[Any, Any, Any], services: Services, type_: str) -> Response[bytes]:
     settings = services.settings
-    received_at = services.clock.now()
     raw = await _read(request, settings.max_body_bytes)
+    received_at = services.clock.now()  # a body that comes slowly is not received before its end
     body = read_body(
         raw,
         encoding=request.headers.get("content-encoding", ""),
@@ -54,6 +55,9 @@ async def _ingest(request: Request[Any, Any, Any], services: Services, type_: st
         max_events=settings.max_batch_events,
     )
     source = await _authenticate(request, body, services)
+    waits = request.query_params.get("wait") == "warehouse"
+    if waits and source.kind == "browser":  # whose key anybody may hold; each call that waits holds a thread
+        raise NotPermittedError("a browser's key does not wait for the warehouse; leave `wait` out")
     if body.messages:
         delivery = Delivery(
             source=source,
@@ -62,10 +66,10 @@ async def _ingest(request: Request[Any, Any, Any], services: Services, type_: st
             type=type_,
             sent_at=body.sent_at,
             context=body.context,
-            sec_gpc="1" in request.headers.getall("sec-gpc", []),
+            sec_gpc=carries_gpc(request),
         )
         outcome = await asyncio.wrap_future(services.writer.submit(delivery))
-        if request.query_params.get("wait") == "warehouse":
+        if waits:
             visible = await asyncio.to_thread(services.mirror.wait_for, outcome.commit_no, _MIRROR_SECONDS)
             if not visible:
                 raise UnavailableError("stored, but the warehouse is late; the events are not lost")

@@ -1,7 +1,9 @@
 """Links to the preference page, for whoever sends them to the person.
 
 Invariants: the answer for an identifier that nobody has looks like any other; a browser's write key, which
-stands in a page, gets no link, because a link is what proves that somebody reads that address.
+stands in a page, gets no link, because a link is what proves that somebody reads that address. A manage link
+is a look at one person: it is for officers who carry the purpose ``rights`` and for sources that were made
+with ``links``; every server gets withdraw links, which show nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from cdp.consent import Statement
 from cdp.errors import InvalidInputError, NotPermittedError
 from cdp.rights import Pending
 
+PURPOSE = "rights"
 Language = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
 
 
@@ -46,6 +49,8 @@ def make_link(
 ) -> dict[str, Any]:
     """Make a link, to be sent to that very address and to nobody else."""
     require_sender(caller, denials, "preferences.links")
+    if data.kind == "manage":
+        _require_manager(caller, denials)
     if (data.kind == "withdraw") != bool(data.purposes):
         raise InvalidInputError("a withdraw link names its purposes, a manage link names none")
     if not set(data.purposes) <= services.bundle.purposes.keys():
@@ -95,22 +100,44 @@ def ask_confirmation(
     require_sender(caller, denials, "consent.ask_confirmation")
     if statement.state != "granted":
         raise InvalidInputError("only `granted` is confirmed; every no counts at once")
+    now = services.clock.now()
+    purpose = services.bundle.purposes[statement.purpose]
+    named, version = statement.notice_id, statement.notice_version
+    notice = purpose.notice_named(named, version, now) if named else purpose.notice_at(now)
+    if named and notice is None:
+        raise InvalidInputError("the notice is not declared for this purpose in policies/purposes.yaml")
     with services.store.reading() as connection:
         known = services.identity.find(connection, *identifiers[0])
     pending = Pending(
         identifiers=identifiers,
         purpose=statement.purpose,
-        asked_at=services.clock.now(),
+        asked_at=now,
         source_id=source.source_id,
         source_kind=source.kind,
-        notice_id=statement.notice_id,
-        notice_version=statement.notice_version,
+        # whoever presses the button of a message was asked about nothing else, so it is explicit at least
+        event_type="separate" if statement.event_type == "separate" else "explicit",
+        notice_id=notice.id if notice else "",
+        notice_version=notice.version if notice else None,
         language=statement.language,
         jurisdiction=statement.jurisdiction,
         recipients=statement.recipients,
         expires_at=statement.expires_at,
     )
     return Confirmation(*services.links.issue_pending(caller.actor, pending, known))
+
+
+def _require_manager(caller: Caller, denials: Denials) -> None:
+    """Let pass who may look at a person's choices.
+
+    :raises NotPermittedError: nobody else; the refusal is recorded.
+    """
+    allowed = caller.principal.may_state(PURPOSE) if caller.source is None else caller.source.links
+    if not allowed:
+        denials.record(caller.actor, "preferences.links", "preferences")
+        raise NotPermittedError(
+            "a manage link shows one person's choices: it is made for officers whose key carries the purpose "
+            "`rights`, and for sources made with `links`"
+        )
 
 
 def require_sender(caller: Caller, denials: Denials, action: str) -> None:

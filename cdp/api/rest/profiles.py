@@ -156,7 +156,7 @@ def uses(
 def merge(services: InjectedServices, caller: InjectedCaller, data: JSONBody[MergeBody]) -> dict[str, Any]:
     """Say what linking profiles would do; do it with ``dry_run: false``."""
     numbers = [services.profile_ids.decode(profile_id) for profile_id in data.ids]
-    done = services.identity.merge(caller.actor, numbers, dry_run=data.dry_run)
+    done = services.steward.merge(caller.actor, numbers, dry_run=data.dry_run)
     return plan(done, services.profile_ids.encode)
 
 
@@ -170,7 +170,7 @@ def split(
     """Say what taking this id's identifier out of its profile would do; do it with ``dry_run: false``."""
     number = services.profile_ids.decode(profile_id)
     dry_run = True if data is None else data.dry_run
-    done = services.identity.split(caller.actor, number, dry_run=dry_run)
+    done = services.steward.split(caller.actor, number, dry_run=dry_run)
     return plan(done, services.profile_ids.encode)
 
 
@@ -228,6 +228,7 @@ def standing(state: Standing) -> dict[str, Any]:
         "since": rfc3339(state.since) if state.since else None,
         "granted_at": rfc3339(state.granted_at) if state.granted_at else None,
         "expires_at": rfc3339(state.expires_at) if state.expires_at else None,
+        "notice_given": rfc3339(state.notice_given) if state.notice_given else None,
         "recipients": list(state.recipients),
         "record": str(state.record_id) if state.record_id is not None else None,
         "receipt": receipt_path(state.record_id) if state.record_id is not None else None,

@@ -13,6 +13,7 @@ from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, checked_limit, decode_cursor, page_of
 from cdp.clock import rfc3339
 from cdp.ingest import QuarantineItem
+from cdp.told import API_SOURCE
 
 _STEWARD = allow("steward")
 
@@ -42,7 +43,7 @@ def replay(
     services: InjectedServices, caller: InjectedCaller, data: JSONBody[ReplayBody | None] = None
 ) -> dict[str, int]:
     """Send quarantined messages through the pipeline again; what fails again stays."""
-    sources = {source.source_id: source for source in services.access.list_sources()}
+    sources = {source.source_id: source for source in (API_SOURCE, *services.access.list_sources())}
     outcome = services.pipeline.replay(caller.actor, sources, "" if data is None else data.kind)
     return {
         "received": outcome.received,

@@ -16,6 +16,7 @@ from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.services import Services
 from cdp.clock import rfc3339
 from cdp.errors import InvalidInputError
+from cdp.export import segment_id
 from cdp.segments import ListKind, Segment
 
 _DEFINE = allow("marketer", "officer")
@@ -37,7 +38,7 @@ def list_segments(
     services: InjectedServices, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[dict[str, Any]]:
     """List the segments by name."""
-    items = [segment(held) for held in services.segments.list()]
+    items = [segment(services, held) for held in services.segments.list()]
     return page_by_key(items, limit, cursor, "segments", lambda item: str(item["name"]))
 
 
@@ -81,7 +82,7 @@ def put_list(
         found = [services.identity.find(connection, item.type, item.value) for item in data.members]
     numbers = {number for number in found if number is not None}
     given = {} if data.category is None else {"category": data.category}
-    held = services.segments.put_list(caller.actor, name, data.kind, numbers, **given)
+    held = services.segments.lists.put(caller.actor, name, data.kind, numbers, **given)
     return {
         "name": held.name,
         "kind": held.kind,
@@ -112,9 +113,10 @@ def previewed(services: Services, caller: Caller, definition: dict[str, Any]) ->
     return {"count": count, "as_of": found.as_of, "took_ms": found.took_ms}
 
 
-def segment(held: Segment) -> dict[str, Any]:
-    """Return a segment as REST shows it."""
+def segment(services: Services, held: Segment) -> dict[str, Any]:
+    """Return a segment as REST shows it; destinations know it by ``id``."""
     return {
+        "id": segment_id(services.keyring, held.name),
         "name": held.name,
         "version": held.version,
         "description": held.source.get("description"),
@@ -130,7 +132,7 @@ def counted(services: Services, caller: Caller, held: Segment) -> dict[str, Any]
 
     None stands for no count, and 0, except to officers, for fewer than 10.
     """
-    shown = segment(held)
+    shown = segment(services, held)
     if held.definition is None or not is_countable(services, caller, held.definition):
         return {**shown, "count": None, "as_of": None}
     members = services.segments.members(held.name, actor=caller.actor)

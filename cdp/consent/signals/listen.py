@@ -1,7 +1,8 @@
 """Everything that one message says about consent → statements. Pure.
 
 Where a signal may stand (docs/consent-signals.md): ``context.consent``, ``context.consentManagement``,
-``context.gpc``, the request's ``Sec-GPC`` header, and the address of a page.
+``context.gpc``, the request's ``Sec-GPC`` header, and the address of a page. The name of a track event
+may tell that a notice was given (``signals.yaml``, ``notices``).
 
 Invariants:
 
@@ -24,6 +25,7 @@ import msgspec
 
 from cdp.clock import DAY, Micros
 from cdp.consent.model import RESTRAINING, Statement
+from cdp.consent.notices import INFORMED
 from cdp.consent.signals import categories, google, gpc, gpp, tcf
 from cdp.consent.signals.bits import MalformedSignalError
 from cdp.consent.signals.gpp import Heard
@@ -80,7 +82,8 @@ class Listener:
         address = (
             search if isinstance(search, str) and ("gdpr_consent=" in search or "gpp=" in search) else ""
         )
-        if not (consent or management or sec_gpc or address or "gpc" in context):
+        notices = self._mapping.notices.get(name, ()) if message_type == "track" else ()
+        if not (consent or management or sec_gpc or address or notices or "gpc" in context):
             return _SILENCE
         spoken = consent if isinstance(consent, dict) else {}
         act = message_type == "track" and name == categories.PREFERENCE_UPDATED
@@ -89,6 +92,8 @@ class Listener:
             parts.append(self._categories("rudder", categories.rudder(management), act=act))
         parts += self._strings(spoken)
         parts.append(self._google(spoken))
+        if notices:
+            parts.append(Heard(tuple(_informed(purpose, event_time) for purpose in notices)))
         if address:
             given = {key: values[-1] for key, values in parse_qs(address[:_MAX_SEARCH].lstrip("?")).items()}
             parts += [_restraining(part) for part in self._strings(given)]
@@ -157,6 +162,11 @@ def _together(parts: list[Heard], event_time: Micros, received_at: Micros) -> He
     if restrained & granted:
         notes.append(("any", "contradiction"))
     return Heard(tuple(found), tuple(notes))
+
+
+def _informed(purpose: str, at: Micros) -> Statement:
+    """Return that the notice in force at an instant was given."""
+    return Statement(purpose=purpose, state=INFORMED, act=True, event_time=at, method="event")
 
 
 def _restraining(part: Heard) -> Heard:

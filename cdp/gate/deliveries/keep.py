@@ -16,13 +16,16 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
+import structlog
 from pyroaring import BitMap
 
 from cdp.clock import SECOND, Clock, Micros
 from cdp.gate import queries as gate_queries
 from cdp.gate.deliveries import queries
+from cdp.identity import profiles_of
 from cdp.store import Batch, Committer, Connection, Store, retrying
 
+log = structlog.get_logger()
 _ABANDONED = 3600 * SECOND
 
 
@@ -87,11 +90,14 @@ class Deliveries:
         queries.settle(batch.connection, fetch[0])
 
     def settle_abandoned(self) -> None:
-        """Count what fetches without an end may have delivered."""
+        """Count what fetches without an end may have delivered; one that cannot be read stops no other."""
         with self._store.reading() as connection:
             waiting = queries.unsettled(connection, self._clock.now() - _ABANDONED)
         for fetch_no, export_id, skipped in waiting:
-            retrying(partial(self._settle, fetch_no, export_id, skipped))
+            try:
+                retrying(partial(self._settle, fetch_no, export_id, skipped))
+            except Exception as error:  # noqa: BLE001  # one fetch's failure is not another's
+                log.warning("a fetch cannot be settled", export=export_id, error=type(error).__name__)
 
     def _settle(self, fetch_no: int, export_id: str, skipped: BitMap) -> None:
         with self._committer.batch() as batch:
@@ -109,7 +115,7 @@ class Deliveries:
 
 def _grouped(connection: Connection, identities: BitMap, known: BitMap) -> dict[int, list[int]]:
     """Return anchor → identities, grouped as the profiles are now: how they were is not kept."""
-    profiles = gate_queries.profiles_of(connection, identities)
+    profiles = profiles_of(connection, identities)
     anchor_of: dict[int, int] = {}
     for number in identities & known:
         anchor_of.setdefault(profiles.get(number, number), number)
