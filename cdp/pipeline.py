@@ -3,11 +3,10 @@
 decode → validate → classify → index             pure, outside any transaction
        → resolve → consent → protect → append    one transaction per micro-batch
 
-Invariants: a call is answered after its micro-batch committed, or refused with nothing half done; a
-message counts once; one bad event goes to quarantine with its cause and its neighbours land; so does one
-of a person whose key is lost, but what it restrains is on record; nothing clear and personal passes
-``protect``. The batch's audit leaf says how many events became what, and
-commits to the proof secrets of the identities made in it.
+Invariants: a call is answered after its micro-batch committed, or refused with nothing half done; a message
+counts once; one bad event goes to quarantine with its cause and its neighbours land; so does one of a person
+whose key is lost; what either restrains is on record; nothing clear and personal passes ``protect``. The
+batch's audit leaf counts what became of events, and commits to the proof secrets of identities made in it.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from cdp.crypto import Keyring
 from cdp.errors import CdpError, InvalidInputError
 from cdp.identity import IdentityService, Resolved
 from cdp.ingest import (
+    Classified,
     Classifier,
     Delivery,
     EventKeys,
@@ -48,7 +48,7 @@ from cdp.ingest import (
 from cdp.profiles import add_observations
 from cdp.recovery import Recovery
 from cdp.statements import Cut, StatementRecorder
-from cdp.store import Committer, EpochMovedError, retrying
+from cdp.store import Batch, Committer, EpochMovedError, retrying
 
 log = structlog.get_logger()
 _EVENTS = Counter("cdp_ingest_events", "Events received, by what became of them", ["outcome"])
@@ -177,11 +177,23 @@ class Pipeline:
         try:
             event = self._validate(message)
             if isinstance(event, Reject):
-                return event
+                return self._heard(event)
             return Indexed(self._classify(event), self._identity.index(event.identifiers))
         except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
             log.warning("event failed", error=type(error).__name__)
-            return Reject(message, "unexpected", f"the platform failed on it: {type(error).__name__}")
+            cause = f"the platform failed on it: {type(error).__name__}"
+            return self._heard(Reject(message, "unexpected", cause))
+
+    def _heard(self, reject: Reject) -> Reject:
+        """Return a reject with what it restrains, which counts although its message is no event."""
+        try:
+            event = self._validate.restraints(reject.message)
+            if event is not None:
+                said = Indexed(Classified(event, None, None, ()), self._identity.index(event.identifiers))
+                return msgspec.structs.replace(reject, heard=said)
+        except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
+            log.warning("what an event restrains could not be read", error=type(error).__name__)
+        return reject
 
     def weigh(self, delivery: Delivery) -> bool:
         """Return whether everybody named in a consent that is told is known to be there. Stores nothing.
@@ -220,16 +232,18 @@ class Pipeline:
         except CdpError:
             raise
         except Exception as error:
-            if not prepared.events:
+            if not (prepared.events or prepared.words):
                 raise
             log.warning("a batch failed and is cut", error=type(error).__name__, events=len(prepared.events))
             return self._cut(prepared, type(error).__name__)
 
     def _cut(self, prepared: Prepared, error: str) -> Outcome:
         events, rejects, generation = prepared.events, prepared.rejects, prepared.generation
+        if not events:  # what is left is the rejects' words
+            return self._isolated(prepared.deaf())
         if len(events) == 1:
             event = events[0].classified.event
-            cause = Reject(event.message, "unexpected", f"the store failed on it: {error}")
+            cause = self._heard(Reject(event.message, "unexpected", f"the store failed on it: {error}"))
             return self._isolated(Prepared([], [*rejects, cause], generation, prepared.unsealable))
         middle = len(events) // 2
         first = self._isolated(Prepared(events[:middle], rejects, generation, prepared.unsealable))
@@ -239,7 +253,7 @@ class Pipeline:
         heard = [word for item in prepared.unsealable if (word := refusals(item))]
         lost = (Reject(item.classified.event.message, "key_lost", _KEY_LOST) for item in prepared.unsealable)
         rejects = [*prepared.rejects, *lost]
-        self._identity.reserve(sum(len(item.indexes) for item in (*prepared.events, *heard)))
+        self._identity.reserve(sum(len(item.indexes) for item in (*prepared.events, *heard, *prepared.words)))
         if rejects:
             self._quarantine.prepare()
         with self._committer.batch() as batch:
@@ -254,8 +268,9 @@ class Pipeline:
             new = self._event_keys.fresh(batch, living)
             cut: Cut = Cut()
             fresh = self._statements.turn_away(batch.connection, new, self._keeper, cut)
-            resolved = self._identity.resolve(batch, [*fresh, *heard])
-            said = self._statements.append(batch, [*fresh, *heard], resolved)
+            speaking = [*fresh, *heard, *self._fresh_words(batch, prepared.words)]
+            resolved = self._identity.resolve(batch, speaking)
+            said = self._statements.append(batch, speaking, resolved)
             kept = self._statements.keep(batch.connection, fresh, resolved, self._keeper, cut)
             owned = [(item.classified, resolved.identity_of[item.indexes[0]]) for item in kept]
             event_rows, trait_rows = self._protect(owned, batch.id)
@@ -286,6 +301,12 @@ class Pipeline:
             unheard=unheard,
             failed=failed,
         )
+
+    def _fresh_words(self, batch: Batch, words: Sequence[Indexed]) -> list[Indexed]:
+        """Return what rejected messages restrain, without what was heard before and who was erased."""
+        erased = self._recovery.suppressed(batch.connection, words)
+        living = [word for place, word in enumerate(words) if place not in erased]
+        return self._event_keys.fresh(batch, living) if living else []
 
     def _leaf(self, resolved: Resolved, counts: dict[str, int]) -> Entry:
         secrets = self._keyring.proof_secrets(resolved.created)

@@ -21,7 +21,7 @@ from functools import partial
 
 import msgspec
 
-from cdp.consent import RESTRAINING, ConsentLedger, Draft
+from cdp.consent import ConsentLedger, Draft, bound_by
 from cdp.identity import IdentityService, Resolved
 from cdp.ingest import Indexed, Keeper, decisive, strip
 from cdp.policy import IntakeAction
@@ -83,7 +83,7 @@ class StatementRecorder:
     def append(self, batch: Batch, events: Sequence[Indexed], resolved: Resolved) -> Said:
         """Append what was said about consent, and derive the states of every profile it touches (step 2)."""
         saying = [item for item in events if item.classified.event.statements]
-        drafts = [self._draft(item, resolved) for item in saying]
+        drafts = [self._draft(item, [resolved.identity_of[at] for at in item.indexes]) for item in saying]
         returned = self._recovery.returned(batch, resolved)
         speaking = {number for draft in drafts for number in draft.named}.union(returned)
         touched = self._identity.profiles_of(batch.connection, speaking)
@@ -144,8 +144,11 @@ class StatementRecorder:
 
     def binds(self, item: Indexed) -> bool:
         """True when everything that an event says about consent would be held to somebody."""
-        statements = item.classified.event.statements
-        return self._speaker(item)[0] is not None or all(said.state in RESTRAINING for said in statements)
+        kinds = [kind for kind, _ in item.classified.event.identifiers]
+        places = range(len(kinds))  # stand for the identities, which nobody has yet
+        devices = {place for place in places if self._identity.rules.is_device(kinds[place])}
+        draft = self._draft(item, places)
+        return all(bound_by(draft, said, draft.named, devices) for said in draft.statements)
 
     def proves(self, item: Indexed) -> bool:
         """True unless an event names persons without proof that they are there."""
@@ -168,13 +171,13 @@ class StatementRecorder:
         device = next((place for place, kind in enumerate(kinds) if is_device(kind)), None)
         return (device if person is None else person), event.source.kind != "browser" or person is not None
 
-    def _draft(self, item: Indexed, resolved: Resolved) -> Draft:
+    def _draft(self, item: Indexed, named: Sequence[int]) -> Draft:
+        """Return what an event says, of the identities that its identifiers stand for."""
         event = item.classified.event
-        named = tuple(resolved.identity_of[index] for index in item.indexes)
         speaker, verified = self._speaker(item)
         return Draft(
             statements=event.statements,
-            named=named,
+            named=tuple(named),
             authenticated=None if speaker is None else named[speaker],
             received_at=event.landed_at,
             source_id=event.source.source_id,

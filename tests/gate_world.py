@@ -218,9 +218,8 @@ class World:
             purpose=purpose,
             state=state,
             act=True,
-            event_time=now,
             event_type="separate" if separate else "explicit",
-            **more,
+            **{"event_time": now, **more},
         )
         draft = Draft(
             statements=(statement,),

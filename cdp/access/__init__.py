@@ -1,6 +1,15 @@
 """Sources, API keys and their roles."""
 
 from cdp.access.model import Principal, Role, Source, SourceKind
-from cdp.access.service import OPERATOR_ROLES, AccessService, hash_key
+from cdp.access.service import OPERATOR_NAME, OPERATOR_ROLES, AccessService, hash_key
 
-__all__ = ["OPERATOR_ROLES", "AccessService", "Principal", "Role", "Source", "SourceKind", "hash_key"]
+__all__ = [
+    "OPERATOR_NAME",
+    "OPERATOR_ROLES",
+    "AccessService",
+    "Principal",
+    "Role",
+    "Source",
+    "SourceKind",
+    "hash_key",
+]

@@ -75,13 +75,16 @@ def name_taken(connection: Connection, name: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def lineage(connection: Connection, key_id: int) -> list[int]:
-    """Return a key, live or revoked, the one that made it, the one that made that…, as far as is known."""
-    found: list[int] = []
+def lineage(connection: Connection, key_id: int) -> dict[int, str]:
+    """Return number → name of a key, live or revoked, its maker, the maker of that…, as far as is known."""
+    found: dict[int, str] = {}
     maker: int | None = key_id
     while maker is not None:
-        found.append(maker)
-        maker = connection.execute(select(api_keys.c.made_by).where(api_keys.c.key_id == maker)).scalar()
+        query = select(api_keys.c.name, api_keys.c.made_by).where(api_keys.c.key_id == maker)
+        row = connection.execute(query).first()
+        if row is None:
+            break
+        found[maker], maker = row.name, row.made_by
     return found
 
 

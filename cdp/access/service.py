@@ -28,6 +28,7 @@ from cdp.errors import (
 from cdp.journal import Thing, switched
 from cdp.store import Committer, Connection, Store
 
+OPERATOR_NAME = "operator"
 OPERATOR_ROLES: frozenset[Role] = frozenset({"marketer", "steward", "officer", "admin"})
 _CACHE_SECONDS = 5.0
 _MAX_CACHED = 10_000
@@ -287,13 +288,15 @@ class AccessService:
         """Return the keys whose holder may hold the key ``actor``: itself and those that made it.
 
         Who makes a key sees it. So two keys are two people's only where both have hands and share none.
-        The first key of a lineage is left out, or nobody would be a second person beside anybody; it has no
-        hands of its own: the operator's key makes keys for people, and is not a person's.
+        The operator's key is left out, or nobody would be a second person beside anybody; it has no hands of
+        its own: it makes keys for people, and is not a person's. Its name is nobody else's: ``cdp init``
+        gives it before there are other keys, and no name is given twice. A key from before
+        makers were recorded has none; it is a person's.
         """
         if not actor.startswith(KEY_ACTOR):
             return frozenset()
-        *held, _ = queries.lineage(connection, int(actor.removeprefix(KEY_ACTOR)))
-        return frozenset(held)
+        lineage = queries.lineage(connection, int(actor.removeprefix(KEY_ACTOR)))
+        return frozenset(number for number, name in lineage.items() if name != OPERATOR_NAME)
 
     def revoke_key(self, actor: str, name: str) -> None:
         """Revoke a key by name; it stops working with the commit."""

@@ -7,13 +7,12 @@ application around it all.
 
 from cdp.app.schedule import KEYS_SECONDS, mirror_task
 from cdp.app.serving import application, calm_collector, configure_logging, create
-from cdp.app.setup import OPERATOR_FILE, OPERATOR_NAME, establish, initialise, replay
+from cdp.app.setup import OPERATOR_FILE, establish, initialise, replay
 from cdp.app.wiring import SEGMENTATION, Platform, build
 
 __all__ = [
     "KEYS_SECONDS",
     "OPERATOR_FILE",
-    "OPERATOR_NAME",
     "SEGMENTATION",
     "Platform",
     "application",

@@ -68,7 +68,13 @@ def preference_pages(services: Services) -> Router:
         services.clock,
     )
     confirmations = Confirmations(
-        services.links, services.consent_intake, lambda: services.bundle, services.clock
+        services.store,
+        services.links,
+        services.identity,
+        services.ledger,
+        services.consent_intake,
+        lambda: services.bundle,
+        services.clock,
     )
     tries = Buckets(_PAGE_TRIES, _PAGE_TRIES / 60)
     controller = services.settings.controller_name

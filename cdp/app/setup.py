@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cdp import policy
-from cdp.access import OPERATOR_ROLES
+from cdp.access import OPERATOR_NAME, OPERATOR_ROLES
 from cdp.app.serving import configure_logging
 from cdp.app.wiring import NO_KEYS, build, check_parts, make_policies
 from cdp.audit import AuditLog
@@ -23,7 +23,6 @@ from cdp.recovery import Replayed, State
 from cdp.settings import Settings
 from cdp.store import Committer, Store, migrate
 
-OPERATOR_NAME = "operator"
 OPERATOR_FILE = "operator.key"
 
 

@@ -1,5 +1,6 @@
 """Consent: the append-only ledger, its precedence and the state derived from it."""
 
+from cdp.consent.attach import bound_by
 from cdp.consent.issue import ReceiptIssuer
 from cdp.consent.model import (
     CONFIRMING,
@@ -15,15 +16,17 @@ from cdp.consent.model import (
     State,
     Statement,
 )
+from cdp.consent.news import Track, track_of
 from cdp.consent.precedence import standing
 from cdp.consent.receipt import jwk as receipt_jwk
 from cdp.consent.receipt import verify as verify_receipt
 from cdp.consent.service import ConsentLedger
 from cdp.consent.signals import Heard, Listener, MalformedSignalError
-from cdp.consent.standings import Standings
+from cdp.consent.standings import NEVER, Standings
 
 __all__ = [
     "CONFIRMING",
+    "NEVER",
     "RESTRAINING",
     "Appended",
     "ConsentLedger",
@@ -41,7 +44,10 @@ __all__ = [
     "Standings",
     "State",
     "Statement",
+    "Track",
+    "bound_by",
     "receipt_jwk",
     "standing",
+    "track_of",
     "verify_receipt",
 ]

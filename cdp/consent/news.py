@@ -12,8 +12,9 @@ Invariants:
 4. Three kinds of restraint are lifted by different hands, so none hides another: a restriction (an
    officer), ``Sec-GPC`` (an explicit act where the law allows), all others (an act).
 5. ``Sec-GPC`` comes with every request. An act that lifted it has settled it until the person restrains
-   again: for everybody for whom the act answers, and for an identity that came into the person's profile
-   without a history of its own. A device that nobody has been asked about gets it, as does a new person.
+   its purpose again, or one above it: for everybody for whom the act answers, and for an identity that came
+   into the person's profile without a history of its own. A device that nobody has been asked about gets
+   it, as does a new person.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from cdp.clock import Micros
 from cdp.consent.model import GPC, RESTRAINING, Member, Record, RecordState, Statement, Told
 from cdp.consent.notices import INFORMED
 from cdp.consent.precedence import SEVERITY, may_lift, rank, renewable
-from cdp.policy import covers
+from cdp.policy import covers, lineage
 
-_Track = Literal["restriction", "gpc", "consent", "notice"]
+Track = Literal["restriction", "gpc", "consent", "notice"]
+"""What is lifted by the same hands (4)."""
 
 
 class Latest:
@@ -40,8 +42,8 @@ class Latest:
 
     def __init__(self, records: Iterable[Record | Told], lifts_gpc: Callable[[Record | Told], bool]) -> None:
         self._lifts_gpc = lifts_gpc
-        self._newest: dict[int, dict[tuple[_Track, str], Record | Told]] = defaultdict(dict)
-        self._lifts: dict[tuple[int, str], Record | Told] = {}
+        self._newest: dict[int, dict[tuple[Track, str], Record | Told]] = defaultdict(dict)
+        self._lifts: dict[int, dict[str, Record | Told]] = defaultdict(dict)
         self._named: dict[tuple[int, str], frozenset[str]] = {}  # what grants that may lift nothing leave
         self._received: dict[int, Micros] = {}
         for record in records:
@@ -50,19 +52,24 @@ class Latest:
     def add(self, record: Record | Told) -> None:
         """Take note of a record newer than all before."""
         held = self._newest[record.identity_no]
-        track = _track(record.state, record.signal)
+        track = track_of(record.state, record.signal)
         key = (record.identity_no, record.purpose)
-        signal = held.get(("gpc", record.purpose))
+        lifts = self._lifts[record.identity_no]
         self._received[record.identity_no] = record.received_at
         if record.recipients and _is_report(record) and not (record.act and (track, record.purpose) in held):
             named = frozenset(record.recipients)
             self._named[key] = self._named.get(key, named) & named
         if record.state in RESTRAINING:
-            lift = self._lifts.pop(key, None) if track == "consent" else None
-            if lift is not None and signal is not None and rank(lift) > rank(signal):
-                del held["gpc", record.purpose]
-        elif self._lifts_gpc(record) and (key not in self._lifts or rank(record) > rank(self._lifts[key])):
-            self._lifts[key] = record
+            ended = [below for below in lifts if covers(record.purpose, below)] if track == "consent" else ()
+            for lift in [lifts.pop(below) for below in ended]:
+                for above in lineage(lift.purpose):
+                    signal = held.get(("gpc", above))
+                    if signal is not None and rank(lift) > rank(signal):
+                        del held["gpc", above]
+        elif self._lifts_gpc(record):
+            last = lifts.get(record.purpose)
+            if last is None or rank(record) > rank(last):
+                lifts[record.purpose] = record
         held[track, record.purpose] = record
 
     def received(self, identity_nos: Iterable[int]) -> Micros:
@@ -77,7 +84,7 @@ class Latest:
         held = self._newest.get(identity_no)
         if held is None:
             return True
-        track = _track(statement.state, statement.signal)
+        track = track_of(statement.state, statement.signal)
         last = held.get((track, statement.purpose))
         if isinstance(statement, Record):
             return last is None or _said(last) != _said(statement)
@@ -108,7 +115,7 @@ class Latest:
 
     def _settled(self, purpose: str, named: Collection[int], profile: Sequence[Member]) -> Iterator[int]:
         for member in profile:
-            act = self._lifts.get((member.identity_no, purpose))
+            act = self._lifts[member.identity_no].get(purpose)
             if act is None:
                 continue
             lifted = {
@@ -145,12 +152,20 @@ def _renews(last: Record | Told | None, stamp: Statement) -> bool:
     return stamp.event_time > last.event_time
 
 
-def _track(state: RecordState, signal: str) -> _Track:
+def track_of(state: RecordState, signal: str) -> Track:
+    """Return the track of a record of this state and signal."""
     if state in ("restricted", "restriction_lifted"):
         return "restriction"
     if state == INFORMED:
         return "notice"
     return "gpc" if signal == GPC and state in RESTRAINING else "consent"
+
+
+def without_others(records: Sequence[Record], track: Track | None) -> Sequence[Record]:
+    """Return all but the restraints of other tracks than this one; all of them when None."""
+    if track is None:
+        return records
+    return [r for r in records if r.state not in RESTRAINING or track_of(r.state, r.signal) == track]
 
 
 def _eases(later: Record | Told, restraint: Record | Told) -> bool:

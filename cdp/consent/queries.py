@@ -23,13 +23,14 @@ from sqlalchemy import (
     update,
 )
 
-from cdp.clock import Micros
+from cdp.clock import DAY, Micros
+from cdp.consent.grade import version_status
 from cdp.consent.model import CONFIRMING, RESTRAINING, EventType, Named, Record, Standing, State, Told
 from cdp.consent.notices import INFORMED
 from cdp.consent.standings import EVENT_TYPES, NEVER, STATES, Standings
 from cdp.consent.tables import consent_derivation, consent_records, consent_states
-from cdp.policy import lineage
-from cdp.store import among, batches, chunks, insert_many, read_numbers, read_rows, until, upsert
+from cdp.policy import Purpose, lineage
+from cdp.store import among, batches, chunks, insert_many, read_numbers, read_rows, since, until, upsert
 
 _NOBODY = "[]"
 _SCAN_ABOVE = 5_000  # from here on one pass over a purpose beats look-ups by profile
@@ -196,33 +197,54 @@ def standings(connection: Connection, purpose: str, only: Iterable[int] | None) 
     return Standings.of(np.concatenate(found), recipients, named)
 
 
-def confirmed(connection: Connection, purpose: str, upto: int | None = None) -> BitMap:
-    """Return the identities that have confirmed a grant of a purpose and were not restrained since.
+def confirmed(
+    connection: Connection, purpose: Purpose, recipient: str, upto: int | None = None
+) -> NDArray[np.int64]:
+    """Return a row for every confirmed grant for ``recipient`` that no restraint of its identity followed.
+
+    One on a notice that has materially changed is left out: what it said is not what is asked now.
 
     :param upto: as of this commit; now when None.
+    :returns: identity_no, the first instant at which the grant is expired (``NEVER``: at none).
     """
     given, later = consent_records.alias(), consent_records.alias()
+    took_effect = case(
+        (given.c.event_time < given.c.received_at, given.c.event_time), else_=given.c.received_at
+    )
+    superseded = [
+        (given.c.notice_id == notice.id) & (given.c.notice_version == notice.version)
+        for notice in purpose.notices
+        if version_status(purpose, notice.id, notice.version) == "superseded"
+    ]
     restrained = (
         select(later.c.record_id)
         .where(
             later.c.identity_no == given.c.identity_no,
-            later.c.purpose.in_(lineage(purpose)),
+            later.c.purpose.in_(lineage(purpose.key)),
             later.c.state.in_(sorted(RESTRAINING)),
-            later.c.received_at >= given.c.received_at,
+            later.c.received_at >= took_effect,
             until(later.c.batch, upto),
         )
         .exists()
     )
-    query = select(given.c.identity_no).where(
-        given.c.purpose == purpose,
+    these = (
+        given.c.purpose == purpose.key,
         given.c.state == "granted",
         given.c.act,
         given.c.method.in_(sorted(CONFIRMING)),
         given.c.source_kind != "import",  # what another system says of itself
-        ~restrained,
         until(given.c.batch, upto),
     )
-    return BitMap(connection.execute(query).scalars().all())
+    sets = connection.execute(select(given.c.recipients).where(*these).distinct()).scalars()
+    covering = [names for names in sets if names == _NOBODY or recipient in _set(names)]
+    query = select(given.c.identity_no, took_effect, func.coalesce(given.c.expires_at, NEVER)).where(
+        *these, given.c.recipients.in_(covering), ~restrained, *(~notice for notice in superseded)
+    )
+    rows = np.array(read_rows(connection, query), np.int64).reshape(-1, 3)
+    numbers, effective, ends = rows.T
+    if purpose.validity_days is not None:
+        ends = np.minimum(ends, effective + purpose.validity_days * DAY)
+    return np.stack([numbers, ends], axis=1)
 
 
 def naming(connection: Connection, purposes: Collection[str]) -> BitMap:
@@ -287,12 +309,7 @@ def stale(connection: Connection, now: Micros) -> list[tuple[str, str, int]]:
 
 def changed_since(connection: Connection, commit_no: int) -> BitMap:
     """Return the profiles of which a state was written after ``commit_no``."""
-    query = (
-        select(_S.profile_no)
-        .join(batches, batches.c.batch == _S.batch)
-        .where(batches.c.commit_no > commit_no)
-        .distinct()
-    )
+    query = select(_S.profile_no).where(since(_S.batch, commit_no))
     return BitMap(connection.execute(query).scalars())
 
 

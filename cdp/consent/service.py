@@ -31,7 +31,7 @@ from cdp.consent import queries
 from cdp.consent.attach import after, bound_by, concerned, describe, restrains
 from cdp.consent.grade import version_status
 from cdp.consent.model import GPC, Appended, Draft, Member, Record, Standing, Told
-from cdp.consent.news import Latest
+from cdp.consent.news import Latest, Track, without_others
 from cdp.consent.precedence import may_lift, standing
 from cdp.consent.standings import Standings
 from cdp.crypto import Keyring, Place, seal
@@ -270,9 +270,7 @@ class ConsentLedger:
         """Return the profiles that hold a grant for named recipients; they may rest on several grants."""
         return queries.naming(connection, purposes)
 
-    def confirmed(self, connection: Connection, purpose: str, upto: int | None = None) -> BitMap:
-        """Return the identities that confirmed a grant and were not restrained since, as of ``upto``."""
-        return queries.confirmed(connection, purpose, upto)
+    confirmed = staticmethod(queries.confirmed)
 
     def told_until(self, connection: Connection, profile_of: Mapping[int, int]) -> dict[int, Micros]:
         """Return profile_no → when the newest record of its members was received, where there is any.
@@ -301,7 +299,7 @@ class ConsentLedger:
         found = queries.states_of_purpose(connection, purpose, among)
         for profile_no, state in found.items():
             if state.expires_at is not None and state.expires_at <= now and state.state == "granted":
-                found[profile_no] = _expired(state)
+                found[profile_no] = msgspec.structs.replace(state, state="stale", reason="stale_expired")
         return found
 
     def standings(
@@ -313,9 +311,11 @@ class ConsentLedger:
         """
         return queries.standings(connection, purpose, among)
 
-    def states_of(self, connection: Connection, members: Sequence[Member]) -> dict[str, Standing]:
-        """Return purpose → state of one profile, for every configured purpose."""
-        records = queries.records_of(connection, [member.identity_no for member in members])
+    def states_of(
+        self, connection: Connection, members: Sequence[Member], track: Track | None = None
+    ) -> dict[str, Standing]:
+        """Return purpose → state of one profile, of every purpose; only restraints of ``track`` if given."""
+        records = without_others(queries.records_of(connection, [m.identity_no for m in members]), track)
         now = self._clock.now()
         return {
             key: standing(purpose, members, records, now, self._lifts_gpc)
@@ -389,7 +389,3 @@ class ConsentLedger:
     def records_of(self, connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
         """Return every record of these identities, in the order in which they came in."""
         return queries.records_of(connection, identity_nos)
-
-
-def _expired(state: Standing) -> Standing:
-    return msgspec.structs.replace(state, state="stale", reason="stale_expired")

@@ -1,7 +1,9 @@
 """Double opt-in: the second half of a consent that so far lies in its link alone.
 
 Invariants: looking records nothing; a link is good for one record, however often it is used, because the
-message that records it always has the same id; what is recorded says when each half was said.
+message that records it always has the same id; a no that came after the question settles it, also where a
+restore has forgotten that id; what is recorded says when each half was said, and what is answered is what
+the ledger holds.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import msgspec
 
 from cdp.access import Source
 from cdp.clock import Clock
-from cdp.consent import Statement
+from cdp.consent import RESTRAINING, ConsentLedger, Statement
 from cdp.console import words
 from cdp.console.model import Named
-from cdp.policy import Bundle
+from cdp.identity import IdentityService
+from cdp.policy import Bundle, covers
 from cdp.rights import Links, Pending
+from cdp.store import Connection, Store
 from cdp.told import ConsentIntake, Word
 
 _EVENT = "Consent Confirmed"
@@ -29,9 +33,19 @@ class Confirmations:
     """
 
     def __init__(
-        self, links: Links, intake: ConsentIntake, bundle: Callable[[], Bundle], clock: Clock
+        self,
+        store: Store,
+        links: Links,
+        identity: IdentityService,
+        ledger: ConsentLedger,
+        intake: ConsentIntake,
+        bundle: Callable[[], Bundle],
+        clock: Clock,
     ) -> None:
+        self._store = store
         self._links = links
+        self._identity = identity
+        self._ledger = ledger
         self._intake = intake
         self._bundle = bundle
         self._clock = clock
@@ -49,7 +63,10 @@ class Confirmations:
     def confirm(self, token: str, language: str) -> Named | None:
         """Record the consent that a confirm link holds, once: a repeat has the same message id.
 
-        :returns: what it is about; None for a link that is none, and once its person was erased.
+        Nothing is recorded where its person has said no since they were asked.
+
+        :returns: what it is about, and whether it holds; None for a link that is none, and once its person
+            was erased.
         """
         found = self._pending(token)
         if found is None:
@@ -64,8 +81,37 @@ class Confirmations:
             received_at=self._clock.now(),
             stamped_at=pending.asked_at,  # de-duplication looks for a repeat on the day of its message
         )
-        suppressed = self._intake.take(word).unheard == "suppressed"
-        return None if suppressed else self._named(pending, language)
+        with self._store.reading() as connection:
+            refused = self._refused(connection, pending)
+        if not refused and self._intake.take(word).unheard == "suppressed":
+            return None
+        with self._store.reading() as connection:
+            stands = self._stands(connection, pending)
+        return msgspec.structs.replace(self._named(pending, language), stands=stands)
+
+    def _people(self, connection: Connection, pending: Pending) -> set[int]:
+        found = (self._identity.find(connection, *identifier) for identifier in pending.identifiers)
+        return {number for number in found if number is not None}
+
+    def _refused(self, connection: Connection, pending: Pending) -> bool:
+        """True when somebody whom it names was restrained for its purpose after the question."""
+        return any(
+            record.state in RESTRAINING
+            and record.received_at >= pending.asked_at
+            and covers(record.purpose, pending.purpose)
+            for record in self._ledger.records_of(connection, self._people(connection, pending))
+        )
+
+    def _stands(self, connection: Connection, pending: Pending) -> bool:
+        """True when the consent holds for those whom the link names; nobody else's records are looked at."""
+        people = self._people(connection, pending)
+        profiles = set(self._identity.profiles_of(connection, people).values())
+        named = [
+            [member for member in profile if member.identity_no in people]
+            for profile in self._identity.consent_members(connection, profiles).values()
+        ]
+        states = [self._ledger.states_of(connection, some)[pending.purpose].state for some in named]
+        return bool(states) and all(state == "granted" for state in states)
 
     def _pending(self, token: str) -> tuple[Pending, str] | None:
         """Return what a confirm link holds; None for a purpose that policies have since given up, too."""

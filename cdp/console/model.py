@@ -24,8 +24,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     :param group: name of the purpose at the top of it; empty when it stands alone.
     :param basis: key of the text that says why.
     :param state: key of the text that says what is recorded.
-    :param answer: which of the two answers holds now.
-    :param fixed: it is restricted, which the person does not lift.
+    :param answer: which of the two answers holds now, or will when a restriction is lifted.
+    :param fixed: it is restricted, which the person does not lift: only a no is taken.
     """
 
     purpose: str
@@ -95,7 +95,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):
-    """What a withdraw or confirm link is about: (name, description, notice) of its purposes."""
+    """What a withdraw or confirm link is about: (name, description, notice) of its purposes.
+
+    :param stands: False where what was confirmed does not hold after all.
+    """
 
     purposes: tuple[tuple[str, str, str], ...]
     language: str
+    stands: bool = True

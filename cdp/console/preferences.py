@@ -9,7 +9,8 @@ Invariants:
 2. Showing is a use for the purpose ``rights``: recorded with the person as its subject before anything is
    shown. What is shown is read before that, beside all writers, who wait for each other. It opens nothing
    sealed.
-3. Only acts change something. A yes counts for the text that was on the page; a no always counts.
+3. Only acts change something. A yes counts for the text that was on the page, and under no restriction; a no
+   always counts.
 4. A link that is forged, old, of another kind, made for nobody or for somebody erased is the same None.
 """
 
@@ -30,6 +31,7 @@ from cdp.consent import (
     RecordState,
     Standing,
     Statement,
+    Track,
 )
 from cdp.console import words
 from cdp.console.model import Named, Recipient, Result, View
@@ -103,10 +105,10 @@ class PreferencePage:
         view = None if link is None else self._read(link, language)
         if link is None or view is None:
             return None
-        given = {choice.purpose: answers.get(choice.purpose) for choice in view.choices if not choice.fixed}
         before = {choice.purpose: choice.answer for choice in view.choices}
-        yes = [key for key, answer in given.items() if answer == "yes" and before[key] != "yes"]
-        no = [key for key, answer in given.items() if answer == "no"]
+        free = [choice.purpose for choice in view.choices if not choice.fixed]
+        yes = [key for key in free if answers.get(key) == "yes" != before[key]]
+        no = [key for key in before if answers.get(key) == "no"]
         lost = bool(yes) and texts != view.texts
         agreed = [] if lost else [self._statement(key, yes=True, link=link, language=language) for key in yes]
         refused = [self._statement(key, yes=False, link=link, language=language) for key in no]
@@ -245,22 +247,28 @@ class PreferencePage:
         return retrying(run)
 
     def _is_alive(self, connection: Connection, link: Link) -> bool:
-        """True while the identity and its key exist: both go with an erasure, and no link outlives them."""
+        """True until an erasure, which removes the identity and marks its key as destroyed.
+
+        A key that is lost or altered is no erasure: nothing here needs it, and a no must not wait for it.
+        """
         number = link.identity_no
         there = bool(self._identity.profiles_of(connection, [number]))
-        return there and bool(self._keyring.deks([number]))
+        return there and not self._keyring.destroyed([number])
 
     def _view(self, connection: Connection, bundle: Bundle, link: Link, language: str) -> View:
         number = link.identity_no
-        standings = self._standings(connection, number)
+        standings, own = self._standings(connection, number), self._standings(connection, number, "consent")
+        said = {key: own[key] if one.state == "restricted" else one for key, one in standings.items()}
         asked, now = words.asked(bundle), self._clock.now()
         records = [r for r in self._ledger.records_of(connection, [number]) if r.purpose in bundle.purposes]
         return View(
             address=self._address(connection, number),
             expires_at=link.expires_at,
-            choices=tuple(words.choice(bundle, key, standings[key], language, now) for key in asked),
+            choices=tuple(
+                words.choice(bundle, key, standings[key], said[key], language, now) for key in asked
+            ),
             always=tuple(
-                words.always(purpose, standings[purpose.key], language)
+                words.always(purpose, standings[purpose.key], said[purpose.key], language)
                 for purpose in bundle.purposes.values()
                 if not words.ASKED & set(purpose.basis.values())
             ),
@@ -270,10 +278,12 @@ class PreferencePage:
             texts=words.texts(bundle, asked, language, now),
         )
 
-    def _standings(self, connection: Connection, number: int) -> dict[str, Standing]:
+    def _standings(
+        self, connection: Connection, number: int, track: Track | None = None
+    ) -> dict[str, Standing]:
         """Return purpose → state of this identity as if it were alone: links and history say nothing then."""
         alone = Member(identity_no=number, device=False, linked_at={}, history=True)
-        return self._ledger.states_of(connection, [alone])
+        return self._ledger.states_of(connection, [alone], track)
 
     def _address(self, connection: Connection, number: int) -> str:
         profile_no = self._identity.profile_of(connection, number)

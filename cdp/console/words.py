@@ -28,11 +28,16 @@ def asked(bundle: Bundle) -> list[str]:
     ]
 
 
-def choice(bundle: Bundle, key: str, standing: Standing, language: str, now: Micros) -> Choice:
-    """Return the question about one purpose, with what stands."""
+def choice(
+    bundle: Bundle, key: str, standing: Standing, said: Standing, language: str, now: Micros
+) -> Choice:
+    """Return the question about one purpose, with what stands.
+
+    :param said: what would stand without any restriction.
+    """
     purpose = bundle.purposes[key]
     above = lineage(key)[1:]
-    answer: Answer = "yes" if standing.state == "granted" else "no" if standing.state in RESTRAINING else ""
+    answer: Answer = "yes" if said.state == "granted" else "no" if said.state in RESTRAINING else ""
     return Choice(
         purpose=key,
         **of_purpose(purpose, language),
@@ -49,11 +54,14 @@ def choice(bundle: Bundle, key: str, standing: Standing, language: str, now: Mic
     )
 
 
-def always(purpose: Purpose, standing: Standing, language: str) -> Always:
-    """Return a purpose that nobody is asked about, with what restrains it."""
+def always(purpose: Purpose, standing: Standing, said: Standing, language: str) -> Always:
+    """Return a purpose that nobody is asked about, with what restrains it.
+
+    :param said: what would stand without any restriction.
+    """
     restrained = standing.state in RESTRAINING
     act: Literal["object", "lift", ""] = ""
-    if restrained:
+    if said.state in RESTRAINING:
         act = "" if standing.state == "restricted" else "lift"
     elif purpose.restrainable and basis(purpose) == "legitimate_interest":
         act = "object"

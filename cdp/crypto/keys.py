@@ -13,7 +13,8 @@ Invariants:
 5. Keys in memory are bounded in number and in age (60 s), and dropped when ``erasure_epoch`` moves.
 6. The named secrets are those of ``SECRETS``, no others. The chain of migrations gives each an empty row
    once, ``initialise`` and ``complete`` fill it; so a row that is missing was lost, and nothing takes its
-   place. What is needed per destination, source or version is derived from one of them (``derive``).
+   place. What is needed per destination, source or version is derived from one of them (``derive``); only
+   the destinations of version 0.1 keep the random secret that they had (``destination/NAME``).
 
 Wrapping itself is in ``cdp/crypto/kek.py``, statements are in ``cdp/crypto/queries.py``.
 """
@@ -29,6 +30,7 @@ from typing import Literal, TypeVar
 
 from cdp.clock import DAY, Clock, Micros, rfc3339
 from cdp.crypto import kek, queries
+from cdp.crypto.blind import derive
 from cdp.crypto.kek import AlteredKeyError
 from cdp.crypto.provider import KeyProvider
 from cdp.crypto.sealed import Dek
@@ -54,6 +56,7 @@ SECRETS = (
     "webhooks",
 )
 """A new one needs a revision in ``migrations/keys/`` that gives it its row."""
+_DESTINATION = "destination/"
 _CACHE_KEYS = 200_000
 _CACHE_SECONDS = 60.0
 _TRIES = 5
@@ -84,8 +87,10 @@ class Keyring:
         self._secrets: dict[str, bytes] = {}
         self.keks = kek.Keks(store, provider, workspace)
         with store.reading() as connection:
-            for name in sorted(set(SECRETS).difference(queries.secret_names(connection))):
-                raise _lost(name)
+            names = queries.secret_names(connection)
+        for name in sorted(set(SECRETS) - names):
+            raise _lost(name)
+        self._destinations = frozenset(name for name in names if name.startswith(_DESTINATION))
 
     @staticmethod
     def exists(store: Store) -> bool:
@@ -117,7 +122,7 @@ class Keyring:
 
         :raises KeyAccessError: one of them cannot be opened.
         """
-        for name in SECRETS:
+        for name in (*SECRETS, *sorted(self._destinations)):
             self.secret(name)
 
     def secret(self, name: str) -> bytes:
@@ -143,6 +148,18 @@ class Keyring:
             )
         self._secrets[name] = opened
         return opened
+
+    def destination_key(self, destination: str) -> bytes:
+        """Return the 32-byte key of a destination's pseudonyms.
+
+        What was delivered is recalled under the pseudonym that it had, so this key never changes.
+
+        :raises KeyAccessError: see ``secret``.
+        """
+        name = _DESTINATION + destination
+        if name in self._destinations:
+            return self.secret(name)
+        return derive(self.secret("destinations"), b"cdp/destination/v1", destination.encode())
 
     # -- DEKs -----------------------------------------------------------------------------------
 
@@ -242,6 +259,15 @@ class Keyring:
             for no in numbers:
                 self._cache.pop((no, domain), None)
 
+    def destroyed(self, identity_nos: Iterable[int], domain: Domain = "person") -> set[int]:
+        """Return those whose key was destroyed; a key that is lost, altered or never made is not."""
+        with self.store.reading() as connection:
+            return {
+                number
+                for chunk in chunks(list(identity_nos))
+                for number in queries.destroyed_deks(connection, chunk, domain)
+            }
+
     def highest_identity(self) -> int:
         """Return the highest identity number that ever had a key; 0 when none had."""
         with self.store.reading() as connection:
@@ -298,12 +324,12 @@ class Keyring:
 
     def pseudonym_secrets(self, identity_nos: Iterable[int]) -> dict[int, bytes]:
         """Return each subject's 32-byte pseudonym secret; it dies with the ``person`` DEK."""
-        held = self.deks(identity_nos, "person")
+        held = self.openable(identity_nos, "person")
         return {no: hmac.digest(dek.key, b"cdp/pseudonym-secret/v1", "sha256") for no, dek in held.items()}
 
     def proof_secrets(self, identity_nos: Iterable[int]) -> dict[int, bytes]:
         """Return each subject's 32-byte proof secret; it dies with the ``proof`` DEK."""
-        held = self.deks(identity_nos, "proof")
+        held = self.openable(identity_nos, "proof")
         return {no: hmac.digest(dek.key, b"cdp/proof-secret/v1", "sha256") for no, dek in held.items()}
 
     # -- what is in memory ----------------------------------------------------------------------

@@ -124,6 +124,14 @@ def find_deks(connection: Connection, identity_nos: Collection[int], domain: str
     return connection.execute(query.where(deks.c.wrapped.is_not(None))).all()
 
 
+def destroyed_deks(connection: Connection, identity_nos: Collection[int], domain: str) -> list[int]:
+    """Return those of these identities whose DEK is marked as destroyed."""
+    query = select(deks.c.identity_no).where(
+        among(deks.c.identity_no, identity_nos), deks.c.domain == domain, deks.c.wrapped.is_(None)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def highest_identity(connection: Connection) -> int:
     """Return the highest identity number that has a row, destroyed ones included; 0 when none has."""
     return int(connection.execute(select(func.max(deks.c.identity_no))).scalar() or 0)

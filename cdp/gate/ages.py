@@ -10,6 +10,8 @@ Invariants:
 2. What says something that cannot be read counts as ``date.max``: were it taken for nothing, a known minor
    would become nobody's child by a spelling mistake (property 6). A blank, and a birthday without its year,
    say nothing.
+3. No value raises: one that did would stop every decision.
+4. A date is of the years 1800 to 2200, and eight digits are a date or unreadable, never a moment.
 """
 
 from __future__ import annotations
@@ -28,10 +30,13 @@ AgeKind = Literal["birth", "age"]
 MAJORITY = 18
 _OLDEST = 130
 _FIRST_YEAR, _LAST_YEAR = 1800, 2200
-_SECONDS = 10_000_000
+_SECONDS = 100_000_000
+"""Of less digits nothing counts seconds: a date, an age or a zero in the wrong place, not a day of 1970."""
 _UNREADABLE = date.max
 _YEARLESS = re.compile(r"--\d{2}-?\d{2}|\d{1,2}[-./]\d{1,2}")  # 05-03, 05/03, --0503 (vCard)
-_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_COMPACT = (8, 12)
+"""Digits of a date, and of one with hour and minute."""
+_NUMBER = re.compile(r"-?\d+")
 _YEAR_FIRST = re.compile(r"(\d{4})\D{1,2}(\d{1,2})(?:\D{1,2}(\d{1,2})(?!\d).*)?\D?", re.DOTALL)
 _YEAR_LAST = re.compile(r"(\d{1,2})\D{1,2}(\d{1,2})\D{1,2}(\d{4})(?!\d).*", re.DOTALL)
 _RANGE = re.compile(  # 17, 16-24, 18 to 24, 65+, over 17, 17 years old
@@ -64,13 +69,16 @@ def born_by(kind: AgeKind, value: object, told_at: Micros) -> date | None:
         return _UNREADABLE
     if isinstance(value, str):
         value = value.strip()[:_LONGEST]
-    if kind == "age":
-        age = _lowest_age(value)
-        return _UNREADABLE if age is None else _years_before(day_of(told_at), age)
-    if isinstance(value, str) and _YEARLESS.fullmatch(value):
-        return None
-    found = _from_text(value) if isinstance(value, str) else _from_number(value)
-    return max(found, default=_UNREADABLE)
+    try:
+        if kind == "age":
+            age = _lowest_age(value)
+            return _UNREADABLE if age is None else _years_before(day_of(told_at), age)
+        if isinstance(value, str) and _YEARLESS.fullmatch(value):
+            return None
+        found = _from_text(value) if isinstance(value, str) else _from_number(value)
+        return max((day for day in found if _FIRST_YEAR <= day.year <= _LAST_YEAR), default=_UNREADABLE)
+    except (ValueError, ArithmeticError):
+        return _UNREADABLE
 
 
 def _lowest_age(value: str | float) -> int | None:
@@ -88,37 +96,51 @@ def _lowest_age(value: str | float) -> int | None:
 
 
 def _from_number(value: float) -> Iterator[date]:
-    """Yield the readings of a number: a year, YYYYMMDD, else seconds or milliseconds since 1970."""
+    """Yield the readings of a number: a year, a date of eight digits, seconds or milliseconds since 1970."""
     if _FIRST_YEAR <= value <= _LAST_YEAR:
         yield date(int(value), 12, 31)
-        return
-    if (found := _COMPACT.fullmatch(f"{value:.0f}")) is not None:
-        with suppress(ValueError):
-            yield date(*map(int, found.groups()))
-            return
+    yield from _from_digits(str(int(value)))
     if abs(value) < _SECONDS:
-        return  # an age or a zero in the wrong place, rather than a day of 1970
+        return
     for unit in (1, 1000):
-        with suppress(OverflowError, ValueError):
+        with suppress(OverflowError):
             day = date(1970, 1, 1) + timedelta(seconds=value / unit)
             if _FIRST_YEAR <= day.year <= _LAST_YEAR:
                 yield day
                 return
 
 
+def _from_digits(text: str) -> Iterator[date]:
+    """Yield the readings of YYYYMMDD, DDMMYYYY or MMDDYYYY, to which hours and minutes may be joined."""
+    if len(text) in _COMPACT:
+        yield from _dates(
+            (text[:4], text[4:6], text[6:8]),
+            (text[4:8], text[2:4], text[:2]),
+            (text[4:8], text[:2], text[2:4]),
+        )
+
+
 def _from_text(text: str) -> Iterator[date]:
     """Yield the readings of text: year first, or year last with day or month in front; or a number."""
     if (found := _YEAR_FIRST.fullmatch(text)) is not None:
-        year, month, day = (int(part or 0) for part in found.groups())
-        with suppress(ValueError):
-            yield date(year, month, day) if found[3] else _last_of_month(year, month)
+        year, month, day = found.groups()
+        if day:
+            yield from _dates((year, month, day))
+        else:
+            yield _last_of_month(int(year), int(month))
     elif (found := _YEAR_LAST.fullmatch(text)) is not None:
-        one, other, year = map(int, found.groups())
-        for month, day in {(one, other), (other, one)}:
-            with suppress(ValueError):
-                yield date(year, month, day)
-    elif text.lstrip("-").isdecimal():
+        one, other, year = found.groups()
+        yield from _dates((year, one, other), (year, other, one))
+    elif _NUMBER.fullmatch(text):
+        yield from _from_digits(text)  # here with the zero in front that a number has lost
         yield from _from_number(int(text))
+
+
+def _dates(*readings: tuple[str, str, str]) -> Iterator[date]:
+    """Yield those of (year, month, day) that there are."""
+    for year, month, day in readings:
+        with suppress(ValueError):
+            yield date(int(year), int(month), int(day))
 
 
 def _last_of_month(year: int, month: int) -> date:

@@ -16,10 +16,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+import numpy as np
 from pyroaring import BitMap
 
 from cdp.clock import DAY, Micros
-from cdp.consent import ConsentLedger, Standings
+from cdp.consent import NEVER, ConsentLedger, Standings
 from cdp.gate import queries
 from cdp.gate.model import Condition, FactSets, Terms
 from cdp.gate.opening import Opener
@@ -95,6 +96,11 @@ class FactReader:
                 places[jurisdiction] |= found & people
         conditions = set(map(positive, terms.conditions()))
         ages = [condition.days * DAY for condition in conditions if condition.kind == "consent_age"]
+        until = held.valid_until(now, ages, people)
+        confirmed = BitMap()
+        if Condition("double_opt_in") in conditions:
+            confirmed, end = self._confirmed(connection, members, purpose, destination.name, now)
+            until = min((one for one in (until, end) if one is not None), default=None)
         return FactSets(
             people=people,
             places=places,
@@ -102,14 +108,14 @@ class FactReader:
             true={
                 condition: people - minors
                 if condition.kind == "not_minor"
-                else self._confirmed(connection, members, purpose.key) & held.granted(now, destination.name)
+                else confirmed & held.granted(now, destination.name)
                 if condition.kind == "double_opt_in"
                 else holding(condition, held, destination, now) & people
                 for condition in conditions
             },
             false={},
             stale=held.stale(now) & people,
-            valid_until=held.valid_until(now, ages, people),
+            valid_until=until,
         )
 
     def _known(
@@ -129,10 +135,20 @@ class FactReader:
         return known or gather(connection, self._ledger, self._told, purpose, telling, members)
 
     def _confirmed(
-        self, connection: Connection, members: Mapping[int, Sequence[int]], purpose: str
-    ) -> BitMap:
-        """Return the people of whom an identity has confirmed a grant."""
-        return touching(members, self._ledger.confirmed(connection, purpose, self._upto))
+        self,
+        connection: Connection,
+        members: Mapping[int, Sequence[int]],
+        purpose: Purpose,
+        recipient: str,
+        now: Micros,
+    ) -> tuple[BitMap, Micros | None]:
+        """Return (people of whom an identity confirmed a grant in force, when the first of those ends)."""
+        grants = self._ledger.confirmed(connection, purpose, recipient, self._upto)
+        grants = grants[grants[:, 1] > now]
+        several = [number for numbers in members.values() for number in numbers]
+        grants = grants[np.isin(grants[:, 0], np.array(several, np.int64))]
+        first = int(grants[:, 1].min(initial=NEVER))
+        return touching(members, BitMap(grants[:, 0].tolist())), None if first == NEVER else first
 
     def _lists(self, connection: Connection, people: BitMap, relinked: BitMap) -> dict[str, BitMap]:
         """Return the restraints that are not the ledger's."""

@@ -15,14 +15,12 @@ from sqlalchemy import (
     FromClause,
     Row,
     Select,
-    case,
     insert,
     literal,
     select,
     update,
 )
 
-from cdp.access.tables import sources
 from cdp.audit.tables import audit_subjects
 from cdp.clock import Micros
 from cdp.consent.tables import consent_records
@@ -40,11 +38,9 @@ from cdp.store import (
     lock_rows,
     read_numbers,
     read_rows,
+    since,
     until,
 )
-
-_DATING = ("server", "import")
-"""Kinds of sources whose word on when something was told counts; a browser's clock is anybody's."""
 
 # -- people -----------------------------------------------------------------------------------------
 
@@ -73,12 +69,7 @@ def relinked_since(connection: Connection, commit_no: int) -> BitMap:
     belong to another person now, too.
     """
     m = profile_members.c
-    moved = (
-        select(m.cluster_no)
-        .join(batches, batches.c.batch == m.batch)
-        .where(batches.c.commit_no > commit_no)
-        .distinct()
-    )
+    moved = select(m.cluster_no).where(since(m.batch, commit_no)).distinct()
     clusters = [int(row[0]) for row in connection.execute(moved)]
     found = BitMap(clusters)
     for chunk in chunks(clusters):
@@ -99,16 +90,14 @@ def recorded(
 
     :param identity_nos: of these; of everybody when None.
     :param upto: as of this commit; now when None.
-    :param dated: say when: by a server's or import's word, else when it was committed. 0 without.
+    :param dated: say when it was committed; 0 without.
     """
     o = trait_observations.c
     told_at: ColumnElement[int] = literal(0)
     tables: FromClause = trait_observations
     if dated:
-        told_at = case((sources.c.kind.in_(_DATING), o.observed_at), else_=batches.c.committed_at)
-        tables = trait_observations.join(batches, batches.c.batch == o.batch).outerjoin(
-            sources, sources.c.source_id == o.source_id
-        )
+        told_at = batches.c.committed_at
+        tables = trait_observations.join(batches, batches.c.batch == o.batch)
     for only in _pages(o.identity_no, identity_nos):
         query = select(o.identity_no, o.name, o.value, o.sealed, o.event_id, told_at).select_from(tables)
         query = query.where(
@@ -155,11 +144,10 @@ def memberships(connection: Connection, identity_nos: Iterable[int] | None) -> N
 def spoken_since(connection: Connection, commit_no: int, names: Collection[str]) -> BitMap:
     """Return the identities of which a trait in ``names`` or a consent was recorded after ``commit_no``."""
     o, c = trait_observations.c, consent_records.c
-    observed = select(o.identity_no).join(batches, batches.c.batch == o.batch)
-    recorded = select(c.identity_no).join(batches, batches.c.batch == c.batch)
-    later = batches.c.commit_no > commit_no
+    observed = select(o.identity_no).where(since(o.batch, commit_no), o.name.in_(names))
+    recorded = select(c.identity_no).where(since(c.batch, commit_no))
     found = BitMap()
-    for query in (observed.where(later, o.name.in_(names)), recorded.where(later)):
+    for query in (observed, recorded):
         found.update(int(row[0]) for row in connection.execute(query.distinct()))
     return found
 

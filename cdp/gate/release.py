@@ -14,7 +14,7 @@ from cdp.access import AccessService, Principal
 from cdp.audit import AuditLog
 from cdp.clock import Clock, Micros
 from cdp.consent import ConsentLedger
-from cdp.crypto import Keyring, derive
+from cdp.crypto import Keyring
 from cdp.gate import queries
 from cdp.gate.authorise import Authoriser
 from cdp.gate.deliveries import Deliveries
@@ -73,7 +73,7 @@ class Gate:
             self._judge,
             RowReader(keyring, profiles, opener),
             self.deliveries,
-            self._destination_key,
+            keyring.destination_key,
             unsubscribe,
             clock,
         )
@@ -158,10 +158,7 @@ class Gate:
         self, destination: str, anchors: Iterable[int], values: tuple[Value, ...]
     ) -> dict[int, Released]:
         """Return anchor → its reference with ``values``, sorted by reference; a recall has no field."""
-        pseudonym = pseudonymiser(self._destination_key(destination), REF)
+        pseudonym = pseudonymiser(self._keyring.destination_key(destination), REF)
         held = self._keyring.pseudonym_secrets(anchors)
         made = {anchor: Released(pseudonym(secret), values) for anchor, secret in held.items()}
         return dict(sorted(made.items(), key=lambda item: item[1].profile_ref))
-
-    def _destination_key(self, destination: str) -> bytes:
-        return derive(self._keyring.secret("destinations"), b"cdp/destination/v1", destination.encode())

@@ -2,6 +2,7 @@
 
 Whatever is the same for many rows is made once: keys for all rows of a chunk, additional-data prefixes
 for a column, and for each field plan a recipe that names for each column where its value comes from.
+A value whose key is destroyed, lost or altered is absent.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class RowReader:
             one.identity_no for held in traits.values() for one in held.values() if one.sealed is not None
         }
         sealed_for.update(number for held in identifiers.values() for number, _ in held.values())
-        return _Held(traits, identifiers, self._keyring.deks(sealed_for))
+        return _Held(traits, identifiers, self._keyring.openable(sealed_for))
 
     @staticmethod
     def _render(row: Row, recipe: Sequence[_Step], held: _Held, width: int) -> tuple[Value, ...]:

@@ -6,9 +6,10 @@ Invariants:
    word, no other source and no merge makes a known minor an adult.
 2. What tells is found by the policies: traits with ``place`` in ``fields.yaml``, and those whose category is,
    or lies below, date of birth or age range.
-3. An age counts from the day it was told: by the sender's word for servers and imports, for browsers (whose
-   clocks anybody sets) from the day on which it came in.
+3. An age counts from the day on which it came in: that is the youngest reading, and by the clock of whoever
+   told it (1970, say) a minor would be of age.
 4. A band that the platform made from a date of birth is not heard beside it: it says less.
+5. What is there and cannot be opened may be anything: an age of a minor, a place of any law.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import msgspec
 from cdp.clock import Micros
 from cdp.gate import queries
 from cdp.gate.ages import AgeKind, born_by
-from cdp.gate.opening import Opener
+from cdp.gate.opening import UNREADABLE, Opener
 from cdp.policy import Bundle, Jurisdictions, PlaceKind, covers
 from cdp.store import Connection
 
@@ -34,25 +35,31 @@ class Said(NamedTuple):
     """Every place ever recorded of one identity.
 
     :param hints: places that may add a law and never take one away.
+    :param unread: True when one of them cannot be opened: it may be anywhere.
     """
 
     countries: frozenset[str] = frozenset()
     states: frozenset[str] = frozenset()
     hints: frozenset[str] = frozenset()
+    unread: bool = False
 
     def plus(self, kind: PlaceKind, value: str) -> Said:
         """Return these places and one more."""
-        countries, states, hints = (
-            held | {value} if kind == name else held for name, held in zip(_PLACES, self, strict=True)
-        )
-        return Said(countries, states, hints)
+        match kind:
+            case "country":
+                return self._replace(countries=self.countries | {value})
+            case "state":
+                return self._replace(states=self.states | {value})
+            case "hint":
+                return self._replace(hints=self.hints | {value})
 
     def within(self, jurisdictions: Jurisdictions) -> frozenset[str]:
         """Return the jurisdictions of these places; none when they name no place."""
+        if self.unread:
+            return jurisdictions.configured
         return jurisdictions.recorded(self.countries, self.states, self.hints)
 
 
-_PLACES: tuple[PlaceKind, ...] = ("country", "state", "hint")
 NOWHERE = Said()
 
 
@@ -112,7 +119,9 @@ class Told:
         following: dict[tuple[Said, PlaceKind, str], Said] = {}  # few, however many people
 
         def add(number: int, kind: PlaceKind, value: object) -> None:
-            if isinstance(value, str):
+            if value is UNREADABLE:
+                found[number] = found.get(number, NOWHERE)._replace(unread=True)
+            elif isinstance(value, str):
                 step = found.get(number, NOWHERE), kind, value
                 if step not in following:
                     following[step] = step[0].plus(kind, value)
@@ -130,14 +139,16 @@ class Told:
         """Return identity_no → the latest day of birth that all it was ever told of leaves possible."""
         wanted = None if identity_nos is None else list(identity_nos)
         kinds = dict(telling.ages)
-        rows = list(self._opened(connection, wanted, kinds, dated=True))
-        dates = {(number, event_id) for number, name, event_id, _, _ in rows if kinds[name] == "birth"}
+        rows = self._opened(connection, wanted, kinds, dated=True)
+        days = [
+            (number, name, event_id, day)
+            for number, name, event_id, value, told_at in rows
+            if (day := born_by(kinds[name], value, told_at)) is not None
+        ]
+        dated = {(number, event_id) for number, name, event_id, _ in days if kinds[name] == "birth"}
         found: dict[int, date] = {}
-        for number, name, event_id, value, told_at in rows:
-            if name in telling.made and (number, event_id) in dates:
-                continue
-            day = born_by(kinds[name], value, told_at)
-            if day is not None:
+        for number, name, event_id, day in days:
+            if name not in telling.made or (number, event_id) not in dated:
                 found[number] = max(day, found.get(number, day))
         return found
 

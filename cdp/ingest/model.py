@@ -79,11 +79,13 @@ class Reject(_Silent, frozen=True, gc=False):
     """A message that cannot become an event; goes to quarantine with its cause.
 
     :param cause: names fields, types and limits, never a value.
+    :param heard: what it says that restrains somebody whom it names, which counts all the same.
     """
 
     message: Message
     kind: RejectKind
     cause: str
+    heard: Indexed | None = None
 
 
 class Event(_Silent, frozen=True, kw_only=True, gc=False):
@@ -173,6 +175,16 @@ class Prepared(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """The number of messages it was made from."""
         return len(self.events) + len(self.rejects)
+
+    @property
+    def words(self) -> list[Indexed]:
+        """What the rejects restrain."""
+        return [reject.heard for reject in self.rejects if reject.heard is not None]
+
+    def deaf(self) -> Prepared:
+        """Return it without what the rejects restrain, for a store that fails on it."""
+        rejects = [Reject(reject.message, reject.kind, reject.cause) for reject in self.rejects]
+        return Prepared(self.events, rejects, self.generation, self.unsealable)
 
     @staticmethod
     def of(parts: Iterable[Prepared]) -> Prepared:

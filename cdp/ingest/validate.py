@@ -1,7 +1,8 @@
 """validate: a message → an event, or a reject with its cause.
 
 Order of checks: size → JSON object → type → identifiers → name → times → fields. The first that
-fails names the cause; a cause names fields and limits, never a value.
+fails names the cause; a cause names fields and limits, never a value. What a message that fails says to
+restrain somebody is read all the same, from whatever of it can be read (``restraints``).
 
 Times follow the clock-skew correction of the Segment tracking API: ``occurred = received − (sent −
 stamped)``. The correction is left out when ``sentAt`` is missing, or when it lies more than seven
@@ -13,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -24,10 +26,10 @@ from cdp.clock import DAY, Micros, parse_rfc3339
 from cdp.consent import RESTRAINING, Listener, Statement
 from cdp.crypto import UserIdSignatures
 from cdp.ingest.model import Delivery, Event, EventType, Message, Reject
+from cdp.ingest.name import MAX_ID, InvalidError, fail, given_identifiers, held, id_of, readable, text_of
 from cdp.ingest.sources.segment import EVENT_TYPES
 from cdp.policy import Bundle
 
-MAX_ID = 1000
 MAX_NAME = 200
 MAX_FIELDS = 500
 UNDATED = -1
@@ -56,10 +58,6 @@ _KNOWN = frozenset(
         "version", "_metadata",
     }
 )  # fmt: skip
-
-
-class _InvalidError(Exception):
-    """Ends the checks of one message; becomes its ``Reject``."""
 
 
 class Validator:
@@ -91,23 +89,23 @@ class Validator:
         """Return the event, or the reject that says why there is none."""
         try:
             return self._event(message)
-        except _InvalidError as invalid:
+        except InvalidError as invalid:
             kind, cause = invalid.args
             return Reject(message, kind, cause)
 
     def _event(self, message: Message) -> Event:
         delivery = message.delivery
         if len(message.raw) > self._max_event_bytes:
-            _fail("size_violation", f"the event is over the limit of {self._max_event_bytes} bytes")
+            fail("size_violation", f"the event is over the limit of {self._max_event_bytes} bytes")
         body = _object(message.raw)
         kind = _type(body, delivery)
         context = _context(body, delivery)
         if delivery.context and len(_encode(context)) > self._max_event_bytes:
-            _fail("size_violation", "the event with its batch's context is over the limit")
+            fail("size_violation", "the event with its batch's context is over the limit")
         signature = context.pop("userIdSignature", None)  # proves who speaks, so it is not kept
         properties = _mapping(body, "properties")
         traits = self._traits(body, kind, context)
-        given = delivery.identifiers or _given_identifiers(body, kind, traits, context)
+        given = delivery.identifiers or given_identifiers(body, kind, traits, context)
         identifiers = self._identifiers(given)
         name = _name(body, kind)
         stamped, occurred, dated = _times(body, delivery)
@@ -119,7 +117,7 @@ class Validator:
         statements = told + self._heard(kind, name, {} if told else context, said_at, delivery)
         if not in_range and not any(statement.state in RESTRAINING for statement in statements):
             # A refusal is never lost to a wrong clock: it counts from when it was received.
-            _fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
+            fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
         rest = {key: value for key, value in body.items() if key not in _KNOWN and value}
         if kind == "group" and (group := _mapping(body, "traits")):
             rest["traits"] = group
@@ -138,6 +136,44 @@ class Validator:
             rest=rest,
             statements=statements,
             signed=self._signed(body, delivery, signature) if statements and signature is not None else None,
+        )
+
+    def restraints(self, message: Message) -> Event | None:
+        """Return of a message that is no event what it says to restrain those whom it names; None if nothing.
+
+        It counts from when it was received. Its id is that of its very bytes: it is heard once, and is never
+        taken for the event that the message may become by a replay.
+        """
+        delivery, at = message.delivery, message.delivery.received_at
+        try:
+            body = _object(message.raw)
+            kind: EventType = "track"
+            with suppress(InvalidError):
+                kind = _type(body, delivery)
+            context = {**held(delivery.context), **held(body.get("context"))}
+            name = text_of(body.get("event" if kind == "track" else "name"))
+            told = delivery.statements
+            heard = told + self._heard(kind, name, {} if told else context, at, delivery)
+            said = tuple(statement for statement in heard if statement.state in RESTRAINING)
+            if not said:
+                return None
+            identifiers = self._identifiers(delivery.identifiers or readable(body, kind, context))
+        except InvalidError:
+            return None
+        return Event(
+            message=message,
+            event_id=self._hashed(delivery.source.source_id, message.raw),
+            day=UNDATED,
+            type=kind,
+            name=kind,
+            identifiers=identifiers,
+            occurred_at=at,
+            stamped_at=at,
+            properties={},
+            traits={},
+            context={},
+            rest={},
+            statements=said,
         )
 
     def _heard(
@@ -162,7 +198,7 @@ class Validator:
         if source.kind != "browser":
             return None
         named = [value for kind, value in delivery.identifiers if kind == "user_id"]
-        user_ids = named if delivery.identifiers else [_id(body, "userId")]
+        user_ids = named if delivery.identifiers else [id_of(body, "userId")]
         if self._signatures is None or source.secret_version is None or not isinstance(signature, str):
             return False
         if len(user_ids) != 1 or not user_ids[0]:
@@ -202,30 +238,10 @@ class Validator:
                 rule = self._identity.of(type_)
                 found[type_, normal] = rule.priority if rule else 0
         if not found:
-            _fail("no_identifier", "every identifier is blocked by policies/identity.yaml or malformed")
+            fail("no_identifier", "every identifier is blocked by policies/identity.yaml or malformed")
         if len(found) == 1:
             return tuple(found)
         return tuple(sorted(found, key=lambda pair: (found[pair], pair)))
-
-
-def _given_identifiers(
-    body: dict[str, Any], kind: EventType, traits: dict[str, Any], context: dict[str, Any]
-) -> list[tuple[str, str]]:
-    """Return every (type, value) that a message names; empty values are absent ones."""
-    given = [("user_id", _id(body, "userId")), ("anonymous_id", _id(body, "anonymousId"))]
-    if kind == "alias":
-        given.append(("anonymous_id", _id(body, "previousId")))
-    if not any(value for _, value in given):
-        _fail("no_identifier", "userId and anonymousId are both absent or empty")
-    given += [(name, _text(traits.get(name))) for name in ("email", "phone")]
-    device = context.get("device")
-    if isinstance(device, dict):
-        given.append(("device_id", _text(device.get("id"))))
-    return given + _external(context.pop("externalIds", None))
-
-
-def _fail(kind: str, cause: str) -> NoReturn:
-    raise _InvalidError(kind, cause)
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -234,14 +250,14 @@ def _object(raw: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        _fail("malformed", "the message is not a JSON object")
+        fail("malformed", "the message is not a JSON object")
     return body
 
 
 def _type(body: dict[str, Any], delivery: Delivery) -> EventType:
     kind = delivery.type or body.get("type")
     if not isinstance(kind, str) or kind not in EVENT_TYPES:
-        _fail("unknown_type", "type is none of identify, track, page, screen, group, alias")
+        fail("unknown_type", "type is none of identify, track, page, screen, group, alias")
     return kind  # type: ignore[return-value]  # checked against EVENT_TYPES
 
 
@@ -250,9 +266,9 @@ def _mapping(body: dict[str, Any], field: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        _fail("malformed", f"{field} is not an object")
+        fail("malformed", f"{field} is not an object")
     if len(value) > MAX_FIELDS:
-        _fail("size_violation", f"{field} has more than {MAX_FIELDS} fields")
+        fail("size_violation", f"{field} has more than {MAX_FIELDS} fields")
     return value
 
 
@@ -262,44 +278,17 @@ def _context(body: dict[str, Any], delivery: Delivery) -> dict[str, Any]:
     return {**delivery.context, **own} if isinstance(delivery.context, dict) else dict(own)
 
 
-def _id(body: dict[str, Any], field: str) -> str:
-    """Return an id as text; null and empty are absent, numbers are accepted."""
-    value = body.get(field)
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        _fail("bad_identifier", f"{field} is neither text nor a number")
-    text = str(value)
-    if len(text) > MAX_ID:
-        _fail("bad_identifier", f"{field} has more than {MAX_ID} characters")
-    if not text.isprintable() and _CONTROL.search(text):
-        _fail("bad_identifier", f"{field} has control characters")
-    return text
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _external(given: object) -> list[tuple[str, str]]:
-    """Read ``context.externalIds``: [{id, type, …}]."""
-    if not isinstance(given, list):
-        return []
-    pairs = [(_text(item.get("type")), _text(item.get("id"))) for item in given if isinstance(item, dict)]
-    return [(f"external:{kind}", value) for kind, value in pairs if kind and value]
-
-
 def _name(body: dict[str, Any], kind: EventType) -> str:
     """Return the event's name: what was tracked, the page, the screen; else the type."""
     name = body.get("event" if kind == "track" else "name")
     if kind == "track" and not (isinstance(name, str) and name):
-        _fail("bad_name", "a track call without an event name")
+        fail("bad_name", "a track call without an event name")
     if kind in ("identify", "group", "alias") or not isinstance(name, str) or not name:
         return kind
     if len(name) > MAX_NAME:
-        _fail("bad_name", f"the event name has more than {MAX_NAME} characters")
+        fail("bad_name", f"the event name has more than {MAX_NAME} characters")
     if not _is_fit(name):
-        _fail("bad_name", "the event name holds control characters, an e-mail address or a long number")
+        fail("bad_name", "the event name holds control characters, an e-mail address or a long number")
     return name
 
 

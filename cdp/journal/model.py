@@ -45,6 +45,8 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     :param tag: 16 bytes as hex, whose it is.
     :param signal: ``gpc`` where it was that, as other rules hold for it; else empty.
     :param notice_id: of a notice that the policies declare; any other is the sender's text.
+    :param method: by which link of ours the person confirmed a grant; any other is the sender's text. Lines
+        from before there was one say none.
     :param jurisdiction: the code of a country or state, which an act that lifts a ``gpc`` needs; any other is
         the sender's text. Lines from before there was one say none.
     """
@@ -67,6 +69,7 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     notice_version: int | None = None
     notice_sha256: str = ""
     jurisdiction: str = ""
+    method: str = ""
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="erasure"):

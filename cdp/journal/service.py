@@ -42,6 +42,7 @@ log = structlog.get_logger()
 _SUFFIX = ".journal"
 _SEGMENT_BYTES = 64 * 1024 * 1024
 _PLACE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")  # ISO 3166
+_CONFIRMING = frozenset({"double_opt_in", "preference_page"})  # as consent, which stands above, calls them
 _FROM_RECORD = tuple(name for name in Consent.__struct_fields__ if name != "tag")
 
 
@@ -77,19 +78,23 @@ class Journal:
     def hold(self, batch: Batch, records: Iterable[Any]) -> None:
         """Give a batch the lines of consent records that restrain, and of acts that may lift a restraint.
 
-        A grant to named recipients is left out: a line names none, and without them it would be wider.
+        A grant to named recipients may take the place of one for whomever. A line names no recipients, so it
+        says a withdrawal of the moment before instead: a replay ends what was held until then, and a grant
+        that the database holds itself stands all the same.
 
         :param records: ``consent.Record``, read by attribute, as consent stands above this stage.
         """
         for record in records:
-            if record.state == "informed" or (
-                record.state == "granted" and (not record.act or record.recipients)
-            ):
+            if record.state == "informed" or (record.state == "granted" and not record.act):
+                continue
+            if record.state == "granted" and record.recipients:
+                batch.facts.append(Fact(identity_no=record.identity_no, line=_narrowing(record)))
                 continue
             line = Consent(tag="", **{name: getattr(record, name) for name in _FROM_RECORD})
             line = msgspec.structs.replace(
                 line,
                 signal=line.signal if line.signal == "gpc" else "",
+                method=line.method if line.method in _CONFIRMING else "",
                 notice_id=line.notice_id if line.notice_sha256 else "",
                 jurisdiction=line.jurisdiction if _PLACE.fullmatch(line.jurisdiction) else "",
             )
@@ -277,3 +282,20 @@ class Journal:
         """Return how a segment begins; None where its first line was never finished."""
         line, _ = next(self._read(name), (None, None))
         return line if isinstance(line, Segment) else None
+
+
+def _narrowing(grant: Any) -> Consent:
+    """Return the withdrawal that stands for a grant to named recipients, just before it."""
+    before = min(grant.event_time, grant.received_at) - 1
+    return Consent(
+        tag="",
+        record_id=grant.record_id,
+        purpose=grant.purpose,
+        state="withdrawn",
+        act=True,
+        event_time=before,
+        received_at=before,
+        source_kind=grant.source_kind,
+        source_id=grant.source_id,
+        verified=grant.verified,
+    )

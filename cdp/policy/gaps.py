@@ -136,12 +136,13 @@ def _variants(reading: Reading) -> Iterator[Finding]:
         if not purpose.variant:
             continue
         variant = bundle.purposes[purpose.variant]
-        asked = "opt_out" not in variant.basis.values()
+        asked = set(variant.basis.values()) <= {"consent"}
         if not asked and not covers(purpose.key, variant.key):
             yield Finding.at(
                 document.error("", "purposes", purpose.key, "variant"),
-                f"whoever opts out of {purpose.key} would still get {variant.key}, which asks for no consent",
-                f"put it below {purpose.key}, or give it the basis consent",
+                f"whoever refuses {purpose.key} would still get {variant.key}, which does not ask everybody "
+                "for consent",
+                f"put it below {purpose.key}, or give it the basis consent everywhere",
             )
         for rule in bundle.rules:
             if rule.effect != "permit" or rule.purpose != variant.key:

@@ -2,25 +2,23 @@
 
 Invariants: it counts as an act of that identity, verified by whoever hands it over: a grant attaches to it,
 a restraint to it and everybody then in its profile. A restraint that binds already, for the identity by
-itself and for its profile, says nothing new and is not recorded: a button pressed twice is one act.
+itself and for its profile, says nothing new and is not recorded: a button pressed twice is one act. Only
+restraints that the same hands lift are reckoned: a no outlives the restriction under which it was said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from cdp.audit import Entry
 from cdp.clock import Clock
-from cdp.consent import RESTRAINING, ConsentLedger, Draft, Standing, Statement
+from cdp.consent import RESTRAINING, ConsentLedger, Draft, Member, Statement, track_of
 from cdp.crypto import Keyring
 from cdp.identity import IdentityService
 from cdp.policy import covers
-from cdp.store import Batch, Committer, retrying
-
-_AS_MUCH = {"restricted": {"restricted"}, "objected": {"objected", "restricted"}}
-"""Word → the states that restrain at least as much; every restraint does for a word that is not here."""
+from cdp.store import Batch, Committer, Connection, retrying
 
 
 class Acts:
@@ -63,12 +61,12 @@ class Acts:
         profile_no = self._identity.lock(connection, [identity_no])[identity_no][0]
         members = self._identity.consent_members(connection, [profile_no])
         alone = [member for member in members[profile_no] if member.identity_no == identity_no]
-        held = [self._ledger.states_of(connection, some) for some in (alone, members[profile_no])]
+        views = (alone, members[profile_no])
         draft = Draft(
             statements=tuple(
                 msgspec.structs.replace(statement, act=True)
                 for statement in statements
-                if not (statement.state in RESTRAINING and self._binds(statement, held))
+                if not (statement.state in RESTRAINING and self._binds(connection, statement, views))
             ),
             named=(identity_no,),
             authenticated=identity_no,
@@ -89,13 +87,14 @@ class Acts:
         )
         return list(taken.records[0])
 
-    def _binds(self, restraint: Statement, held: Sequence[Mapping[str, Standing]]) -> bool:
+    def _binds(self, connection: Connection, restraint: Statement, views: Sequence[Sequence[Member]]) -> bool:
         """True when all below its purpose is restrained at least as much, in each of these views."""
-        enough = _AS_MUCH.get(restraint.state, RESTRAINING)
+        track = track_of(restraint.state, restraint.signal)
+        enough = {"objected"} if restraint.state == "objected" else RESTRAINING
         return all(
             standing.state in enough
-            for states in held
-            for key, standing in states.items()
+            for view in views
+            for key, standing in self._ledger.states_of(connection, view, track).items()
             if covers(restraint.purpose, key)
             and (purpose := self._ledger.purpose(key)) is not None
             and purpose.restrainable

@@ -5,8 +5,9 @@ person as its subject in the transaction that stores it; reading it is a use for
 which nothing restrains, and is recorded too.
 
 A restriction or an objection acts at once (GDPR Art. 18 and 21): the transaction that opens the request
-restrains every topmost purpose that may be restrained and does not rest on contract or legal obligation
-alone. It does so again where a request is open already, for what was lifted since.
+restrains each topmost of the purposes that may be restrained and do not rest on contract or legal obligation
+alone: those below one that does, too. It does so again where a request is open already, for what was lifted
+since.
 """
 
 from __future__ import annotations
@@ -124,6 +125,11 @@ class RightsService:
         self, bundle: Bundle, state: RecordState, method: str, language: str, evidence: bytes | None
     ) -> list[Statement]:
         now = self._clock.now()
+        open_to = {
+            key
+            for key, purpose in bundle.purposes.items()
+            if purpose.restrainable and not set(purpose.basis.values()) <= _OWED
+        }
         return [
             Statement(
                 purpose=key,
@@ -134,8 +140,8 @@ class RightsService:
                 method=method,
                 evidence=evidence,
             )
-            for key, purpose in bundle.purposes.items()
-            if len(lineage(key)) == 1 and purpose.restrainable and not set(purpose.basis.values()) <= _OWED
+            for key in sorted(open_to)
+            if open_to.isdisjoint(lineage(key)[1:])
         ]
 
     # -- reading --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from cdp.clock import Micros
 from cdp.identity.tables import profile_members
 from cdp.segments.model import PeopleList
 from cdp.segments.tables import counts_shown, list_entries, lists, segment_members, segments
-from cdp.store import batches, insert_ignoring, insert_many, upsert
+from cdp.store import insert_ignoring, insert_many, since, upsert
 
 
 class Stored(NamedTuple):
@@ -171,11 +171,8 @@ def profiles_on(connection: Connection, kind: str) -> BitMap:
 
 def relinked_since(connection: Connection, commit_no: int) -> list[tuple[int, int]]:
     """Return (identity_no, profile_no) of every identity whose profile was written after a commit."""
-    query = (
-        select(profile_members.c.identity_no, profile_members.c.profile_no)
-        .join_from(batches, profile_members, profile_members.c.batch == batches.c.batch)
-        .where(batches.c.commit_no > commit_no)
-    )
+    m = profile_members.c
+    query = select(m.identity_no, m.profile_no).where(since(m.batch, commit_no))
     return [(row.identity_no, row.profile_no) for row in connection.execute(query)]
 
 

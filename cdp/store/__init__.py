@@ -16,6 +16,7 @@ from cdp.store.commit import (
     policies_version,
     read_head,
     retrying,
+    since,
     until,
 )
 from cdp.store.copy import Progress, dump, require_vacant, restore, revision
@@ -74,6 +75,7 @@ __all__ = [
     "retrying",
     "revision",
     "share_rows",
+    "since",
     "until",
     "update_many",
     "upsert",

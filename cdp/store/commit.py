@@ -248,6 +248,15 @@ def until(batch: ColumnElement[int], commit_no: int | None) -> ColumnElement[boo
     return found.correlate_except(batches).exists()
 
 
+def since(batch: ColumnElement[int], commit_no: int) -> ColumnElement[bool]:
+    """Return the condition that a row's batch was committed after ``commit_no``.
+
+    A list of batches, not a join: SQLite, which keeps no statistics, may scan the other table of a join,
+    while it looks a list up by the index of ``batch``.
+    """
+    return batch.in_(select(batches.c.batch).where(batches.c.commit_no > commit_no))
+
+
 def commit_at(connection: Connection, at: Micros) -> int:
     """Return the last commit up to an instant; 0 when there was none."""
     query = select(func.max(batches.c.commit_no)).where(batches.c.committed_at <= at)

@@ -1,7 +1,8 @@
 """A row for each named secret that has none: empty, to be filled once.
 
-From here on a secret whose row is missing was lost, and is not made again. Rows of other names (a
-destination's) are used no more. Forward only; runs on SQLite and PostgreSQL alike.
+From here on a secret whose row is missing was lost, and is not made again. Rows of other names are
+left: a destination that has one (``destination/NAME``) keeps its pseudonyms.
+Forward only; runs on SQLite and PostgreSQL alike.
 """
 
 from __future__ import annotations

@@ -17,9 +17,11 @@ from preference_reader import (
     records,
     state,
 )
+from sqlalchemy import delete
 
 from cdp.api.auth import OPEN, declared
 from cdp.clock import DAY, SECOND, FixedClock, parse_rfc3339
+from cdp.ingest.tables import event_keys
 from cdp.settings import Settings
 
 ada = pytest.fixture(ada_known, name="ada")
@@ -225,6 +227,30 @@ def test_a_confirmation_counts_once_and_never_undoes_a_later_no(ada: Caller, clo
     assert state(ada, SMS) == "withdrawn"
     clock.advance(5 * DAY)
     assert press(ada, path).status_code == 404
+
+
+def test_a_confirmation_says_what_holds_also_after_a_restore(ada: Caller, clock: FixedClock) -> None:
+    path = ask(ada)["confirmation"]["url"].removeprefix("http://127.0.0.1:8000")
+    clock.advance(SECOND)
+    assert "Your consent is recorded." in press(ada, path, lang="en").text
+    clock.advance(SECOND)
+    assert "Your consent is recorded." in press(ada, path, lang="en").text
+    clock.advance(SECOND)
+    press(ada, link(ada, "withdraw", purposes=[SMS]), **{"List-Unsubscribe": "One-Click"})
+    clock.advance(SECOND)
+    again = press(ada, path, lang="en").text
+    assert "Your consent does not hold." in again
+    assert "Your consent is recorded." not in again
+    count = len(records(ada))
+    with ada.services.store.writing() as connection, connection.begin():
+        connection.execute(delete(event_keys))  # as a backup of before the first press has it
+    assert "Your consent does not hold." in press(ada, path, lang="en").text
+    assert (state(ada, SMS), len(records(ada))) == ("withdrawn", count)
+    clock.advance(SECOND)
+    anew = ask(ada)["confirmation"]["url"].removeprefix("http://127.0.0.1:8000")
+    clock.advance(SECOND)
+    assert "Your consent is recorded." in press(ada, anew, lang="en").text
+    assert state(ada, SMS) == "granted"
 
 
 def test_a_new_address_becomes_known_by_its_confirmation_only(ada: Caller) -> None:

@@ -168,7 +168,7 @@ def test_a_restriction_stands_and_the_page_does_not_lift_it(ada: Caller) -> None
     path = link(ada)
     done = press(ada, path, do="request", kind="restriction", lang="en")
     assert "This use is restricted since 1 March 2026." in done.text
-    assert "You cannot change this here. Only our data protection officer lifts a restriction" in done.text
+    assert "Only our data protection officer lifts a restriction" in done.text
     press(ada, path, do="lift", purpose="segmentation")
     assert state(ada, "segmentation") == "restricted"
     press(ada, path, **answers(done.text, marketing__communications__email="yes"))

@@ -119,6 +119,20 @@ def test_a_refusal_told_by_the_consent_api_is_recorded(caller: Caller, way: Way)
     assert state(caller, "ann") == "withdrawn"
 
 
+@WAYS
+def test_one_press_unsubscribes_without_the_key(caller: Caller, way: Way) -> None:
+    say(caller, "ann", True, 1)
+    identifier = {"type": "user_id", "value": "ann"}
+    wanted = {"identifier": identifier, "kind": "withdraw", "purposes": ["marketing.communications.email"]}
+    path = caller.api("POST", "/preferences/links", wanted)["url"].removeprefix("http://127.0.0.1:8000")
+    lost = Lost(caller, "ann", way, ("person", "proof"))
+    answer = caller.http.post(path, data={"List-Unsubscribe": "One-Click"})
+    assert (answer.status_code, "You are unsubscribed" in answer.text) == (200, True)
+    assert state(caller, "ann") == "withdrawn"
+    lost.restore()
+    assert state(caller, "ann") == "withdrawn"
+
+
 def test_a_lost_kek_refuses_the_call_and_quarantines_nobody(caller: Caller) -> None:
     """It comes back with its backup: whoever sent something sends it again."""
     identify(caller, "ann")

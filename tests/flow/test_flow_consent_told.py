@@ -106,6 +106,28 @@ def test_a_grant_that_nobody_can_be_held_to_is_refused_and_leaves_nothing(caller
     assert answer == {"purpose": EMAIL, "recorded": True}
 
 
+def test_a_notice_that_nobody_can_have_been_given_is_refused_and_leaves_nothing(caller: Caller) -> None:
+    server, device = caller.write_key("server"), ("anonymous_id", "b1")
+    given = consent(device, state="informed")
+    for key in (server, caller.operator_key, caller.write_key("browser")):
+        caller.api("POST", "/consents", given, key=key, expect=400)
+    for unheard in ({"notice_id": "unheard-of"}, {"notice_id": "email-news", "notice_version": 99}):
+        named = consent(BOB, state="informed", **unheard)
+        refused = caller.api("POST", "/consents", named, key=server, expect=400)
+        assert "notice" in refused["detail"]
+        assert graphql(caller, MUTATION, {"i": _camel(named)}, key=server)["errors"]
+    assert events(caller) == 0
+    answer = caller.api("POST", "/consents", consent(BOB, device, state="informed"), key=server)
+    assert answer["recorded"]
+    assert answer["record"]
+
+
+def _camel(named: dict[str, Any]) -> dict[str, Any]:
+    """Return a body as GraphQL spells it."""
+    spelt = {"notice_id": "noticeId", "notice_version": "noticeVersion"}
+    return {spelt.get(name, name): value for name, value in named.items()}
+
+
 def state(caller: Caller, kind: str, value: str, purpose: str = SHARING) -> str:
     profile = caller.lookup(kind, value)["id"]
     found = caller.api("GET", f"/profiles/{profile}/consents", purpose="compliance_review")["items"]

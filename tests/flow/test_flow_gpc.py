@@ -78,6 +78,8 @@ def says(state: str = "granted", **more: Any) -> Steps:
 
 
 HERS = visits(user="ann")
+NO_ABOVE = says("refused", purpose="marketing")
+REGULAR = says(event_type="regular")
 TABLE: list[tuple[str, list[Steps], Who, str]] = [
     ("the first request", [visits()], LAPTOP, "opted_out"),
     ("the known person", [HERS], ANN, "opted_out"),
@@ -97,6 +99,8 @@ TABLE: list[tuple[str, list[Steps], Who, str]] = [
     ("it is turned on after she agreed", [says(), HERS], ANN, "opted_out"),
     ("she refuses again", [HERS, says(), says("withdrawn"), HERS], ANN, "withdrawn"),
     ("and agrees again", [HERS, says(), says("withdrawn"), HERS, says(), HERS], ANN, "granted"),
+    ("she refuses all above it", [HERS, says(), NO_ABOVE, HERS, REGULAR], ANN, "opted_out"),
+    ("and agrees to this again", [HERS, says(), NO_ABOVE, HERS, says(), HERS], ANN, "granted"),
 ]
 
 

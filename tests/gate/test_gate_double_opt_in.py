@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from gate_world import EMAIL, World, running
 
+from cdp.clock import DAY
 from cdp.gate import Authorisation
 from cdp.policy import Purpose
 
@@ -52,6 +53,74 @@ def test_a_no_ends_a_confirmation(world: World) -> None:
     world.say(ada, "granted", purpose="marketing")
     world.say(ada, "granted")
     assert dry(world).counts.withheld == {"consent_not_confirmed": 1}
+
+
+NOT_CONFIRMED = {"consent_not_confirmed": 1}
+
+
+def test_a_confirmation_for_one_recipient_is_none_for_another(world: World) -> None:
+    ask(world, "EU")
+    ada = world.person("Ada", consent=None)
+    confirm(world, ada, recipients=("crm",), expires_at=world.clock.now() + DAY)
+    world.clock.advance(10 * DAY)
+    world.say(ada, "granted", recipients=("mailer",))
+    assert dry(world).counts.withheld == NOT_CONFIRMED
+    confirm(world, ada, recipients=("mailer", "crm"))
+    assert dry(world).counts.released == 1
+
+
+def test_a_confirmation_ends_with_the_grant_that_was_confirmed(world: World) -> None:
+    ask(world, "EU")
+    ada = world.person("Ada", consent=None)
+    end = world.clock.now() + DAY
+    confirm(world, ada, expires_at=end)
+    world.say(ada, "granted")  # for longer, which nobody confirmed
+    given = world.gate.authorise(world.request())
+    assert given.valid_until == end
+    assert len(world.emails(given.export_id)) == 1
+    world.clock.advance(DAY)
+    assert world.emails(given.export_id) == set()
+    assert dry(world).counts.withheld == NOT_CONFIRMED
+
+
+def test_a_confirmation_is_no_older_than_a_grant_of_its_purpose_may_be(world: World) -> None:
+    ask(world, "EU")
+    purpose = msgspec.structs.replace(world.bundle.purposes[EMAIL], validity_days=30)
+    world.change(purposes={**world.bundle.purposes, EMAIL: purpose})
+    ada = world.person("Ada", consent=None)
+    confirm(world, ada)
+    world.clock.advance(20 * DAY)
+    world.say(ada, "granted")
+    assert dry(world).counts.released == 1
+    world.clock.advance(20 * DAY)
+    assert dry(world).counts.withheld == NOT_CONFIRMED
+
+
+def test_a_confirmation_on_a_text_that_has_changed_does_not_count(world: World) -> None:
+    ask(world, "EU")
+    ada = world.person("Ada", consent=None)
+    confirm(world, ada)
+    purpose = world.bundle.purposes[EMAIL]
+    newest = purpose.notice_at(world.clock.now())
+    assert newest is not None
+    material = msgspec.structs.replace(
+        newest, version=newest.version + 1, material=True, in_force_from=world.clock.now()
+    )
+    changed = msgspec.structs.replace(purpose, notices=(*purpose.notices, material))
+    world.change(purposes={**world.bundle.purposes, EMAIL: changed})
+    world.say(ada, "granted")
+    assert dry(world).counts.withheld == NOT_CONFIRMED
+
+
+def test_a_confirmation_dated_before_a_no_ends_with_it(world: World) -> None:
+    ask(world, "EU")
+    ada = world.person("Ada", consent=None)
+    said_at = world.clock.now()
+    world.clock.advance(DAY)
+    world.say(ada, "withdrawn")
+    confirm(world, ada, event_time=said_at)
+    world.say(ada, "granted")
+    assert dry(world).counts.withheld == NOT_CONFIRMED
 
 
 def test_of_several_laws_one_is_enough_to_ask_for_it(world: World) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
+from cdp.gate.bind import bind
 from cdp.gate.compile import compile_sets
-from cdp.gate.decide import decide, meet
+from cdp.gate.decide import decide, jurisdictions, meet
 from cdp.gate.model import (
     CLEAR,
     DROP,
@@ -20,7 +24,7 @@ from cdp.gate.model import (
     Terms,
     Truth,
 )
-from cdp.policy import Transform
+from cdp.policy import Bundle, Purpose, Require, Rule, Transform, load
 
 PLACES = ("CN", "EU", "US")
 FIELDS = ("email", "first_name", "birthday")
@@ -28,13 +32,17 @@ INPUTS = ("user.behavior", "user.location")
 CONDITIONS = (
     Condition("consent"),
     Condition("consent_age", 30),
+    Condition("separate_consent"),
+    Condition("double_opt_in"),
+    Condition("notice_given"),
     Condition("notice_current"),
     Condition("notice_current", wanted=False),
     Condition("not_minor"),
     Condition("not_minor", wanted=False),
     Condition("place_known"),
+    Condition("unknown"),
 )
-FACTS = tuple(c for c in CONDITIONS if c.wanted and c.kind != "place_known")
+FACTS = tuple(c for c in CONDITIONS if c.wanted and c.kind not in {"place_known", "unknown"})
 TRANSFORMS = (CLEAR, Transform("mask"), Transform("hash"), Transform("generalise", "country"), DROP)
 
 transforms = st.sampled_from(TRANSFORMS)
@@ -57,6 +65,64 @@ questions = st.builds(
     inputs=st.frozensets(st.sampled_from(INPUTS), max_size=1),
     fields=st.just(FIELDS),
 )
+SHIPPED = load(Path(__file__).parents[2] / "policies")
+PURPOSE = SHIPPED.purposes["marketing.communications.email"]
+CATEGORIES = ("user.contact", "user.name.first", "user.demographic", "*")
+places = st.frozensets(st.sampled_from(PLACES))
+purposes = st.builds(
+    lambda basis, separate, double: msgspec.structs.replace(
+        PURPOSE, basis=basis, separate_consent=tuple(separate), double_opt_in=tuple(double)
+    ),
+    st.fixed_dictionaries(dict.fromkeys(PLACES, st.sampled_from(("consent", "opt_out", "contract")))),
+    places,
+    places,
+)
+rules = st.builds(
+    Rule,
+    id=st.just("rule"),
+    effect=st.sampled_from(("permit", "permit", "permit", "forbid", "limit")),
+    purpose=st.sampled_from((PURPOSE.key, PURPOSE.key, "marketing")),
+    legal_basis=st.sampled_from(("", "consent", "opt_out", "contract")),
+    jurisdictions=places,
+    inputs=st.lists(st.sampled_from(INPUTS), unique=True).map(tuple),
+    require=st.builds(
+        Require,
+        consent=st.sampled_from((None, "granted", "withdrawn")),
+        max_age_days=st.sampled_from((None, None, 30)),
+        notice_current=st.sampled_from((None, None, True, False)),
+        not_minor=st.sampled_from((None, None, True, False)),
+    ),
+    fields=st.dictionaries(st.sampled_from(CATEGORIES), transforms),
+)
+
+
+def _bundle(purpose: Purpose, found: list[Rule], home: frozenset[str]) -> Bundle:
+    where = msgspec.structs.replace(
+        SHIPPED.jurisdictions, controller=home, configured=frozenset(PLACES), other="US"
+    )
+    return msgspec.structs.replace(
+        SHIPPED,
+        jurisdictions=where,
+        purposes={**SHIPPED.purposes, purpose.key: purpose},
+        rules=tuple(found),
+    )
+
+
+bundles = st.builds(
+    _bundle,
+    purposes,
+    st.lists(rules, min_size=1, max_size=4),
+    st.frozensets(st.sampled_from(PLACES[:2]), max_size=1),
+)
+
+
+def _bound(bundle: Bundle, inputs: frozenset[str]) -> Terms:
+    purpose = bundle.purposes[PURPOSE.key]
+    return bind(bundle, bundle.destinations["mailer"], purpose, inputs, FIELDS)
+
+
+asked = st.frozensets(st.sampled_from(INPUTS), max_size=1)
+questions |= st.builds(_bound, bundles, asked)  # terms as rules make them, and any others there could be
 people = st.builds(
     Facts,
     places=st.none() | st.frozensets(st.sampled_from(PLACES), min_size=1),
@@ -99,6 +165,29 @@ def test_sets_and_single_people_are_decided_alike(terms: Terms, facts: list[Fact
             assert [plan for part, plan in partition.classes if number in part] == [decision.plan]
         else:
             assert number in partition.withheld[decision.reason]
+
+
+@settings(max_examples=400, deadline=None)
+@given(bundles, asked, people)
+def test_whoever_is_released_agreed_to_what_the_basis_asks_in_each_of_their_jurisdictions(
+    bundle: Bundle, inputs: frozenset[str], facts: Facts
+) -> None:
+    """Read off the purpose itself, beside the binding of rules."""
+    terms, purpose = _bound(bundle, inputs), bundle.purposes[PURPOSE.key]
+    if not decide(terms, facts).allowed:
+        return
+    told = {condition.kind for condition, truth in facts.known.items() if truth is Truth.TRUE}
+    for place in jurisdictions(terms, facts):
+        agreed = {"consent"}
+        if place in purpose.separate_consent:
+            agreed.add("separate_consent")
+        if place in purpose.double_opt_in:
+            agreed.add("double_opt_in")
+        basis = purpose.basis_in(place)
+        if basis == "consent":
+            assert agreed <= told
+        elif basis == "opt_out":
+            assert agreed <= told or (facts.places is not None and "notice_given" in told)
 
 
 def _reveals_no_more(before: Decision, after: Decision) -> bool:

@@ -8,8 +8,10 @@ import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ from cdp.clock import FixedClock
 from cdp.errors import IntegrityError, JournalError
 from cdp.journal import Consent, Erasure, Fact, Journal, Line, Numbers, Position, Readmission, Segment
 from cdp.journal.read import START, read_segment, write_line
-from cdp.store import Connection
+from cdp.store import Batch, Connection
 
 ROOT = bytes(range(32))
 KEY = bytes(32)
@@ -82,6 +84,38 @@ def test_a_line_names_nobody(tmp_path: Path) -> None:
     assert "identity" not in only_file(tmp_path).read_text()
     other = Journal(tmp_path, bytes(32), FixedClock(1), lambda _c, _n: {})
     assert other.tag((7).to_bytes(16)) != line.tag  # tags of two workspaces do not meet
+
+
+class Said(msgspec.Struct):
+    """A consent record, as far as the journal reads one."""
+
+    method: str
+    state: str = "granted"
+    act: bool = True
+    recipients: tuple[str, ...] = ()
+    identity_no: int = 7
+    record_id: int = 1
+    purpose: str = "marketing"
+    event_time: int = 1
+    received_at: int = 2
+    source_kind: str = "server"
+    source_id: int = 3
+    verified: bool = True
+    event_type: str = "explicit"
+    legal_basis: str = "consent"
+    signal: str = ""
+    expires_at: int | None = None
+    notice_id: str = ""
+    notice_version: int | None = None
+    notice_sha256: str = ""
+    jurisdiction: str = ""
+
+
+def test_a_line_keeps_how_a_grant_was_confirmed_and_no_other_method(tmp_path: Path) -> None:
+    batch = SimpleNamespace(facts=[])
+    methods = ("double_opt_in", "preference_page", "told by Ada on the phone")
+    journal(tmp_path).hold(cast("Batch", batch), [Said(method) for method in methods])
+    assert [fact.line.method for fact in batch.facts] == ["double_opt_in", "preference_page", ""]
 
 
 def test_who_has_no_index_gets_no_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from sqlalchemy import (
 
 from cdp import app
 from cdp.clock import FixedClock
-from cdp.crypto import FileKeyProvider, Keyring
+from cdp.crypto import FileKeyProvider, Keyring, pae
 from cdp.crypto.tables import deks, keks, key_metadata, secrets
 from cdp.errors import ConfigurationError, KeyAccessError
 from cdp.settings import Settings
@@ -129,6 +130,23 @@ def test_a_database_without_a_record_of_its_schema_is_brought_up_to_date(old: Ol
 def test_initialising_it_changes_no_key(old: Old) -> None:
     Keyring.initialise(old.store, old.provider, "test", CLOCK)
     assert {no: dek.key for no, dek in old.open().deks([1, 2]).items()} == old.keys
+
+
+def test_destinations_of_the_first_version_keep_their_pseudonyms(old: Old) -> None:
+    """What was delivered is recalled under the name that the destination saw."""
+    made, name = os.urandom(32), "destination/mailer"
+    wrapped = old.provider.wrap(made, pae(b"cdp/secret/v1", b"test", name.encode()))
+    with old.store.writing() as connection, connection.begin():
+        connection.execute(FIRST[1].insert(), [{"name": name, "wrapped": wrapped}])
+    Keyring.initialise(old.store, old.provider, "test", CLOCK)
+    ring = old.open()
+    ring.unlock()
+    assert ring.destination_key("mailer") == made
+    assert ring.destination_key("adnet") == old.open().destination_key("adnet") != made
+    with old.store.writing() as connection, connection.begin():
+        connection.execute(update(secrets).where(secrets.c.name == name).values(wrapped=b""))
+    with pytest.raises(KeyAccessError, match="destination/mailer"):  # nothing takes its place
+        old.open().unlock()
 
 
 def test_a_kek_without_a_commitment_has_to_open_something_first(old: Old) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from caller import Caller
+from sqlalchemy import text
 
 from cdp import app
 from cdp.access import Principal
@@ -18,7 +19,7 @@ from cdp.clock import FixedClock
 from cdp.errors import ConfigurationError, ConflictError, NotFoundError, NotPermittedError
 from cdp.policy import Bundle, Policies, digest, read_folder
 from cdp.settings import Settings
-from cdp.store import EpochMovedError, read_head
+from cdp.store import EpochMovedError, Store, read_head
 
 POLICIES = Path(__file__).parents[2] / "policies"
 EMAIL = "marketing.communications.email"
@@ -140,6 +141,26 @@ def test_one_person_with_many_keys_is_no_second_officer(caller: Caller, files: d
     assert {entry["object"].get("reason") for entry in actions(caller, "policy.activate")[1:-1]} == {
         "same_hands"
     }
+
+
+def test_a_key_from_before_makers_were_recorded_is_one_person(
+    settings: Settings, caller: Caller, files: dict[str, bytes]
+) -> None:
+    legacy = caller.officer("legacy", roles=("officer", "admin"))
+    store = Store(settings.database)
+    with store.writing() as connection, connection.begin():
+        connection.execute(text("UPDATE api_keys SET made_by = NULL"))
+    store.close()
+    one, other = caller.officer("one", key=legacy), caller.officer("other", key=legacy)
+    candidate = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
+    caller.api("POST", "/policies/activate", {"files": candidate}, expect=403)  # the operator's still
+    for proposer in (one, legacy):
+        made = caller.api("POST", "/policies/activate", {"files": candidate}, key=proposer)["proposal"]
+        for approver in (one, other, legacy, caller.operator_key):
+            caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=approver, expect=409)
+        caller.api("POST", "/policies/reject", {"proposal": made["id"]}, key=other)
+    made = caller.api("POST", "/policies/activate", {"files": candidate}, key=legacy)["proposal"]
+    caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=caller.officer("second"))
 
 
 def test_the_operator_makes_keys_for_two_officers_and_proposes_nothing(

@@ -297,3 +297,15 @@ def test_a_permit_on_the_word_of_people_who_were_never_told(variant: Path) -> No
     (one,) = found(variant)
     assert "'plain' rests on consent, and" in one.message
     assert (one.severity, one.file, one.line) == ("warning", "rules/plain.yaml", 4)
+
+
+@pytest.mark.parametrize("basis", ["legitimate_interest", "contract"])
+def test_a_variant_that_asks_for_no_consent_and_that_a_refusal_does_not_reach(
+    variant: Path, basis: str
+) -> None:
+    edit(variant, "purposes.yaml", '{"*": consent}\n    source: {', f'{{"*": {basis}}}\n    source: {{')
+    edit(variant, "rules/plain.yaml", "legal_basis: consent", f"legal_basis: {basis}")
+    edit(variant, "rules/plain.yaml", "require: {consent: granted}\n", "")
+    (one,) = found(variant)
+    assert (one.severity, one.file) == ("warning", "purposes.yaml")
+    assert f"would still get {PLAIN_EMAIL}" in one.message

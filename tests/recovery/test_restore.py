@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from recovery_world import (
+    EMAIL,
     anew,
     backed_up,
     erase,
@@ -101,6 +102,66 @@ def test_an_act_that_lifted_a_gpc_opt_out_lifts_it_after_a_restore(
     restored(settings, tmp_path / "backup")
     with running(settings, clock, caller) as after:
         assert state(after, "ann", purpose) == "granted"
+
+
+def test_a_confirmation_after_the_backup_survives_it(
+    settings: Settings, clock: FixedClock, tmp_path: Path
+) -> None:
+    with running(settings, clock) as caller:
+        identify(caller, "ann")
+        backed_up(caller, tmp_path / "backup")
+        clock.advance(SECOND)
+        asked = {
+            "identifiers": [{"type": "user_id", "value": "ann"}],
+            "purpose": EMAIL,
+            "state": "granted",
+            "event_type": "explicit",
+            "confirm": "double_opt_in",
+        }
+        path = caller.api("POST", "/consents", asked)["confirmation"]["url"].partition("/preferences")[2]
+        assert caller.http.post("/preferences" + path).status_code == 200
+        assert _confirmed(caller) == {number_of(caller, "ann")}
+    lost(settings)
+    restored(settings, tmp_path / "backup")
+    with running(settings, clock, caller) as after:
+        assert state(after, "ann") == "granted"
+        assert _confirmed(after) == {number_of(after, "ann")}
+
+
+def test_a_grant_narrowed_after_the_backup_is_not_wide_again(
+    settings: Settings, clock: FixedClock, tmp_path: Path
+) -> None:
+    def narrow(caller: Caller, name: str) -> None:
+        asked = {
+            "identifiers": [{"type": "user_id", "value": name}],
+            "purpose": EMAIL,
+            "state": "granted",
+            "event_type": "explicit",
+            "recipients": ["adnet"],
+        }
+        clock.advance(SECOND)
+        caller.api("POST", "/consents", asked)
+
+    with running(settings, clock) as caller:
+        for name in ("ann", "ben", "cleo"):
+            say(caller, name, True, 1)
+        narrow(caller, "ben")  # the backup has it
+        backed_up(caller, tmp_path / "backup")
+        narrow(caller, "ann")
+        narrow(caller, "cleo")
+        clock.advance(SECOND)
+        say(caller, "cleo", True, 2)  # whomever, again
+    lost(settings)
+    restored(settings, tmp_path / "backup")
+    with running(settings, clock, caller) as after:
+        assert [state(after, name) for name in ("ann", "ben", "cleo")] == ["withdrawn", "granted", "granted"]
+
+
+def _confirmed(caller: Caller) -> set[int]:
+    services = caller.services
+    purpose = services.bundle.purposes[EMAIL]
+    with services.store.reading() as connection:
+        return set(services.ledger.confirmed(connection, purpose, "mailer")[:, 0].tolist())
 
 
 def test_who_is_unknown_to_the_backup_comes_back_restrained(

@@ -226,6 +226,11 @@ def _statement(services: Services, data: ConsentBody, now: Micros) -> Statement:
     if not set(data.recipients) <= services.bundle.destinations.keys():
         raise InvalidInputError("a recipient is no destination of policies/destinations")
     said_at = _instant("event_time", data.event_time)
+    if data.state == "informed":
+        purpose, at = services.bundle.purposes[data.purpose], now if said_at is None else min(said_at, now)
+        named, version = data.notice_id, data.notice_version
+        if (purpose.notice_named(named, version, at) if named else purpose.notice_at(at)) is None:
+            raise InvalidInputError("the purpose declares no such notice in policies/purposes.yaml")
     if data.state == "restriction_lifted" and (said_at is None or said_at > now):
         raise InvalidInputError(
             "restriction_lifted needs event_time: when the person was told, which comes first "

@@ -1,0 +1,92 @@
+"""name: whom a message names, by its ids and by what else of it identifies somebody. Pure.
+
+Invariants: an empty value is an absent one; a cause names fields and limits, never a value.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from cdp.ingest.model import EventType
+
+MAX_ID = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_IDS = (("user_id", "userId"), ("anonymous_id", "anonymousId"))
+_MERGED = ("anonymous_id", "previousId")
+
+
+class InvalidError(Exception):
+    """Ends the checks of one message; becomes its ``Reject``."""
+
+
+def fail(kind: str, cause: str) -> NoReturn:
+    """End the checks of a message."""
+    raise InvalidError(kind, cause)
+
+
+def given_identifiers(
+    body: dict[str, Any], kind: EventType, traits: dict[str, Any], context: dict[str, Any]
+) -> list[tuple[str, str]]:
+    """Return every (type, value) that a message names; empty values are absent ones."""
+    given = [("user_id", id_of(body, "userId")), ("anonymous_id", id_of(body, "anonymousId"))]
+    if kind == "alias":
+        given.append(("anonymous_id", id_of(body, "previousId")))
+    if not any(value for _, value in given):
+        fail("no_identifier", "userId and anonymousId are both absent or empty")
+    given += _others(traits, context)
+    context.pop("externalIds", None)
+    return given
+
+
+def _others(traits: dict[str, Any], context: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the (type, value) pairs that a message names beside its ids."""
+    given = [(name, text_of(traits.get(name))) for name in ("email", "phone")]
+    device = context.get("device")
+    if isinstance(device, dict):
+        given.append(("device_id", text_of(device.get("id"))))
+    return given + _external(context.get("externalIds"))
+
+
+def readable(body: dict[str, Any], kind: EventType, context: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return every (type, value) of a message that is no event which can be read all the same."""
+    found = []
+    for type_, field in (*_IDS, _MERGED) if kind == "alias" else _IDS:
+        with suppress(InvalidError, ValueError):  # a number of thousands of digits is a ValueError
+            found.append((type_, id_of(body, field)))
+    told = {**held(context.get("traits")), **held(body.get("traits"))}
+    return found + _others(told if kind == "identify" else {}, context)
+
+
+def held(value: object) -> dict[str, Any]:
+    """Return an object, empty for whatever is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def id_of(body: dict[str, Any], field: str) -> str:
+    """Return an id as text; null and empty are absent, numbers are accepted."""
+    value = body.get(field)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        fail("bad_identifier", f"{field} is neither text nor a number")
+    text = str(value)
+    if len(text) > MAX_ID:
+        fail("bad_identifier", f"{field} has more than {MAX_ID} characters")
+    if not text.isprintable() and _CONTROL.search(text):
+        fail("bad_identifier", f"{field} has control characters")
+    return text
+
+
+def text_of(value: object) -> str:
+    """Return text, empty for whatever is none."""
+    return value if isinstance(value, str) else ""
+
+
+def _external(given: object) -> list[tuple[str, str]]:
+    """Read ``context.externalIds``: [{id, type, …}]."""
+    if not isinstance(given, list):
+        return []
+    pairs = [(text_of(item.get("type")), text_of(item.get("id"))) for item in given if isinstance(item, dict)]
+    return [(f"external:{kind}", value) for kind, value in pairs if kind and value]
