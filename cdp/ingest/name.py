@@ -9,7 +9,8 @@ import re
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from cdp.ingest.model import EventType
+from cdp.errors import InvalidInputError
+from cdp.ingest.model import EventType, RejectKind
 
 MAX_ID = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -17,13 +18,20 @@ _IDS = (("user_id", "userId"), ("anonymous_id", "anonymousId"))
 _MERGED = ("anonymous_id", "previousId")
 
 
-class InvalidError(Exception):
-    """Ends the checks of one message; becomes its ``Reject``."""
+class InvalidEventError(InvalidInputError):
+    """Ends the checks of one message; becomes its ``Reject``.
+
+    :param kind: of the failure, as quarantine names it.
+    """
+
+    def __init__(self, kind: RejectKind, cause: str) -> None:
+        super().__init__(cause)
+        self.kind = kind
 
 
-def fail(kind: str, cause: str) -> NoReturn:
+def fail(kind: RejectKind, cause: str) -> NoReturn:
     """End the checks of a message."""
-    raise InvalidError(kind, cause)
+    raise InvalidEventError(kind, cause)
 
 
 def given_identifiers(
@@ -53,7 +61,7 @@ def readable(body: dict[str, Any], kind: EventType, context: dict[str, Any]) -> 
     """Return every (type, value) of a message that is no event which can be read all the same."""
     found = []
     for type_, field in (*_IDS, _MERGED) if kind == "alias" else _IDS:
-        with suppress(InvalidError, ValueError):  # a number of thousands of digits is a ValueError
+        with suppress(InvalidEventError, ValueError):  # a number of thousands of digits is a ValueError
             found.append((type_, id_of(body, field)))
     told = {**held(context.get("traits")), **held(body.get("traits"))}
     return found + _others(told if kind == "identify" else {}, context)

@@ -26,7 +26,7 @@ from cdp.clock import DAY, Micros, parse_rfc3339
 from cdp.consent import RESTRAINING, Listener, Statement
 from cdp.crypto import UserIdSignatures
 from cdp.ingest.model import Delivery, Event, EventType, Message, Reject
-from cdp.ingest.name import MAX_ID, InvalidError, fail, given_identifiers, held, id_of, readable, text_of
+from cdp.ingest.name import MAX_ID, InvalidEventError, fail, given_identifiers, held, id_of, readable, text_of
 from cdp.ingest.sources.segment import EVENT_TYPES
 from cdp.policy import Bundle
 
@@ -89,9 +89,8 @@ class Validator:
         """Return the event, or the reject that says why there is none."""
         try:
             return self._event(message)
-        except InvalidError as invalid:
-            kind, cause = invalid.args
-            return Reject(message, kind, cause)
+        except InvalidEventError as invalid:
+            return Reject(message, invalid.kind, invalid.message)
 
     def _event(self, message: Message) -> Event:
         delivery = message.delivery
@@ -148,7 +147,7 @@ class Validator:
         try:
             body = _object(message.raw)
             kind: EventType = "track"
-            with suppress(InvalidError):
+            with suppress(InvalidEventError):
                 kind = _type(body, delivery)
             context = {**held(delivery.context), **held(body.get("context"))}
             name = text_of(body.get("event" if kind == "track" else "name"))
@@ -158,7 +157,7 @@ class Validator:
             if not said:
                 return None
             identifiers = self._identifiers(delivery.identifiers or readable(body, kind, context))
-        except InvalidError:
+        except InvalidEventError:
             return None
         return Event(
             message=message,

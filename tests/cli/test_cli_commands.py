@@ -270,11 +270,11 @@ def test_a_destination_fetches_with_its_own_key(
     key = ready.json("key", "create", "--name", "d", *own)["key"]
     [segment] = ready.json("segment", "list")
     monkeypatch.setenv("CDP_API_KEY", key)
-    out = tmp_path / "out.jsonl"
     for known_by in ("britons", segment["id"]):
+        out = tmp_path / f"{known_by}.jsonl"
         ready("export", known_by, *ASKED[2:], "--out", str(out))
         assert out.read_bytes() == b""
-    unknown = ready("export", "frisians", *ASKED[2:], "--out", str(out), expect=1)
+    unknown = ready("export", "frisians", *ASKED[2:], "--out", str(tmp_path / "none"), expect=1)
     assert "nothing of this segment may leave" in unknown
     monkeypatch.delenv("CDP_API_KEY")
     assert len(ready.json("audit", "search", "--action", "key.create")) == 2  # the operator's and this one
