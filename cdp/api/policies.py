@@ -79,9 +79,8 @@ def check(services: Services, files: Files, tests: Files) -> dict[str, Any]:
 
 def diff(services: Services, caller: Caller, files: Files) -> dict[str, Any]:
     """Return what a candidate would change."""
-    return difference(
-        services.review.difference(caller.actor, _checked(services, _candidate(services, files)))
-    )
+    checked = services.policies.check(_candidate(services, files))
+    return difference(services.review.difference(caller.actor, checked))
 
 
 def propose(services: Services, caller: Caller, files: Files) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def propose(services: Services, caller: Caller, files: Files) -> dict[str, Any]:
     :raises ConflictError: it is in force already.
     """
     given = _candidate(services, files)
-    checked = _checked(services, given)
+    checked = services.policies.check(given)
     if checked.sha256 == services.bundle.sha256:
         raise ConflictError("this bundle is in force already")
     found = services.review.difference(caller.actor, checked)
@@ -170,10 +169,6 @@ def encoded(files: Mapping[str, str]) -> dict[str, bytes]:
 
 def _candidate(services: Services, files: Files) -> dict[str, bytes]:
     return read_folder(services.settings.policies_dir) if files is None else encoded(files)
-
-
-def _checked(services: Services, files: Mapping[str, bytes]) -> Bundle:
-    return services.policies.check(files)
 
 
 def bundle(held: Bundle) -> dict[str, Any]:

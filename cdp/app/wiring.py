@@ -228,7 +228,6 @@ def _wire(
             ledger,
             identity,
             segments,
-            profiles,
             clock,
         ),
         portrait=PortraitService(committer, ids, identity, profiles, ledger, segments, audit, bundle),

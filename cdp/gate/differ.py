@@ -32,7 +32,6 @@ from cdp.gate.opening import Opener
 from cdp.gate.told import Telling
 from cdp.identity import IdentityService
 from cdp.policy import Bundle, Destination, Purpose
-from cdp.profiles import ProfileService
 from cdp.segments import SegmentService
 from cdp.store import Connection, chunks
 
@@ -86,7 +85,6 @@ class Differ:
         ledger: ConsentLedger,
         identity: IdentityService,
         segments: SegmentService,
-        profiles: ProfileService,
         clock: Clock,
     ) -> None:
         self._keyring = keyring
@@ -94,7 +92,6 @@ class Differ:
         self._ledger = ledger
         self._identity = identity
         self._segments = segments
-        self._profiles = profiles
         self._clock = clock
 
     def flows(self, connection: Connection, old: Bundle, new: Bundle) -> tuple[Flow, ...]:

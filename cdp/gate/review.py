@@ -33,7 +33,6 @@ from cdp.gate.then import LIMITS, LedgerThen
 from cdp.gate.widen import widened
 from cdp.identity import IdentityService, members_of
 from cdp.policy import Bundle, InForce, Policies, compare, sealed_now, stale_notices
-from cdp.profiles import ProfileService
 from cdp.segments import Members, SegmentService, parse
 from cdp.store import Committer, Connection, commit_at, read_head, retrying
 
@@ -66,7 +65,6 @@ class Review:
         ledger: ConsentLedger,
         identity: IdentityService,
         segments: SegmentService,
-        profiles: ProfileService,
         clock: Clock,
     ) -> None:
         self._committer = committer
@@ -78,9 +76,8 @@ class Review:
         self._ledger = ledger
         self._identity = identity
         self._segments = segments
-        self._profiles = profiles
         self._clock = clock
-        self._differ = Differ(keyring, facts, ledger, identity, segments, profiles, clock)
+        self._differ = Differ(keyring, facts, ledger, identity, segments, clock)
 
     # -- a candidate ----------------------------------------------------------------------------
 
