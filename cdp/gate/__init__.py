@@ -4,7 +4,6 @@
 and read every person alike.
 """
 
-from cdp.gate.answers import DecisionQuestion, Difference, Explained, Recorded
 from cdp.gate.bind import bind
 from cdp.gate.compile import compile_sets
 from cdp.gate.decide import decide, meet
@@ -28,10 +27,18 @@ from cdp.gate.model import (
     Truth,
     Value,
 )
-from cdp.gate.policy_tests import check_candidate, judge_case, run_policy_tests
 from cdp.gate.prove import Proof
 from cdp.gate.release import Gate
-from cdp.gate.review import Review
+from cdp.gate.review import (
+    DecisionQuestion,
+    Difference,
+    Explained,
+    Recorded,
+    Review,
+    check_candidate,
+    judge_case,
+    run_policy_tests,
+)
 from cdp.gate.rows import UNSUBSCRIBE_URL
 
 __all__ = [

@@ -12,7 +12,7 @@ from test_gate_properties import CONDITIONS, FACTS, FIELDS, PLACES, transforms
 
 from cdp.gate.decide import decide, meet
 from cdp.gate.model import CLEAR, Clause, Decision, Facts, Terms, Truth
-from cdp.gate.widen import Widening, opened, widened
+from cdp.gate.review.widen import Widening, opened, widened
 from cdp.policy import build, read_folder
 
 MAILS, GUARDS = "rules/communications.yaml", "rules/protection.yaml"

@@ -21,16 +21,16 @@ from cdp.crypto import Keyring
 from cdp.errors import InvalidInputError, NotFoundError
 from cdp.gate import manifest, queries
 from cdp.gate.admit import barred
-from cdp.gate.answers import DecisionQuestion, Difference, Explained, Recorded
 from cdp.gate.bind import bind
-from cdp.gate.differ import Differ
 from cdp.gate.explain import explain
 from cdp.gate.facts import FactReader, touching
 from cdp.gate.model import FieldPlan
 from cdp.gate.opening import Opener
 from cdp.gate.queries import Stored
-from cdp.gate.then import LIMITS, LedgerThen
-from cdp.gate.widen import widened
+from cdp.gate.review.answers import DecisionQuestion, Difference, Explained, Recorded
+from cdp.gate.review.differ import Differ
+from cdp.gate.review.then import LIMITS, LedgerThen
+from cdp.gate.review.widen import widened
 from cdp.identity import IdentityService, members_of
 from cdp.policy import Bundle, InForce, Policies, compare, sealed_now, stale_notices
 from cdp.segments import Members, SegmentService, parse

@@ -6,10 +6,10 @@ import msgspec
 
 from cdp.clock import Micros
 from cdp.consent import Record, Standing
-from cdp.gate.differ import Flow, affected
 from cdp.gate.explain import Explanation
 from cdp.gate.model import Terms
-from cdp.gate.widen import Widening
+from cdp.gate.review.differ import Flow, affected
+from cdp.gate.review.widen import Widening
 from cdp.policy import Change
 
 
