@@ -7,7 +7,7 @@ application around it all.
 
 from cdp.app.schedule import KEYS_SECONDS, mirror_task
 from cdp.app.serving import application, calm_collector, configure_logging, create
-from cdp.app.setup import OPERATOR_FILE, establish, initialise, replay
+from cdp.app.setup import OPERATOR_FILE, establish, initialise, move_root, replay
 from cdp.app.wiring import SEGMENTATION, Platform, build
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "establish",
     "initialise",
     "mirror_task",
+    "move_root",
     "replay",
 ]

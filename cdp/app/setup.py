@@ -1,4 +1,7 @@
-"""An empty data directory made ready: schema, keys, first policies, operator key; a restored one settled."""
+"""An empty data directory made ready: schema, keys, first policies, operator key.
+
+Also one that was restored settled, and one whose keys go to another root.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from cdp import policy
 from cdp.access import OPERATOR_NAME, OPERATOR_ROLES
 from cdp.app.serving import configure_logging
 from cdp.app.wiring import NO_KEYS, build, check_parts, make_policies
-from cdp.audit import AuditLog
+from cdp.audit import AuditLog, Entry
 from cdp.clock import Clock, SystemClock
 from cdp.crypto import (
     FileKeyProvider,
     Keyring,
+    lies_under,
     open_provider,
+    open_target,
+    prepare,
 )
-from cdp.errors import ConfigurationError
+from cdp.errors import ConfigurationError, KeyAccessError
 from cdp.identity import blind_indexes
 from cdp.journal import Journal
 from cdp.recovery import Replayed, State
@@ -60,7 +66,7 @@ def initialise(settings: Settings, clock: Clock | None = None) -> bool:
 
 
 def establish(settings: Settings, clock: Clock | None = None) -> bool:
-    """Put the folder's policies in force where none are, or none that this version can read.
+    """Put the folder's policies in force where none ever were.
 
     :returns: False when there was nothing to do.
     :raises PolicyError: the folder's policies are wrong.
@@ -77,6 +83,38 @@ def establish(settings: Settings, clock: Clock | None = None) -> bool:
             told = journal if journal.segments() else None
             policies = make_policies(settings, Committer(store, audit.append, clock, told), clock)
             return policies.establish(policy.read_folder(settings.policies_dir))
+
+
+def move_root(settings: Settings, to: str, clock: Clock | None = None) -> bool:
+    """Put everything that the root wraps under the root that ``to`` names, in the form of ``CDP_KEYS``.
+
+    Recorded before it is done, as every step of the keys is: the log is in another database.
+
+    :returns: False when it lay under that root already.
+    :raises ConfigurationError: ``to`` cannot be understood or opened.
+    :raises KeyAccessError: one of the roots does not answer, or not right; nothing changed.
+    """
+    target = open_target(to)
+    try:
+        platform = build(settings, clock)
+    except KeyAccessError:
+        with closing(Store(settings.keys_database)) as keys:
+            if lies_under(keys, target, settings.workspace):
+                return False
+        raise
+    with closing(platform):
+        services = platform.services
+        prepared = prepare(services.keyring, target, open_provider(to))
+        about: dict[str, str | int] = {
+            "from": settings.key_provider.partition(":")[0],
+            "to": to.partition(":")[0],
+            "keks": len(prepared.keks),
+            "secrets": len(prepared.secrets),
+        }
+        with services.committer.batch() as batch:
+            batch.record(Entry(action="keys.move", actor="system", object=about))
+        prepared.put_in_place()
+    return True
 
 
 def replay(settings: Settings, clock: Clock | None = None) -> tuple[State, Replayed]:

@@ -1,4 +1,8 @@
-"""``cdp keys status | rotate``."""
+"""``cdp keys status | rotate | move``.
+
+A move stands before the API, as `cdp init` does: over the API a stolen admin key would be enough to have all
+keys wrapped under somebody else's root.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cdp.cli.client import Api, connected
+from cdp.cli.lock import alone
 from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list
+from cdp.settings import load
 
 keyring = typer.Typer(help="Encryption keys.", no_args_is_help=True)
 _COLUMNS = ("version", "state", "person", "proof", "buckets", "created_at", "rewrapped_at", "destroy_at")
@@ -39,6 +45,30 @@ def rotate(
         if wait:
             found = _follow(api, found)
         _show(found, as_json=as_json)
+
+
+@keyring.command("move")
+def move(
+    to: Annotated[
+        str, typer.Option(help="The new root, as in CDP_KEYS; a key file that is missing is made.")
+    ],
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Put all keys under another root, at once; the server is down, data and keys stay the same."""
+    from cdp.app import move_root  # noqa: PLC0415  # all of the platform, which other commands need not load
+
+    settings = load()
+    with alone(settings.data_dir):
+        moved = move_root(settings, to)
+    if as_json:
+        show_json({"moved": moved, "from": settings.key_provider, "to": to})
+        return
+    say(f"all keys lie under {to}" if moved else f"nothing to do: all keys lay under {to} already")
+    say(f"set CDP_KEYS={to} before anything starts, here and on every other server")
+    say(
+        f"keep {settings.key_provider} for {settings.key_backup_days} days: a backup of the key database "
+        "from before opens under it alone"
+    )
 
 
 def _follow(api: Api, found: Any) -> Any:
@@ -70,5 +100,10 @@ def _show(found: Any, *, as_json: bool) -> None:
         show_json(found)
         return
     say(f"root: {found['provider']}, {'answers' if found['answers'] else found['problem']}")
+    for lost in found["lost"]:
+        say(
+            f"KEK version {lost['version']} is lost: the {lost['keys']} keys under it do not open; "
+            "restore the key database from its backup"
+        )
     rows = [{**version, "person": 0, "proof": 0, **version["deks"]} for version in found["versions"]]
     show_list(rows, _COLUMNS, as_json=False)

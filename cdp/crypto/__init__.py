@@ -5,6 +5,7 @@ The only package that imports ``cryptography``.
 
 from cdp.crypto.blind import BlindIndex, ProfileIds, derive
 from cdp.crypto.keys import Domain, Keyring
+from cdp.crypto.move import lies_under, open_target, prepare
 from cdp.crypto.provider import FileKeyProvider, KeyProvider, open_provider
 from cdp.crypto.rotate import KekStatus, KeyringStatus, Rotation
 from cdp.crypto.sealed import Dek, Place, Sealed, open_sealed, pae, seal
@@ -29,9 +30,12 @@ __all__ = [
     "Signer",
     "UserIdSignatures",
     "derive",
+    "lies_under",
     "open_provider",
     "open_sealed",
+    "open_target",
     "pae",
+    "prepare",
     "seal",
     "verify_signature",
 ]

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hmac
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import pack
 from typing import Any
@@ -39,6 +39,9 @@ RANDOM_BYTES = 60
 _SUITE = pae(bytes([SUITE_AES_256_GCM]))
 Context = Callable[[bytes, int], bytes]
 """(dek_id, KEK version) → the additional data under which a key is wrapped."""
+WrappedKey = tuple[Context, bytes, int, bytes, bytes]
+"""A key as it lies: its context, dek_id, KEK version, wrapped, commitment."""
+_NONCE = 12
 
 
 class AlteredKeyError(KeyAccessError):
@@ -85,21 +88,12 @@ class Keks:
 
     def _open(self, row: Row[Any]) -> AESGCMSIV:
         version = int(row.version)
-        key = self._provider.unwrap(row.wrapped, kek_context(self._workspace, version))
-        if len(key) != KEY_BYTES:
-            raise KeyAccessError(
-                f"{self._provider.describe()} did not answer a key for KEK version {version}"
-            )
+        key = unwrapped_kek(self._provider, self._workspace, row)
         cipher = AESGCMSIV(key)
         if row.commitment is None:
             self._prove(version, cipher)
             with self._store.writing() as connection, connection.begin():
                 queries.commit_kek(connection, version, commitment(key))
-        elif not hmac.compare_digest(commitment(key), row.commitment):
-            raise KeyAccessError(
-                f"{self._provider.describe()} answered another key than KEK version {version}; nothing of "
-                "it is used. Restore the key database from its backup, or see to the key service"
-            )
         return cipher
 
     def _prove(self, version: int, cipher: AESGCMSIV) -> None:
@@ -109,12 +103,20 @@ class Keks:
             number, domain = int(row.identity_no), row.domain
             _opened(cipher, row, dek_context(self._workspace, number, domain)(row.dek_id, version))
 
+    def newest(self) -> Row[Any]:
+        """Return the newest KEK's row as it lies there now, proven to open under this process's root.
+
+        :raises KeyAccessError: the root does not open it: it is gone, or the keys lie under another one now.
+        """
+        with self._store.reading() as connection:
+            row = queries.all_keks(connection)[-1]
+        self._open(row)
+        return row
+
     def problem(self) -> str:
         """Ask the root for the newest KEK; return why it cannot be had, empty when it can."""
-        with self._store.reading() as connection:
-            newest = queries.all_keks(connection)[-1]
         try:
-            self._open(newest)
+            self.newest()
         except KeyAccessError as error:
             return error.message
         return ""
@@ -142,20 +144,34 @@ class Keks:
         key = _opened(self._kek(version), row, context(row.dek_id, version))
         return Dek(row.dek_id, key, AESGCM(key))
 
-    def rewrapped(self, row: Row[Any], version: int, context: Context, nonce: bytes) -> bytes:
-        """Return the DEK in a row wrapped under another version.
+    def rewrapped(self, rows: Sequence[WrappedKey], version: int) -> list[bytes]:
+        """Return the DEKs in rows wrapped under another version; empty where one does not open.
 
-        :param nonce: 12 random bytes, used for nothing else.
+        :param rows: of each its context, dek_id, KEK version, wrapped, commitment.
         """
-        old = int(row.kek_version)
-        key = _opened(self._kek(old), row, context(row.dek_id, old))
-        return nonce + self._kek(version).encrypt(nonce, key, context(row.dek_id, version))
+        # A loop without calls that can be spared: rotation goes through it millions of times beside ingest.
+        encrypt = self._kek(version).encrypt
+        held = {old: self._find(old) for old in {row[2] for row in rows}}
+        nonces = os.urandom(_NONCE * len(rows))  # in one call, which gives up the interpreter
+        found: list[bytes] = []
+        for at, (context, dek_id, old, wrapped, committed) in enumerate(rows):
+            nonce = nonces[at * _NONCE : (at + 1) * _NONCE]
+            try:
+                kek = held[old]
+                key = kek.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], context(dek_id, old)) if kek else b""
+            except (InvalidTag, ValueError):
+                key = b""
+            sound = len(key) == KEY_BYTES and hmac.compare_digest(commitment(key), committed)
+            found.append(nonce + encrypt(nonce, key, context(dek_id, version)) if sound else b"")
+        return found
+
+    def _find(self, version: int) -> AESGCMSIV | None:
+        if version not in self._held:
+            self.reload()
+        return self._held.get(version)
 
     def _kek(self, version: int) -> AESGCMSIV:
-        kek = self._held.get(version)
-        if kek is None:
-            self.reload()
-            kek = self._held.get(version)
+        kek = self._held.get(version) or self._find(version)
         if kek is None:
             raise KeyAccessError(f"KEK version {version} is gone; what it wrapped cannot be opened")
         return kek
@@ -167,6 +183,36 @@ def initialise(connection: Connection, provider: KeyProvider, workspace: str, no
         key = os.urandom(KEY_BYTES)
         wrapped = provider.wrap(key, kek_context(workspace, 1))
         queries.add_kek(connection, 1, wrapped, commitment(key), now)
+
+
+def unwrapped_kek(provider: KeyProvider, workspace: str, row: Row[Any]) -> bytes:
+    """Return the KEK in a row, as the root answers it and as its commitment, where there is one, confirms.
+
+    :raises KeyAccessError: the root does not open it, or answers something else.
+    """
+    version = int(row.version)
+    key = provider.unwrap(row.wrapped, kek_context(workspace, version))
+    if len(key) != KEY_BYTES:
+        raise KeyAccessError(f"{provider.describe()} did not answer a key for KEK version {version}")
+    if row.commitment is not None and not hmac.compare_digest(commitment(key), row.commitment):
+        raise KeyAccessError(
+            f"{provider.describe()} answered another key than KEK version {version}; nothing of "
+            "it is used. Restore the key database from its backup, or see to the key service"
+        )
+    return key
+
+
+def unwrapped_secret(provider: KeyProvider, workspace: str, row: Row[Any]) -> bytes:
+    """Return the named secret in a row, likewise.
+
+    :raises KeyAccessError: the root does not open it, or answers something else.
+    """
+    secret = provider.unwrap(row.wrapped, secret_context(workspace, row.name))
+    if row.commitment is not None and not hmac.compare_digest(commitment(secret), row.commitment):
+        raise KeyAccessError(
+            f"{provider.describe()} answered something other than the secret {row.name}; it is not used"
+        )
+    return secret
 
 
 def _opened(kek: AESGCMSIV, row: Row[Any], context: bytes) -> bytes:

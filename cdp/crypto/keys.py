@@ -39,7 +39,7 @@ from cdp.store import Connection, Store, chunks
 from cdp.store.migrate import Chain, upgrade
 
 Domain = Literal["person", "proof"]
-RETENTION: dict[str, tuple[Micros, int]] = {"intake": (3 * DAY, 13), "quarantine": (30 * DAY, 10)}
+RETENTION: dict[str, tuple[Micros, int]] = {"quarantine": (30 * DAY, 10)}
 """Kind of bucket → (how long what it holds is kept, how many characters of RFC 3339 its name has)."""
 SECRETS = (
     "audit-signing",
@@ -111,6 +111,8 @@ class Keyring:
         """Make the named secrets whose rows are still empty since a migration made them; safe to repeat."""
         with store.reading() as connection:
             empty = queries.empty_secrets(connection)
+        if empty:
+            kek.Keks(store, provider, workspace)  # under the root of all the others, or not at all
         for name in empty:
             made = os.urandom(kek.KEY_BYTES)
             wrapped = provider.wrap(made, kek.secret_context(workspace, name))
@@ -138,14 +140,10 @@ class Keyring:
             raise _lost(name)
         if not row.wrapped:
             raise KeyAccessError(f"the secret {name} is still to be made; run `cdp migrate`")
-        opened = self.provider.unwrap(row.wrapped, kek.secret_context(self.workspace, name))
+        opened = kek.unwrapped_secret(self.provider, self.workspace, row)
         if row.commitment is None:
             with self.store.writing() as connection, connection.begin():
                 queries.commit_secret(connection, name, kek.commitment(opened))
-        elif not hmac.compare_digest(kek.commitment(opened), row.commitment):
-            raise KeyAccessError(
-                f"{self.provider.describe()} answered something other than the secret {name}; it is not used"
-            )
         self._secrets[name] = opened
         return opened
 
@@ -301,6 +299,11 @@ class Keyring:
         """Destroy the keys of these buckets for good; safe to repeat."""
         with self.store.writing() as connection, connection.begin():
             queries.destroy_buckets(connection, names)
+
+    def destroyed_buckets(self, names: Iterable[str]) -> set[str]:
+        """Return those of these buckets whose key was destroyed."""
+        with self.store.reading() as connection:
+            return queries.destroyed_buckets(connection, names)
 
     def ended_buckets(self) -> list[str]:
         """Return the buckets that still have a key although what they hold is past its retention."""

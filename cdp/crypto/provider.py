@@ -72,9 +72,15 @@ class FileKeyProvider:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(os.urandom(_ROOT_BYTES).hex() + "\n")
+        return FileKeyProvider.kept(path)
+
+    @staticmethod
+    def kept(path: Path) -> FileKeyProvider:
+        """Open a root key that is on the disk for good, whoever wrote it: nothing outlives its root."""
+        made = FileKeyProvider(path)
         flush(path)
         flush(path.parent)
-        return FileKeyProvider(path)
+        return made
 
     def wrap(self, secret: bytes, context: bytes) -> bytes:
         """Return ``nonce(12) | ciphertext``."""
@@ -88,7 +94,8 @@ class FileKeyProvider:
         except (InvalidTag, ValueError):
             raise KeyAccessError(
                 f"the key file {self.path} is not the one that wrapped this workspace's keys, or their row "
-                "in the key database was altered; put the right key file and key database back"
+                "in the key database was altered; put the right key file and key database back "
+                "(after `cdp keys move`: let CDP_KEYS name the root that they lie under now)"
             ) from None
 
     def describe(self) -> str:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import and_, func, insert, inspect, or_, select, tuple_, update
 
 from cdp.clock import Micros
 from cdp.crypto.tables import bucket_keys, deks, keks, secrets
-from cdp.store import Connection, Row, among, insert_ignoring, insert_new, share_rows, update_many, upsert
+from cdp.store import (
+    Connection,
+    Row,
+    among,
+    chunks,
+    insert_ignoring,
+    insert_new,
+    read_rows,
+    share_rows,
+    update_many,
+    upsert,
+)
 
 DEK_COLUMNS = ("identity_no", "domain", "dek_id", "kek_version", "wrapped", "commitment")
 BUCKET_COLUMNS = ("bucket", "dek_id", "kek_version", "wrapped", "commitment")
@@ -45,10 +56,19 @@ def hold_kek(connection: Connection, version: int) -> bool:
     return connection.execute(share_rows(query)).first() is not None
 
 
-def retire_kek(connection: Connection, version: int, now: Micros) -> bool:
-    """Let ``version`` wrap nothing more, once every transaction that holds it has ended."""
-    statement = update(keks).where(keks.c.version == version, keks.c.retired_at.is_(None))
-    return connection.execute(statement.values(retired_at=now)).rowcount == 1
+def retire_kek(connection: Connection, version: int, wrapped: bytes, now: Micros) -> bool:
+    """Let ``version`` wrap nothing more, once every transaction that holds it has ended.
+
+    :param wrapped: what it was read as; False when it lies under another root now.
+    """
+    same = keks.c.version == version, keks.c.wrapped == wrapped, keks.c.retired_at.is_(None)
+    return connection.execute(update(keks).where(*same).values(retired_at=now)).rowcount == 1
+
+
+def move_kek(connection: Connection, version: int, held: bytes, wrapped: bytes) -> bool:
+    """Put a KEK under another root; False when its row is not what was read."""
+    statement = update(keks).where(keks.c.version == version, keks.c.wrapped == held)
+    return connection.execute(statement.values(wrapped=wrapped)).rowcount == 1
 
 
 def claim_kek(connection: Connection, version: int, worker: int, now: Micros, stalled: Micros) -> bool:
@@ -85,6 +105,17 @@ def commit_kek(connection: Connection, version: int, commitment: bytes) -> None:
 def secret(connection: Connection, name: str) -> Row[Any] | None:
     """Return a named secret."""
     return connection.execute(select(secrets).where(secrets.c.name == name)).first()
+
+
+def all_secrets(connection: Connection) -> Sequence[Row[Any]]:
+    """Return every named secret, by name."""
+    return connection.execute(select(secrets).order_by(secrets.c.name)).all()
+
+
+def move_secret(connection: Connection, name: str, held: bytes, wrapped: bytes) -> bool:
+    """Put a named secret under another root; False when its row is not what was read."""
+    statement = update(secrets).where(secrets.c.name == name, secrets.c.wrapped == held)
+    return connection.execute(statement.values(wrapped=wrapped)).rowcount == 1
 
 
 def secret_names(connection: Connection) -> set[str]:
@@ -172,6 +203,16 @@ def buckets_before(connection: Connection, kind: str, name: str) -> list[str]:
     return list(connection.execute(query.order_by(bucket_keys.c.bucket)).scalars())
 
 
+def destroyed_buckets(connection: Connection, names: Iterable[str]) -> set[str]:
+    """Return those of these buckets whose key is marked as destroyed."""
+    b = bucket_keys.c
+    found: set[str] = set()
+    for chunk in chunks(names):
+        query = select(b.bucket).where(b.bucket.in_(chunk), b.wrapped.is_(None))
+        found.update(connection.execute(query).scalars())
+    return found
+
+
 def destroy_buckets(connection: Connection, names: Collection[str]) -> None:
     """Overwrite these bucket keys, and mark those never made, so that none can be made again."""
     rows = [
@@ -184,19 +225,28 @@ def destroy_buckets(connection: Connection, names: Collection[str]) -> None:
 # -- rotation ---------------------------------------------------------------------------------------
 
 
-def deks_below(connection: Connection, current: int, after: tuple[int, str], most: int) -> Sequence[Row[Any]]:
-    """Return live DEKs under a KEK older than ``current``, behind the key ``after``, in key order."""
+def deks_below(
+    connection: Connection, current: int, after: tuple[int, str], most: int
+) -> list[tuple[Any, ...]]:
+    """Return live DEKs under a KEK older than ``current``, behind the key ``after``, in key order.
+
+    :returns: ``DEK_COLUMNS`` of each.
+    """
     key = tuple_(deks.c.identity_no, deks.c.domain)
-    query = select(deks).where(key > after, deks.c.kek_version < current, deks.c.wrapped.is_not(None))
-    return connection.execute(query.order_by(deks.c.identity_no, deks.c.domain).limit(most)).all()
+    query = select(*(deks.c[name] for name in DEK_COLUMNS))
+    query = query.where(key > after, deks.c.kek_version < current, deks.c.wrapped.is_not(None))
+    return read_rows(connection, query.order_by(deks.c.identity_no, deks.c.domain).limit(most))
 
 
-def buckets_below(connection: Connection, current: int, after: str, most: int) -> Sequence[Row[Any]]:
-    """Return live bucket keys under a KEK older than ``current``, behind the name ``after``."""
-    query = select(bucket_keys).where(
+def buckets_below(connection: Connection, current: int, after: str, most: int) -> list[tuple[Any, ...]]:
+    """Return live bucket keys under a KEK older than ``current``, behind the name ``after``.
+
+    :returns: ``BUCKET_COLUMNS`` of each.
+    """
+    query = select(*(bucket_keys.c[name] for name in BUCKET_COLUMNS)).where(
         bucket_keys.c.bucket > after, bucket_keys.c.kek_version < current, bucket_keys.c.wrapped.is_not(None)
     )
-    return connection.execute(query.order_by(bucket_keys.c.bucket).limit(most)).all()
+    return read_rows(connection, query.order_by(bucket_keys.c.bucket).limit(most))
 
 
 def rewrap_deks(connection: Connection, rows: Sequence[Sequence[Any]]) -> int:

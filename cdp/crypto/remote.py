@@ -77,7 +77,8 @@ class RemoteKeyProvider(ABC):
         if not secret or not hmac.compare_digest(_mac(secret, context), mac):
             raise KeyAccessError(
                 f"{self._place} answered something other than what was wrapped; nothing of it is used. "
-                "Check that CDP_KEYS names the root that wrapped this workspace's keys"
+                "Check that CDP_KEYS names the root that wrapped this workspace's keys, or to which "
+                "`cdp keys move` moved them"
             )
         return secret
 

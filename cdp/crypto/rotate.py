@@ -16,10 +16,8 @@ leaves an entry whose step follows later, under a second entry.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any, Literal
 
 import msgspec
@@ -37,7 +35,6 @@ _PAGE = 2000
 _TURN_SECONDS = 5.0
 _STALLED: Micros = 30 * SECOND
 _LATER: Micros = 3600 * SECOND  # keys that did not open are tried again
-_NONCE = 12
 _START = ((-1, ""), "")
 
 
@@ -65,12 +62,14 @@ class KeyringStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     :param provider: kind and place of the root.
     :param problem: why the root cannot be used at this moment; empty when it answers.
+    :param lost: KEK version that is gone → keys that lie under it and open no more.
     """
 
     provider: str
     problem: str
     current: int
     versions: tuple[KekStatus, ...]
+    lost: dict[int, int]
 
 
 class Rotation:
@@ -102,12 +101,13 @@ class Rotation:
         old = keks.current
         if any(version.state == "rewrapping" for version in self.status(counted=False).versions):
             raise ConflictError("a rotation is under way; `cdp keys status` shows how far it is")
+        held = keks.newest().wrapped
         wrapped, commitment = keks.make(old + 1)
         self._record("keys.rotate", actor, {"kek_version": old + 1})
         with self._store.writing() as connection, connection.begin():
             now = self._clock.now()
-            if not queries.retire_kek(connection, old, now):
-                raise ConflictError("another rotation has just begun")
+            if not queries.retire_kek(connection, old, held, now):
+                raise ConflictError("another rotation has just begun, or the keys lie under another root now")
             queries.add_kek(connection, old + 1, wrapped, commitment, now)
         keks.reload()
         return old + 1
@@ -137,7 +137,7 @@ class Rotation:
         while (started := time.monotonic()) < until:
             if not self._page(version):
                 return self._end(version)
-            time.sleep((time.monotonic() - started) / 3)  # ingest has a quarter of the time to itself
+            time.sleep((time.monotonic() - started) / 6)  # beside ingest, which shares the rest with it
         return False
 
     def _claim(self, connection: Connection, version: int) -> bool:
@@ -147,38 +147,30 @@ class Rotation:
 
     def _page(self, version: int) -> bool:
         """Re-wrap one page; False when nothing is left behind the last one."""
-        workspace, current = self._keyring.workspace, self._keyring.keks.current
+        workspace, keks = self._keyring.workspace, self._keyring.keks
+        current = keks.current
         with self._store.reading() as connection:
             rows = queries.deks_below(connection, current, self._after, _PAGE)
             buckets = [] if rows else queries.buckets_below(connection, current, self._bucket, _PAGE)
-        changed, named = [], []
-        random = BytesIO(os.urandom(_NONCE * len(rows or buckets)))
-        for row in rows:
-            number, domain = int(row.identity_no), row.domain
-            context = kek.dek_context(workspace, number, domain)
-            if wrapped := self._rewrapped(row, context, random.read(_NONCE)):
-                changed.append((number, domain, row.dek_id, current, wrapped))
-            self._after = (number, domain)
-        for row in buckets:
-            context = kek.bucket_context(workspace, row.bucket)
-            if wrapped := self._rewrapped(row, context, random.read(_NONCE)):
-                named.append((row.bucket, row.dek_id, current, wrapped))
-            self._bucket = row.bucket
+        found = [(kek.dek_context(workspace, number, domain), *key) for number, domain, *key in rows]
+        found += [(kek.bucket_context(workspace, name), *key) for name, *key in buckets]
+        wrapped = keks.rewrapped(found, current)
+        self._broken += wrapped.count(b"")
+        changed, named = (
+            [(*row[:-3], current, new) for row, new in zip(page, wrapped, strict=True) if new] if page else []
+            for page in (rows, buckets)
+        )
         if changed or named:
             with self._store.writing() as connection, connection.begin():
                 if not self._claim(connection, version):
                     raise ConflictError("the work was taken over: this process was held up for too long")
                 queries.rewrap_deks(connection, changed)
                 queries.rewrap_buckets(connection, named)
+        if rows:
+            self._after = rows[-1][:2]
+        elif buckets:
+            self._bucket = buckets[-1][0]
         return bool(rows or buckets)
-
-    def _rewrapped(self, row: Row[Any], context: kek.Context, nonce: bytes) -> bytes:
-        """Return the key wrapped under the newest KEK; empty, and counted, when it does not open."""
-        try:
-            return self._keyring.keks.rewrapped(row, self._keyring.keks.current, context, nonce)
-        except KeyAccessError:
-            self._broken += 1
-            return b""
 
     def _end(self, version: int) -> bool:
         broken, self._broken = self._broken, 0
@@ -234,11 +226,16 @@ class Rotation:
             for row in rows
         )
         problem = self._keyring.keks.problem() if counted else ""
+        held = {int(row.version) for row in rows if row.destroyed_at is None}
         return KeyringStatus(
             provider=provider.describe(),
             problem=problem,
             current=versions[-1].version,
             versions=versions,
+            lost={
+                version: sum(by_version.get(version, {}).values()) + buckets.get(version, 0)
+                for version in sorted((by_version.keys() | buckets.keys()) - held)
+            },
         )
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from cdp.clock import DAY, FixedClock
 from cdp.crypto import FileKeyProvider, Keyring, Place, Rotation, open_sealed, seal
 from cdp.crypto import rotate as rotate_module
+from cdp.crypto.kek import Keks, WrappedKey
 from cdp.crypto.tables import bucket_keys, deks, keks
 from cdp.errors import ConflictError, KeyAccessError
 from cdp.store import Store
@@ -111,6 +112,17 @@ def test_status_counts_what_lies_under_each_version(world: World) -> None:
     assert (new.state, new.deks, new.buckets) == ("current", {"person": 1, "proof": 1}, 0)
     assert rotation.status().problem == ""
     assert rotation.status().current == 2
+
+
+def test_status_names_a_lost_kek_and_what_lies_under_it(world: World) -> None:
+    ring = world.keyring()
+    ring.create([1, 2])
+    ring.bucket("quarantine/2026-01-31")
+    world.rotation(ring).begin("key:1")
+    assert world.rotation(ring).status().lost == {}
+    world.change(lambda c: c.execute(delete(keks).where(keks.c.version == 1)))
+    assert world.rotation(world.keyring()).status().lost == {1: 5}
+    assert world.states() == ["current"]
 
 
 def test_status_says_when_the_root_does_not_answer(world: World) -> None:
@@ -273,13 +285,13 @@ def test_a_key_destroyed_while_its_page_is_rewrapped_stays_destroyed(
     ring.create([1, 2])
     rotation = world.rotation(ring)
     rotation.begin("key:1")
-    rewrapped = Rotation._rewrapped
+    rewrapped = Keks.rewrapped
 
-    def meanwhile(self: Rotation, *given: object) -> bytes:
+    def meanwhile(keks: Keks, rows: Sequence[WrappedKey], version: int) -> list[bytes]:
         ring.destroy([1])
-        return rewrapped(self, *given)  # type: ignore[arg-type]  # handed through
+        return rewrapped(keks, rows, version)
 
-    monkeypatch.setattr(Rotation, "_rewrapped", meanwhile)
+    monkeypatch.setattr(Keks, "rewrapped", meanwhile)
     finish(rotation)
     assert set(world.keyring().deks([1, 2])) == {2}
     assert world.versions() == {2}
