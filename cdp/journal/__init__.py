@@ -4,23 +4,27 @@ A stage without tables: files of lines, each checked against the one before.
 """
 
 from cdp.journal.model import (
+    ORDERED,
     Consent,
     Erasure,
     Fact,
     Line,
     Listed,
     Numbers,
+    Ordered,
     Position,
     Readmission,
     Segment,
     Switched,
     Thing,
+    lifts,
     switched,
 )
 from cdp.journal.read import read_segment
 from cdp.journal.service import Journal
 
 __all__ = [
+    "ORDERED",
     "Consent",
     "Erasure",
     "Fact",
@@ -28,11 +32,13 @@ __all__ = [
     "Line",
     "Listed",
     "Numbers",
+    "Ordered",
     "Position",
     "Readmission",
     "Segment",
     "Switched",
     "Thing",
+    "lifts",
     "read_segment",
     "switched",
 ]

@@ -2,7 +2,7 @@
 
 Invariants: no line holds a value, a name or an ``identity_no``. People appear as **tags**, keyed hashes of
 their blind index: who holds the journal alone learns that somebody withdrew, never who. What a consent
-record says in text of the sender's choosing (signal, language, method, names of recipients) stays out.
+record says in text of the sender's choosing (signal, language, method) stays out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,21 @@ import msgspec
 
 from cdp.clock import Micros
 
-FORMAT = 1
+FORMAT = 2
+ORDERED = 2
+"""The format from which on what can be taken back is dated in the order of commits, not by a host's clock."""
 LIFTING = frozenset({"granted", "restriction_lifted"})
-Thing = Literal["api_key", "destination", "policies", "source", "user_id_secret", "webhook", "write_key"]
+Thing = Literal[
+    "api_key",
+    "destination",
+    "policies",
+    "proposal",
+    "source",
+    "source_links",
+    "user_id_secret",
+    "webhook",
+    "write_key",
+]
 """What of an installation must not come back once it was put out of use."""
 
 
@@ -40,7 +52,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
 
 
 class Consent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="consent", omit_defaults=True):
-    """A consent record that restrains, or an act that lifts a restraint.
+    """A consent record that restrains, an act that lifts a restraint, or a stamp that narrows a grant.
 
     :param tag: 16 bytes as hex, whose it is.
     :param signal: ``gpc`` where it was that, as other rules hold for it; else empty.
@@ -49,6 +61,7 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
         from before there was one say none.
     :param jurisdiction: the code of a country or state, which an act that lifts a ``gpc`` needs; any other is
         the sender's text. Lines from before there was one say none.
+    :param recipients: of a stamp the declared destinations that it leaves a grant to; of an act none.
     """
 
     tag: str
@@ -70,20 +83,24 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     notice_sha256: str = ""
     jurisdiction: str = ""
     method: str = ""
+    recipients: tuple[str, ...] = ()
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="erasure"):
-    """Somebody was erased and must not come back."""
+    """Somebody was erased and must not come back.
 
-    tag: str
-    at: Micros
+    :param at: set when it is written, as of every line that can be taken back: see ``Ordered``.
+    """
+
+    tag: str = ""
+    at: Micros = 0
 
 
 class Readmission(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="readmission"):
     """Somebody who was erased may come back."""
 
-    tag: str
-    at: Micros
+    tag: str = ""
+    at: Micros = 0
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="listed"):
@@ -92,10 +109,10 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="l
     :param black_list: tag of its name.
     """
 
-    tag: str
-    black_list: str
+    tag: str = ""
+    black_list: str = ""
     on: bool
-    at: Micros
+    at: Micros = 0
 
 
 class Switched(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="switched"):
@@ -105,45 +122,46 @@ class Switched(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """
 
     thing: Thing
-    tag: str
+    tag: str = ""
     on: bool
-    at: Micros
+    at: Micros = 0
 
 
-Line: TypeAlias = Segment | Numbers | Consent | Erasure | Readmission | Listed | Switched
+Ordered: TypeAlias = Erasure | Readmission | Listed | Switched
+"""What can be taken back: the last line about a subject counts. They are dated in the order of commits."""
+Line: TypeAlias = Segment | Numbers | Consent | Ordered
+
+
+def lifts(line: Line) -> bool:
+    """True of a line whose loss restrains too much, and which without its commit restrains too little."""
+    if isinstance(line, Consent):
+        return line.state in LIFTING and not line.recipients
+    if isinstance(line, Listed):
+        return not line.on
+    if isinstance(line, Switched):  # of policies nobody knows which are the laxer ones
+        return line.on and line.thing != "policies"
+    return isinstance(line, Readmission)
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch hands over, before tags are known.
+    """What a batch hands over, before tags and its instant are known.
 
     :param identity_no: whom it is about; 0 for the installation.
-    :param line: with empty tags.
+    :param line: with empty tags; one that is ``Ordered`` without its instant.
     :param name: of the black list, or what identifies the thing that was switched.
     :param tags: hex; where None they are those of ``identity_no`` when the batch ends (a batch that deletes
         the blind index asks ``Journal.tags`` before).
     """
 
     identity_no: int = 0
-    line: Consent | Erasure | Readmission | Listed | Switched
+    line: Consent | Ordered
     name: str = ""
     tags: tuple[str, ...] | None = None
 
-    @property
-    def lifts(self) -> bool:
-        """True when losing it would restrain too much, and having it without its commit too little."""
-        line = self.line
-        if isinstance(line, Consent):
-            return line.state in LIFTING
-        if isinstance(line, Listed):
-            return not line.on
-        if isinstance(line, Switched):  # of policies nobody knows which are the laxer ones
-            return line.on and line.thing != "policies"
-        return isinstance(line, Readmission)
 
-
-def switched(thing: Thing, name: str, at: Micros, *, on: bool = False) -> Fact:
+def switched(thing: Thing, name: str, *, on: bool = False) -> Fact:
     """Return the fact that something of the installation was put out of use, or into use."""
-    return Fact(line=Switched(thing=thing, tag="", on=on, at=at), name=name)
+    return Fact(line=Switched(thing=thing, on=on), name=name)
 
 
 class Position(msgspec.Struct, frozen=True):

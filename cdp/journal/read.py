@@ -57,4 +57,10 @@ def read_segment(name: str, raw: Iterable[bytes], key: bytes) -> Iterator[tuple[
                 "put back the journal as it was"
             )
         previous = check
-        yield _decode(body), Position(number, check.hex())
+        try:
+            line = _decode(body)
+        except msgspec.DecodeError:
+            raise IntegrityError(
+                f"journal segment {name}, line {number}: another version of the platform wrote it"
+            ) from None
+        yield line, Position(number, check.hex())

@@ -28,10 +28,23 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from cdp.clock import Clock, random_id
+from cdp.clock import Clock, Micros, random_id
 from cdp.crypto import derive, pae
 from cdp.errors import IntegrityError, JournalError
-from cdp.journal.model import FORMAT, Consent, Fact, Line, Listed, Numbers, Position, Segment, Switched, Thing
+from cdp.journal.model import (
+    FORMAT,
+    Consent,
+    Fact,
+    Line,
+    Listed,
+    Numbers,
+    Ordered,
+    Position,
+    Segment,
+    Switched,
+    Thing,
+    lifts,
+)
 from cdp.journal.read import START, read_segment, write_line
 from cdp.store import Batch, Connection, flush
 
@@ -78,16 +91,18 @@ class Journal:
     def hold(self, batch: Batch, records: Iterable[Any]) -> None:
         """Give a batch the lines of consent records that restrain, and of acts that may lift a restraint.
 
-        A grant to named recipients may take the place of one for whomever. A line names no recipients, so it
-        says a withdrawal of the moment before instead: a replay ends what was held until then, and a grant
-        that the database holds itself stands all the same.
+        An act that grants to named recipients may take the place of one for whomever, and lifts. What has to
+        be on disk before the commit is the first alone, so its line says a withdrawal of the moment before: a
+        replay ends what was held until then, and a grant that the database holds itself stands all the same.
+        A stamp lifts nothing, so its line names the recipients that it leaves.
 
-        :param records: ``consent.Record``, read by attribute, as consent stands above this stage.
+        :param records: ``consent.Record``, read by attribute, as consent stands above this stage. A stamp
+            that grants only where it leaves out recipients.
         """
         for record in records:
-            if record.state == "informed" or (record.state == "granted" and not record.act):
+            if record.state == "informed":
                 continue
-            if record.state == "granted" and record.recipients:
+            if record.state == "granted" and record.recipients and record.act:
                 batch.facts.append(Fact(identity_no=record.identity_no, line=_narrowing(record)))
                 continue
             line = Consent(tag="", **{name: getattr(record, name) for name in _FROM_RECORD})
@@ -97,12 +112,16 @@ class Journal:
                 method=line.method if line.method in _CONFIRMING else "",
                 notice_id=line.notice_id if line.notice_sha256 else "",
                 jurisdiction=line.jurisdiction if _PLACE.fullmatch(line.jurisdiction) else "",
+                recipients=line.recipients if line.state == "granted" else (),
             )
             batch.facts.append(Fact(identity_no=record.identity_no, line=line))
 
-    def write(self, connection: Connection, facts: Sequence[Fact]) -> Callable[[], None]:
+    def write(
+        self, connection: Connection, facts: Sequence[Fact], instant: Callable[[], Micros]
+    ) -> Callable[[], None]:
         """Write what restrains and flush it; returns what to call once the batch has committed.
 
+        :param instant: says when the batch is, in the order of commits; asked only where that counts.
         :raises JournalError: it is not on disk, so the batch must not commit.
         """
         unknown = sorted({fact.identity_no for fact in facts if fact.tags is None and fact.identity_no})
@@ -110,8 +129,11 @@ class Journal:
         restraining: list[Line] = []
         installation: list[Line] = []
         lifting: list[Line] = []
+        at = instant() if any(isinstance(fact.line, Ordered) for fact in facts) else 0
         for fact in facts:
             line = fact.line
+            if isinstance(line, Ordered):
+                line = msgspec.structs.replace(line, at=at)
             if isinstance(line, Switched):
                 tags: Sequence[str] = (self.tag_of(line.thing, fact.name),)
             else:
@@ -119,7 +141,7 @@ class Journal:
             if isinstance(line, Listed):
                 line = msgspec.structs.replace(line, black_list=self.tag_of("black_list", fact.name))
             kept = installation if isinstance(line, Switched) else restraining
-            lines = lifting if fact.lifts else kept
+            lines = lifting if lifts(line) else kept
             lines.extend(msgspec.structs.replace(line, tag=tag) for tag in tags)
         if restraining:
             self._append(restraining, flush=True)

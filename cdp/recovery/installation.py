@@ -1,4 +1,4 @@
-"""What of the installation must not come back with a backup: keys, sources, destinations, black lists.
+"""What of the installation must not come back with a backup: keys, sources, switches, black lists, messages.
 
 Invariant: nothing here lifts. What was put out of use and into use again stays as the backup has it; whoever
 was taken off a black list stays on it where the backup has them there. An officer lifts again.
@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cdp.access import AccessService
 from cdp.export import Outbox, Webhooks
-from cdp.journal import Journal, Listed, Switched, Thing
+from cdp.journal import Journal, Listed, Thing
 from cdp.policy import Policies
+from cdp.recovery.said import Said
 from cdp.segments import Lists
 from cdp.store import Batch, Connection
 
@@ -39,21 +40,17 @@ class Installation:
         self._outbox = outbox
         self._webhooks = webhooks
 
-    def end_again(self, lines: Iterable[Switched]) -> int:
-        """Put keys, sources, endpoints and destinations out of use again; returns how many."""
-        last: dict[tuple[Thing, str], Switched] = {}
-        policies: Switched | None = None
-        for line in sorted(lines, key=lambda one: (one.at, not one.on)):
-            last[line.thing, line.tag] = line
-            policies = line if line.thing == "policies" else policies
+    def end_again(self, said: Said) -> int:
+        """Put out of use again whatever was last put out of use; returns how many things that are."""
 
         def ended(thing: Thing, name: str) -> bool:
             tag = self._journal.tag_of(thing, name)
             if thing == "policies":
-                return policies is not None and policies.tag != tag
-            return (thing, tag) in last and not last[thing, tag].on
+                return bool(said.policies - {tag})
+            return said.ended(thing, tag)
 
-        if not last:
+        self._outbox.end_again()
+        if not (said.switched or said.policies):
             return 0
         return sum(part.end_again(ended) for part in (self._access, self._webhooks, self._policies))
 

@@ -6,7 +6,8 @@ simply run again:
 
 1. Read the whole journal and check it: every line, every segment that another one names, and the positions
    that the backup noted. What is missing or altered stops here.
-2. Numbers go on above every block that was journalled and every identity that has a key.
+2. Numbers go on above every block that was journalled and every identity that has a key, and what will be
+   journalled goes on behind all that was.
 3. Find the identities behind the tags, by the tags of all that the database knows.
 4. Erase again who was erased: restrain for everything, make out recalls of what destinations hold, destroy
    the ``person`` keys, delete the blind index. (This order: once the index is gone no line finds them, and
@@ -40,7 +41,7 @@ from cdp.recovery import queries
 from cdp.recovery.installation import Installation
 from cdp.recovery.model import Replayed, Restored, State
 from cdp.recovery.said import COUNTER, Said
-from cdp.store import Batch, Committer, Connection, chunks, retrying
+from cdp.store import INSTANT, Batch, Committer, Connection, chunks, retrying
 
 log = structlog.get_logger()
 _PAGE = 500
@@ -181,6 +182,7 @@ class Recovery:
             )
         said = Said.of(self._journal.lines(restored.journal))  # 1
         self._committer.skip(COUNTER, max(said.below, self._keyring.highest_identity() + 1))  # 2
+        self._committer.skip(INSTANT, said.latest)
         with self._committer.store.reading() as connection:  # 3
             number_of = {
                 tag: number
@@ -208,7 +210,7 @@ class Recovery:
             erased=len(again),
             tombstones=tombstones,
             listed=listed,
-            ended=self._installation.end_again(said.switched),
+            ended=self._installation.end_again(said),
         )
 
     def _append(self, page: Sequence[Consent], number_of: Mapping[str, int]) -> tuple[int, int]:
@@ -218,7 +220,11 @@ class Recovery:
             unknown = [line for line in page if line.tag not in number_of]
             records = {line.record_id: _record(line, number_of[line.tag]) for line in known}
             new = self._restore(batch, list(records.values()))
-            waiting = [(line.tag, line.record_id, msgspec.json.encode(line)) for line in unknown]
+            waiting = [
+                (line.tag, line.record_id, msgspec.json.encode(line))
+                for line in unknown
+                if not line.recipients  # a stamp has nothing to narrow there
+            ]
             return new, queries.add_pending(batch.connection, waiting)
 
     def _list(self, page: Sequence[Listed], number_of: Mapping[str, int]) -> tuple[int, int]:

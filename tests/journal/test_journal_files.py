@@ -36,6 +36,11 @@ def journal(folder: Path, **more: int) -> Journal:
     return Journal(folder, ROOT, FixedClock(1), indexes_of, **more)
 
 
+def instant() -> int:
+    """Say when a batch is."""
+    return 5
+
+
 def restraint(number: int, record: int = 1, state: str = "withdrawn") -> Fact:
     line = Consent(
         tag="",
@@ -66,7 +71,9 @@ def only_file(folder: Path) -> Path:
 
 def test_a_restraint_is_on_disk_before_the_commit_and_a_lift_only_after_it(tmp_path: Path) -> None:
     held = journal(tmp_path)
-    committed = held.write(NOBODY, [restraint(1, 1), restraint(2, 2, "granted"), restraint(1, 3, "refused")])
+    committed = held.write(
+        NOBODY, [restraint(1, 1), restraint(2, 2, "granted"), restraint(1, 3, "refused")], instant
+    )
     before = said(journal(tmp_path))
     committed()
     after = said(journal(tmp_path))
@@ -76,7 +83,7 @@ def test_a_restraint_is_on_disk_before_the_commit_and_a_lift_only_after_it(tmp_p
 
 def test_a_line_names_nobody(tmp_path: Path) -> None:
     held = journal(tmp_path)
-    held.write(NOBODY, [restraint(7)])()
+    held.write(NOBODY, [restraint(7)], instant)()
     (line,) = said(held)
     assert isinstance(line, Consent)
     assert line.tag == held.tag((7).to_bytes(16))
@@ -120,22 +127,22 @@ def test_a_line_keeps_how_a_grant_was_confirmed_and_no_other_method(tmp_path: Pa
 
 def test_who_has_no_index_gets_no_line(tmp_path: Path) -> None:
     held = journal(tmp_path)
-    held.write(NOBODY, [restraint(0)])()
+    held.write(NOBODY, [restraint(0)], instant)()
     assert held.segments() == []
 
 
 def test_erasure_and_readmission_are_told_apart_by_when_they_may_be_lost(tmp_path: Path) -> None:
     held = journal(tmp_path)
-    gone = Fact(identity_no=1, line=Erasure(tag="", at=5), tags=("aa",))
-    back = Fact(identity_no=1, line=Readmission(tag="", at=6), tags=("aa",))
-    held.write(NOBODY, [gone, back])
+    gone = Fact(identity_no=1, line=Erasure(), tags=("aa",))
+    back = Fact(identity_no=1, line=Readmission(), tags=("aa",))
+    held.write(NOBODY, [gone, back], instant)
     assert said(held) == [Erasure(tag="aa", at=5)]
 
 
 def test_a_new_segment_is_begun_when_one_is_full_and_names_the_one_before(tmp_path: Path) -> None:
     held = journal(tmp_path, segment_bytes=1000)
     for record in range(20):
-        held.write(NOBODY, [restraint(1, record)])
+        held.write(NOBODY, [restraint(1, record)], instant)
     assert len(held.segments()) > 3
     assert [line.record_id for line in said(held) if isinstance(line, Consent)] == list(range(20))
     firsts = [line for line in held.lines() if isinstance(line, Segment)]
@@ -153,7 +160,7 @@ def test_an_empty_folder_after_the_beginning_means_that_it_was_lost(tmp_path: Pa
 def _write_many(folder: Path, number: int) -> None:
     held = journal(folder)
     for record in range(100):
-        held.write(NOBODY, [restraint(number, record)])
+        held.write(NOBODY, [restraint(number, record)], instant)
 
 
 def test_two_processes_write_side_by_side(tmp_path: Path) -> None:
@@ -186,12 +193,12 @@ def test_whatever_a_crash_cuts_off_the_whole_lines_remain(cut: int) -> None:
 
 def test_after_a_torn_line_a_new_process_goes_on_beside_it(tmp_path: Path) -> None:
     held = journal(tmp_path)
-    held.write(NOBODY, [restraint(1, 1), restraint(1, 2)])
+    held.write(NOBODY, [restraint(1, 1), restraint(1, 2)], instant)
     held.close()
     file = only_file(tmp_path)
     file.write_bytes(file.read_bytes()[:-20])
     again = journal(tmp_path)
-    again.write(NOBODY, [restraint(1, 3)])
+    again.write(NOBODY, [restraint(1, 3)], instant)
     assert [line.record_id for line in said(again) if isinstance(line, Consent)] == [1, 3]
 
 
@@ -208,10 +215,10 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_write_that_fails_half_way_is_refused_and_leaves_whole_lines(full_disk: Path) -> None:
     held = journal(full_disk)
-    held.write(NOBODY, [restraint(1, 1)])
+    held.write(NOBODY, [restraint(1, 1)], instant)
     with pytest.raises(JournalError, match="cannot be written"):
-        held.write(NOBODY, [restraint(1, record) for record in range(2, 100)])
-    held.write(NOBODY, [restraint(1, 100)])  # in a segment of its own
+        held.write(NOBODY, [restraint(1, record) for record in range(2, 100)], instant)
+    held.write(NOBODY, [restraint(1, 100)], instant)  # in a segment of its own
     assert [line.record_id for line in said(held) if isinstance(line, Consent)] == [1, 100]
 
 
@@ -219,19 +226,19 @@ def test_a_read_only_folder_is_refused_and_nothing_is_left(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     held = journal(tmp_path / "file" / "journal")
     with pytest.raises(JournalError, match="cannot be written"):
-        held.write(NOBODY, [restraint(1)])
+        held.write(NOBODY, [restraint(1)], instant)
 
 
 def test_a_lift_that_cannot_be_written_fails_nobody(tmp_path: Path) -> None:
     held = journal(tmp_path / "file")
     (tmp_path / "file").touch()
-    held.write(NOBODY, [restraint(1, 1, "granted")])()
+    held.write(NOBODY, [restraint(1, 1, "granted")], instant)()
 
 
 def test_a_failed_flush_ends_the_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failed fsync the pages may be gone and the next fsync succeed: nothing more goes there."""
     held = journal(tmp_path)
-    held.write(NOBODY, [restraint(1, 1)])
+    held.write(NOBODY, [restraint(1, 1)], instant)
     first = held.segments()
 
     def broken(_file: int) -> None:
@@ -240,8 +247,8 @@ def test_a_failed_flush_ends_the_segment(tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", broken)
         with pytest.raises(JournalError):
-            held.write(NOBODY, [restraint(1, 2)])
-    held.write(NOBODY, [restraint(1, 3)])
+            held.write(NOBODY, [restraint(1, 2)], instant)
+    held.write(NOBODY, [restraint(1, 3)], instant)
     assert len(held.segments()) == 2
     assert held.segments()[0] == first[0]
     assert [line.record_id for line in said(held) if isinstance(line, Consent)] == [1, 3]
@@ -252,7 +259,7 @@ def test_a_failed_flush_ends_the_segment(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_any_flipped_byte_of_a_whole_line_is_found(tmp_path: Path) -> None:
     held = journal(tmp_path)
-    held.write(NOBODY, [restraint(1, 1), restraint(2, 2)])
+    held.write(NOBODY, [restraint(1, 1), restraint(2, 2)], instant)
     file = only_file(tmp_path)
     sound = file.read_bytes()
     last = sound.rindex(b"\n", 0, -1)
@@ -271,7 +278,7 @@ def test_any_flipped_byte_of_a_whole_line_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["left out", "repeated", "swapped"])
 def test_a_line_that_is(change: str, tmp_path: Path) -> None:
     held = journal(tmp_path)
-    held.write(NOBODY, [restraint(1, 1), restraint(1, 2), restraint(1, 3)])
+    held.write(NOBODY, [restraint(1, 1), restraint(1, 2), restraint(1, 3)], instant)
     file = only_file(tmp_path)
     lines = file.read_bytes().splitlines(keepends=True)
     changed = {
@@ -286,7 +293,7 @@ def test_a_line_that_is(change: str, tmp_path: Path) -> None:
 
 def test_a_lost_or_renamed_segment_is_missed(tmp_path: Path) -> None:
     for record in range(3):
-        journal(tmp_path).write(NOBODY, [restraint(1, record)])
+        journal(tmp_path).write(NOBODY, [restraint(1, record)], instant)
     held = journal(tmp_path)
     first, second, third = (tmp_path / f"{name}.journal" for name in held.segments())
     kept = second.read_bytes()
@@ -303,9 +310,9 @@ def test_a_lost_or_renamed_segment_is_missed(tmp_path: Path) -> None:
 
 def test_what_a_backup_noted_must_still_be_there(tmp_path: Path) -> None:
     held = journal(tmp_path)
-    held.write(NOBODY, [restraint(1, 1), restraint(1, 2)])
+    held.write(NOBODY, [restraint(1, 1), restraint(1, 2)], instant)
     noted = held.positions()
-    held.write(NOBODY, [restraint(1, 3)])
+    held.write(NOBODY, [restraint(1, 3)], instant)
     assert len(list(held.lines(noted))) == 4
     file = only_file(tmp_path)
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:2]))  # cut between two lines

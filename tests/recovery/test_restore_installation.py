@@ -53,7 +53,7 @@ def blocked_people(caller: Caller) -> set[int]:
 
 def listed(caller: Caller, *names: str, kind: str = "black") -> None:
     members = [{"type": "user_id", "value": name} for name in names]
-    caller.api("PUT", "/lists/robinson", {"kind": kind, "members": members})
+    caller.api("PUT", "/lists/robinson", {"kind": kind, "members": members}, purpose="segmentation")
 
 
 def test_what_was_put_out_of_use_stays_so(settings: Settings, clock: FixedClock, tmp_path: Path) -> None:
