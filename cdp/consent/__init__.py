@@ -1,5 +1,6 @@
 """Consent: the append-only ledger, its precedence and the state derived from it."""
 
+from cdp.consent.anew.derive import Deriving, Progress
 from cdp.consent.attach import bound_by
 from cdp.consent.issue import ReceiptIssuer
 from cdp.consent.model import (
@@ -30,12 +31,14 @@ __all__ = [
     "RESTRAINING",
     "Appended",
     "ConsentLedger",
+    "Deriving",
     "Draft",
     "EventType",
     "Heard",
     "Listener",
     "MalformedSignalError",
     "Member",
+    "Progress",
     "ReceiptIssuer",
     "Record",
     "RecordState",

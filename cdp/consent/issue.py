@@ -52,8 +52,7 @@ class ReceiptIssuer:
                 index=self._audit.index_of(connection, commit_no, at),
                 committed_at=at,
             )
-            secret = self._keyring.proof_secrets([record.identity_no]).get(record.identity_no)
-            principal = "" if secret is None else receipt.reference(secret, record_id)
+            principal = self._principal(record.identity_no, record_id)
             made = receipt.compose(
                 record,
                 self._ledger.purpose(record.purpose),
@@ -71,3 +70,10 @@ class ReceiptIssuer:
                 )
             )
         return receipt.sign(made, self._signer)
+
+    def _principal(self, number: int, record_id: int) -> str:
+        """Return by what a receipt refers to a person: nothing when erased, ``LOST`` without their key."""
+        secret = self._keyring.proof_secrets([number]).get(number)
+        if secret is not None:
+            return receipt.reference(secret, record_id)
+        return "" if self._keyring.destroyed([number], "proof") else receipt.LOST

@@ -140,14 +140,16 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     :param linked_at: other identity_no → when the chain of accepted links to it was complete
         (received time; the latest link on the best chain). An act at A received after
         ``A.linked_at[B]`` answers for B. Every other member of the profile is a key.
-    :param history: False for an identity first seen in the very event that linked it: its having
-        no record is then neutral (rule 5).
+    :param came_with: identities that the event in which it was first seen linked it to → whether a server or
+        import said so. Having no record is neutral towards what those stand on (rule 5, ``carry.py``).
+    :param seen_at: when it was first seen; an unsigned browser's later grant is not for it.
     """
 
     identity_no: int
     device: bool
     linked_at: dict[int, Micros]
-    history: bool
+    came_with: dict[int, bool] = {}
+    seen_at: Micros = 0
 
     def answers(self, received_at: Micros, identity_no: int) -> bool:
         """True when an act of this identity speaks for another: its own, or linked by the time of the act.

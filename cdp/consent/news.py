@@ -12,8 +12,8 @@ Invariants:
 4. Three kinds of restraint are lifted by different hands, so none hides another: a restriction (an
    officer), ``Sec-GPC`` (an explicit act where the law allows), all others (an act).
 5. ``Sec-GPC`` comes with every request. An act that lifted it has settled it until the person restrains
-   its purpose again, or one above it: for everybody for whom the act answers, and for an identity that came
-   into the person's profile without a history of its own. A device that nobody has been asked about gets
+   its purpose again, or one above it: for everybody for whom the act answers, and for an identity that was
+   first seen in an event that named one of them. A device that nobody has been asked about gets
    it, as does a new person.
 """
 
@@ -90,7 +90,7 @@ class Latest:
             return last is None or _said(last) != _said(statement)
         if statement.state not in RESTRAINING:
             first = not any(key[1] == statement.purpose and key[0] != "notice" for key in held)
-            return first or self._narrows(identity_no, last, statement) or _renews(last, statement)
+            return first or self.narrows(identity_no, statement) or _renews(last, statement)
         if last is None or last.state not in RESTRAINING:
             return True
         if track == "gpc":
@@ -127,14 +127,21 @@ class Latest:
                 and rank(act) > rank(signal)
             }
             asked = any(other.device and other.identity_no in lifted & set(named) for other in profile)
+            answered = {
+                one.identity_no for one in profile if member.answers(act.received_at, one.identity_no)
+            }
             for other in profile if lifted else ():
-                answered = not other.history or member.answers(act.received_at, other.identity_no)
-                if answered and (asked or not (other.device and other.identity_no in named)):
+                meant = other.identity_no in answered or not answered.isdisjoint(other.came_with)
+                if meant and (asked or not (other.device and other.identity_no in named)):
                     yield other.identity_no
 
-    def _narrows(self, identity_no: int, last: Record | Told | None, statement: Statement) -> bool:
+    def narrows(self, identity_no: int, statement: Statement) -> bool:
         """True when a stamp leaves out a recipient that those before it left, or is the first to name any."""
-        if last is None or not _is_report(last) or not statement.recipients:
+        if not statement.recipients or statement.act or statement.state in RESTRAINING:
+            return False
+        track = track_of(statement.state, statement.signal)
+        last = self._newest.get(identity_no, {}).get((track, statement.purpose))
+        if last is None or not _is_report(last):
             return False
         left = self._named.get((identity_no, statement.purpose))
         return left is None or not left <= set(statement.recipients)

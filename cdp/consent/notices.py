@@ -9,7 +9,7 @@ Invariants:
    import, or of a signed user id. A device is nobody in particular; of one alone nothing is recorded.
 2. It counts while the notice says the same: its version, or a later one none of which is material.
 3. A profile was told when each of its persons was: themselves, or by one linked before the notice. As with
-   grants, somebody first seen in the event that linked them is passed over.
+   grants, somebody who came with one who was told is passed over (``carry.py``).
 4. What cannot be told for certain (no version, one that is not archived) was not told.
 """
 
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from cdp.clock import Micros
+from cdp.consent.carry import carried
 from cdp.consent.grade import effective_at, notice_status
 from cdp.consent.model import Member, Record
 from cdp.policy import Purpose
@@ -47,6 +48,6 @@ def notice_given(purpose: Purpose, members: Sequence[Member], records: Iterable[
         for number in persons
         if any(persons[one.identity_no].answers(one.received_at, number) for one in current)
     }
-    if not told or any(member.history and number not in told for number, member in persons.items()):
+    if not told or carried(list(persons.values()), told) != persons.keys():
         return None
     return max(told.values())

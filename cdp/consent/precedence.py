@@ -18,7 +18,8 @@ The order of the steps:
    that the person has renewed since renews what such a string gave, for no further recipient. A restriction
    that has been lifted leaves no trace here: what was granted before it holds again.
 4. **Merge**: every identity needs a grant; one without any record is passed over if it is a device
-   or was first seen in the event that linked it (rule 5).
+   or came with one that has a grant (rule 5, ``carry.py``). An unsigned browser's grant is the device's: it
+   counts for a person only if it was given before the person was first seen (rule 3).
 5. What the grants come to, and whether they are stale: ``grade.py`` (rules 6 and 7).
 
 Invariants (property tests): adding a restraint never makes granted what was not; nor does anything told
@@ -29,12 +30,13 @@ of the records does not matter; without a later act a merge never grants what a 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
 
 from cdp.clock import Micros
+from cdp.consent.carry import carried
 from cdp.consent.grade import WHOMEVER, Held, effective_at, held_by, order, together
 from cdp.consent.model import GPC, RESTRAINING, TCF, Member, Record, Standing, State, Told
 from cdp.consent.notices import INFORMED, notice_given
@@ -96,11 +98,10 @@ def _standing(purpose: Purpose, members: Sequence[Member], profile: _Profile, no
             since=effective_at(worst),
             record_id=worst.record_id,
         )
-    held = [profile.grants_of(member) for member in members]  # 3
-    silent = (profile.is_neutral(member) for member, one in zip(members, held, strict=True) if not one)  # 4
-    if not any(held) or not all(silent):
+    held = {member.identity_no: one for member in members if (one := profile.grants_of(member))}  # 3
+    if not held or not profile.agree(held):  # 4
         return Standing(purpose=purpose.key, state="missing", reason=profile.missing_reason())
-    return together(purpose, [one for one in held if one], now)  # 5
+    return together(purpose, list(held.values()), now)  # 5
 
 
 class _Profile:
@@ -176,10 +177,20 @@ class _Profile:
             held = {**held, **held_by(act)} if act.recipients and WHOMEVER not in held else held_by(act)
         return held if held or restrained else _first(self.grants.get(number, []))
 
-    def is_neutral(self, member: Member) -> bool:
-        """True for an identity whose having no record says nothing (rule 5)."""
-        silent = not (self.grants.get(member.identity_no) or self.restraints.get(member.identity_no))
-        return silent and (member.device or not member.history)
+    def agree(self, held: Mapping[int, Held]) -> bool:
+        """True when nobody in the profile lacks a grant but those whose having no record says nothing."""
+        lacking = [member for number, member in self.members.items() if number not in held]
+        silent = [
+            m for m in lacking if not (self.grants.get(m.identity_no) or self.restraints.get(m.identity_no))
+        ]
+        if len(silent) < len(lacking):
+            return False
+        if all(member.device for member in silent):
+            return True
+        with_them = carried(
+            silent, held, lambda speaker, member: all(_is_for(one, member) for one in held[speaker].values())
+        )
+        return all(member.device or member.identity_no in with_them for member in silent)
 
     def missing_reason(self) -> str:
         """Return why there is no grant, when nothing binds."""
@@ -197,6 +208,12 @@ def _first(told: Sequence[Record]) -> Held:
     left = set.intersection(*naming) if naming else {WHOMEVER}
     grant = max(filter(renewable, told), key=order) if renewable(first) else first
     return dict.fromkeys(left, grant)
+
+
+def _is_for(grant: Record, member: Member) -> bool:
+    """True unless it is the word of an unsigned browser about somebody who was known by then (rule 3)."""
+    known = grant.source_kind != "browser" or grant.verified
+    return known or grant.received_at <= member.seen_at
 
 
 def _told(record: Record) -> tuple[Micros, int]:

@@ -8,8 +8,9 @@ Invariants:
 
 1. Whose it is stands in it as ``HMAC-SHA-256(proof secret, "cdp/receipt/v1" ‖ record id)`` only: two
    receipts of one person have nothing in common, whoever holds the proof secret can show that one is
-   about them, and once it is destroyed nobody can.
-2. The same record gives the same receipt, but for the names that the policies give to its purpose.
+   about them, and once it is destroyed nobody can. A key that is lost instead is said to be.
+2. The same record gives the same receipt, but for the names that the policies give to its purpose, and as
+   long as the person's key is there.
 3. The signature covers every field but itself; a receipt with a field more, less or changed is refused.
 """
 
@@ -36,6 +37,8 @@ from cdp.policy import Purpose
 SCHEMA = "ISO/IEC TS 27560:2023"
 KEY = "receipt-signing"
 """The keyring's name of the signing seed."""
+LOST = "lost"
+"""Stands for the person where their proof key is lost or altered, and not destroyed by an erasure."""
 _MAX_BYTES = 65_535
 
 
@@ -64,7 +67,7 @@ def compose(
 
     :param purpose: as declared now; None when the policies no longer know it.
     :param controller: who answers for the processing.
-    :param principal: see ``reference``; empty when the person was erased.
+    :param principal: see ``reference``; empty when the person was erased, ``LOST`` when their key is lost.
     """
     return {
         "schema_version": SCHEMA,

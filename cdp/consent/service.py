@@ -11,37 +11,39 @@ Invariants:
 4. Evidence is sealed under the identity's ``proof`` key, or not kept at all.
 5. Of contradictory statements in one message the restraining one is the later (it wins ties anyway).
 6. Restraints, and acts that may lift them, reach the journal before their transaction takes the head.
-7. ``consent_states`` is a function of the records, the links and the bundle; age is applied at each
-   read, so an expiry needs no writer.
+7. ``consent_standings`` is a function of the records, the links and the rules under whose name it is kept;
+   age is applied at each read, so an expiry needs no writer. States that are not whole in the reader's
+   snapshot are not told.
 8. What is told later of a profile has a later ``received_at``, whatever the clocks of the hosts say:
    restraints rank by it. Whoever appends holds the components of those it names locked.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from pyroaring import BitMap
 
 from cdp.clock import Clock, Micros, random_id
 from cdp.consent import queries
+from cdp.consent.anew import queries as anew
 from cdp.consent.attach import after, bound_by, concerned, describe, restrains
+from cdp.consent.derive import derive, keep
 from cdp.consent.grade import version_status
-from cdp.consent.model import GPC, Appended, Draft, Member, Record, Standing, Told
+from cdp.consent.model import GPC, Appended, Draft, Member, Record, Standing
 from cdp.consent.news import Latest, Track, without_others
-from cdp.consent.precedence import may_lift, standing
+from cdp.consent.precedence import may_lift
+from cdp.consent.rules import Rules
 from cdp.consent.standings import Standings
+from cdp.consent.states import queries as states
 from cdp.crypto import Keyring, Place, seal
 from cdp.errors import UnavailableError
-from cdp.policy import Bundle, Purpose, covers, lineage
+from cdp.policy import Bundle, Purpose
 from cdp.store import Batch, Connection
 
-_DELIBERATE = frozenset({"explicit", "separate"})
-_RULES = 2
-"""Counts the changes of precedence: states derived by other rules are derived anew."""
+_DERIVING = "consent is being derived under the policies now in force; try again"
 
 Journal = Callable[[Batch, Sequence[Record]], None]
 """Told of new records in the batch that holds them, before it takes the log head."""
@@ -60,23 +62,9 @@ class ConsentLedger:
         self.adopt(bundle)
 
     def adopt(self, bundle: Bundle) -> None:
-        """Work under ``bundle``; states derived under other purposes are then to be derived anew."""
+        """Work under ``bundle``; states that depend on what changed in it are then to be derived anew."""
         self._bundle = bundle
-        self._gpc_liftable = bundle.signals.gpc.act_may_lift_in
-        self._below = {
-            above: [purpose for key, purpose in bundle.purposes.items() if covers(above, key)]
-            for above in bundle.purposes
-        }
-        kinds = bundle.identity
-        decisive = (
-            _RULES,
-            bundle.purposes,
-            self._gpc_liftable,
-            bundle.jurisdictions.configured,
-            sorted(kind for kind, rule in kinds.types.items() if rule.device),
-            kinds.external.device,
-        )
-        self.derivation = hashlib.sha256(msgspec.json.encode(decisive, order="deterministic")).hexdigest()
+        self.rules = Rules(bundle)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -95,10 +83,11 @@ class ConsentLedger:
         devices = {m.identity_no for profile in members.values() for m in profile if m.device}
         everyone = [concerned(draft, members, profile_of) for draft in drafts]
         whole = dict.fromkeys(number for numbers in everyone for number in numbers)
-        last = Latest(queries.told(batch.connection, whole), self._lifts_gpc)
+        last = Latest(queries.told(batch.connection, whole), self.rules.lifts_gpc)
         first_id = random_id()
         records: list[Record] = []
         evidence: list[bytes | None] = []
+        narrowing: set[int] = set()
         taken: list[tuple[int, ...]] = []
         unknown = unbound = 0
         for draft, numbers in zip(drafts, everyone, strict=True):
@@ -124,6 +113,8 @@ class ConsentLedger:
                     record = msgspec.structs.replace(
                         said, record_id=first_id + len(records), identity_no=number
                     )
+                    if last.narrows(number, statement):
+                        narrowing.add(record.record_id)
                     last.add(record)
                     records.append(record)
                     evidence.append(statement.evidence)
@@ -132,7 +123,8 @@ class ConsentLedger:
         kept = self._sealed(records, evidence)
         queries.add_records(batch.connection, batch.id, kept)
         if self._journal is not None and kept:
-            self._journal(batch, kept)
+            told = [one for one in kept if one.record_id in narrowing or _restrains_or_lifts(one)]
+            self._journal(batch, told)
         home = {m.identity_no: profile_no for profile_no, profile in members.items() for m in profile}
         return Appended(
             profiles=frozenset(home[record.identity_no] for record in records),
@@ -144,22 +136,27 @@ class ConsentLedger:
     def restore(self, batch: Batch, records: Sequence[Record]) -> list[Record]:
         """Append records that a journal kept and this database lacks; ``refresh`` their profiles afterwards.
 
+        A stamp among them is there for the recipients that it leaves out; it grants nothing by itself.
+
         :returns: those that were lacking.
         """
-        held = queries.known(batch.connection, [record.record_id for record in records])
+        connection = batch.connection
+        held = queries.known(connection, [record.record_id for record in records])
         lacking = [record for record in records if record.record_id not in held]
-        queries.add_records(batch.connection, batch.id, lacking)
+        if stamped := {one.identity_no for one in lacking if _is_stamped_grant(one)}:
+            granted = {
+                (one.identity_no, one.purpose): one.received_at
+                for one in reversed(queries.records_of(connection, stamped, decisive=True))
+                if one.state == "granted"
+            }
+            lacking = [
+                one
+                for one in lacking
+                if not _is_stamped_grant(one)
+                or granted.get((one.identity_no, one.purpose), one.received_at) < one.received_at
+            ]
+        queries.add_records(connection, batch.id, lacking)
         return lacking
-
-    def _lifts_gpc(self, act: Record | Told) -> bool:
-        """True for an explicit act that may undo a ``Sec-GPC`` opt-out, where policy says the law allows.
-
-        What counts is the jurisdiction that the act names; one that names none needs a policy that
-        allows it in all of them.
-        """
-        allowed = self._gpc_liftable
-        here = act.jurisdiction in allowed or allowed >= self._bundle.jurisdictions.configured
-        return here and may_lift(act) and act.event_type in _DELIBERATE
 
     def _sealed(self, records: Sequence[Record], evidence: Sequence[bytes | None]) -> list[Record]:
         proven = {r.identity_no for r, proof in zip(records, evidence, strict=True) if proof is not None}
@@ -178,97 +175,77 @@ class ConsentLedger:
     def refresh(self, batch: Batch, members: Mapping[int, Sequence[Member]], gone: Collection[int]) -> None:
         """Derive the states of these profiles again, and forget those of profiles that are gone.
 
-        Rows that stay the same are not touched, so ``changed_since`` names only real changes. States that
-        were derived under other policies are marked as those of none from here on: those policies may come
-        back before anybody has derived the rest.
+        Rows that stay the same are not touched, so ``changed_since`` names only real changes. States of other
+        policies are kept so no longer: those may come back before anybody has derived the rest.
 
         :param members: profile_no → its members, for every profile whose links or records changed.
         """
-        connection = batch.connection
-        if not (members or gone):
-            return
-        self.begin_deriving(batch)
-        wanted = self.derive(connection, members)
-        held = queries.states_for(connection, {*members, *gone})
-        changed = {key: state for key, state in wanted.items() if held.get(key) != state}
-        queries.delete_states(connection, [key for key in held if key not in wanted or key in changed])
-        queries.add_states(connection, batch.id, [(key[0], state) for key, state in changed.items()])
+        if members or gone:
+            self.begin_deriving(batch)
+            now = self._clock.now()
+            keep(batch.connection, batch.id, self.rules, self.rules.purposes, members, gone, now)
+
+    def refresh_ahead(
+        self, batch: Batch, rules: Rules, members: Mapping[int, Sequence[Member]], gone: Collection[int]
+    ) -> None:
+        """Do so under rules that are not in force, for the purposes of which the states would be others."""
+        purposes = rules.other_than(self.rules)
+        anew.hold(batch.connection, [rules.names[key] for key in purposes])
+        keep(batch.connection, states.AHEAD, rules, purposes, members, gone, self._clock.now())
 
     def derive(
         self,
         connection: Connection,
         members: Mapping[int, Sequence[Member]],
-        only: Container[str] | None = None,
+        only: Collection[str] | None = None,
     ) -> dict[tuple[int, str], Standing]:
         """Return (profile_no, purpose) → state as it follows from the records now, under this bundle.
 
         :param members: profile_no → its members.
         :param only: these purposes; all when None.
         """
-        now = self._clock.now()
-        numbers = [member.identity_no for profile in members.values() for member in profile]
-        of_identity: dict[int, list[Record]] = defaultdict(list)
-        for record in queries.records_of(connection, numbers, decisive=True):
-            of_identity[record.identity_no].append(record)
-        return {
-            (profile_no, state.purpose): state
-            for profile_no, profile in members.items()
-            for state in self._standings(
-                profile, [r for member in profile for r in of_identity.get(member.identity_no, ())], now, only
-            )
-        }
-
-    def _standings(
-        self,
-        profile: Sequence[Member],
-        records: Sequence[Record],
-        now: Micros,
-        only: Container[str] | None,
-    ) -> list[Standing]:
-        """Return the state of every purpose that ``records`` say something about."""
-        by_purpose: dict[str, list[Record]] = defaultdict(list)
-        for record in records:
-            by_purpose[record.purpose].append(record)
-        touched = {purpose.key: purpose for key in by_purpose for purpose in self._below.get(key, ())}
-        return [
-            standing(
-                purpose,
-                profile,
-                [record for above in lineage(purpose.key) for record in by_purpose.get(above, ())],
-                now,
-                self._lifts_gpc,
-            )
-            for purpose in touched.values()
-            if only is None or purpose.key in only
-        ]
+        return derive(connection, self.rules, members, self._clock.now(), only)
 
     def is_derived(self, connection: Connection) -> bool:
-        """True when the states were derived under the purposes of this bundle."""
-        return queries.derived_under(connection) == self.derivation
+        """True when all states were derived under this bundle, or under one that is the same to them."""
+        return anew.whole(connection).issuperset(self.rules.names.values())
 
     def check_derived(self, connection: Connection) -> None:
-        """Refuse while the states are those of other purposes: what they grant may be granted no longer.
+        """Refuse while states are those of other policies: what they grant may be granted no longer.
 
         :raises UnavailableError: they are being derived anew.
         """
         if not self.is_derived(connection):
-            raise UnavailableError("consent is being derived under the policies now in force; try again")
+            raise UnavailableError(_DERIVING)
+
+    def _whole(self, connection: Connection, *purposes: str) -> list[str]:
+        """Return the names under which purposes' states are whole at the snapshot of ``connection``.
+
+        :raises UnavailableError: they are being derived.
+        """
+        names = [self.rules.names.get(purpose, "") for purpose in purposes]
+        if not anew.whole(connection).issuperset(names):
+            raise UnavailableError(_DERIVING)
+        return names
 
     def begin_deriving(self, batch: Batch) -> None:
-        """Note that states are those of several policies from here on, unless all are of this bundle."""
-        queries.unmark(batch.connection, unless=self.derivation)
+        """Note that states of other policies than these are kept so no longer; hold those that are not whole.
+
+        So a state that this batch keeps and a page of what is made never cross, and marking waits for it.
+        """
+        names, whole = set(self.rules.names.values()), anew.whole(batch.connection)
+        if whole - names:
+            anew.discard(batch.connection, names)
+        if names - whole:
+            anew.hold(batch.connection, names - whole)
 
     def mark_derived(self, batch: Batch) -> None:
-        """Note that every state was derived under this bundle.
-
-        Only where no other policies were in force since ``begin_deriving``: as long as this batch and that
-        one were made under the same version of them (``Batch.policies``), so was every batch in between.
-        """
-        queries.mark_derived(batch.connection, self.derivation)
+        """Note that everybody's states are there: of a ledger that is empty yet."""
+        anew.mark_whole(batch.connection, self.rules.names.values())
 
     def naming(self, connection: Connection, purposes: Collection[str]) -> BitMap:
         """Return the profiles that hold a grant for named recipients; they may rest on several grants."""
-        return queries.naming(connection, purposes)
+        return states.naming(connection, self._whole(connection, *purposes))
 
     confirmed = staticmethod(queries.confirmed)
 
@@ -296,7 +273,8 @@ class ConsentLedger:
         :param among: only these profiles; everybody when None.
         """
         now = self._clock.now()
-        found = queries.states_of_purpose(connection, purpose, among)
+        (name,) = self._whole(connection, purpose)
+        found = states.states_of(connection, name, among)
         for profile_no, state in found.items():
             if state.expires_at is not None and state.expires_at <= now and state.state == "granted":
                 found[profile_no] = msgspec.structs.replace(state, state="stale", reason="stale_expired")
@@ -309,23 +287,22 @@ class ConsentLedger:
 
         :param among: only these profiles; everybody when None.
         """
-        return queries.standings(connection, purpose, among)
+        (name,) = self._whole(connection, purpose)
+        return states.standings(connection, name, among)
 
     def states_of(
         self, connection: Connection, members: Sequence[Member], track: Track | None = None
     ) -> dict[str, Standing]:
         """Return purpose → state of one profile, of every purpose; only restraints of ``track`` if given."""
         records = without_others(queries.records_of(connection, [m.identity_no for m in members]), track)
-        now = self._clock.now()
-        return {
-            key: standing(purpose, members, records, now, self._lifts_gpc)
-            for key, purpose in self._bundle.purposes.items()
-        }
+        now, rules = self._clock.now(), self.rules
+        return {key: rules.standing(key, members, records, now) for key in rules.purposes}
 
     def stale(self, connection: Connection) -> dict[str, dict[str, int]]:
         """Return purpose → reason (``stale_expired``, ``stale_notice``) → how many profiles, now."""
         found: dict[str, dict[str, int]] = defaultdict(dict)
-        for purpose, reason, count in queries.stale(connection, self._clock.now()):
+        self.check_derived(connection)
+        for purpose, reason, count in states.stale(connection, self.rules.names.values(), self._clock.now()):
             found[purpose][reason] = count
         return found
 
@@ -344,33 +321,36 @@ class ConsentLedger:
 
         :raises UnavailableError: consent is being derived under policies that just came in force.
         """
-        self.check_derived(connection)
-        return queries.restrained(connection, purpose)
+        return states.restrained(connection, *self._whole(connection, purpose))
 
     def changed_since(self, connection: Connection, commit_no: int) -> BitMap:
-        """Return the profiles of which a state changed after ``commit_no``; relinked ones aside."""
-        return queries.changed_since(connection, commit_no)
+        """Return the profiles of which a state changed after ``commit_no``; relinked ones aside.
 
-    def regraded(self, connection: Connection, purpose: str, held: Standings, alone: BitMap) -> Standings:
+        What other policies changed aside, too: those are another bundle.
+        """
+        return states.changed_since(connection, commit_no)
+
+    def regraded(self, connection: Connection, purpose: str, held: ConsentLedger, alone: BitMap) -> Standings:
         """Return the states of one purpose, graded anew under this bundle.
 
         Right where only the purpose's notices and validity differ from those that the table was derived
         under, and only for profiles of one identity, whose number they bear, without named recipients: they
         rest on one grant.
 
-        :param held: the states in the table.
+        :param held: the ledger whose states are in the table.
         :param alone: those profiles; others are left out.
         """
         stated = self._bundle.purposes[purpose]
         notices = [(notice.id, notice.version) for notice in stated.notices]
         statuses = [version_status(stated, *notice) for notice in notices]
         current = [notice for notice, status in zip(notices, statuses, strict=True) if status == "current"]
-        return held.regraded(
+        (name,) = held._whole(connection, purpose)
+        return states.standings(connection, name, None).regraded(
             alone,
-            queries.resting_grants(connection, purpose, notices),
+            states.resting_grants(connection, name, notices),
             statuses,
             stated.validity_days,
-            queries.informed(connection, purpose, current),
+            states.informed(connection, purpose, current),
             self._clock.now(),
         )
 
@@ -384,8 +364,17 @@ class ConsentLedger:
         """
         numbers = [member.identity_no for member in members]
         records = queries.records_of(connection, numbers, decisive=True, upto=commit_no)
-        return standing(self._bundle.purposes[purpose], members, records, now, self._lifts_gpc)
+        return self.rules.standing(purpose, members, records, now)
 
     def records_of(self, connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
         """Return every record of these identities, in the order in which they came in."""
         return queries.records_of(connection, identity_nos)
+
+
+def _is_stamped_grant(record: Record) -> bool:
+    return record.state == "granted" and not record.act
+
+
+def _restrains_or_lifts(record: Record) -> bool:
+    """True but of grants that leave alone what was said before: stamps, and imports that name recipients."""
+    return record.state != "granted" or may_lift(record) or (record.act and not record.recipients)

@@ -7,7 +7,8 @@ which nothing was said of the purpose is absent. Age is applied when a set is as
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,6 +23,59 @@ STATES = ("granted", "stale", "missing", *sorted(RESTRAINING))
 EVENT_TYPES: tuple[EventType, ...] = ("regular", "explicit", "separate")
 NEVER = (1 << 63) - 1
 """Where ``expires_at`` holds nothing."""
+_COLUMNS = (
+    ("profile_nos", np.int64),
+    ("states", np.int8),
+    ("event_types", np.int8),
+    ("notice_current", np.bool_),
+    ("granted_at", np.int64),
+    ("expires_at", np.int64),
+    ("notice_given", np.bool_),
+)
+
+
+class Apart(msgspec.Struct, frozen=True, kw_only=True):
+    """What profiles granted to one of several recipients for which they granted different things.
+
+    :param profile_nos: ``(n,)``; all other columns are aligned with it, and as those of ``Standings``.
+    """
+
+    profile_nos: NDArray[np.int64]
+    event_types: NDArray[np.int8]
+    notice_current: NDArray[np.bool_]
+    granted_at: NDArray[np.int64]
+    expires_at: NDArray[np.int64]
+
+    @staticmethod
+    def gather(named: Iterable[tuple[int, Iterable[Named]]]) -> dict[str, Apart]:
+        """Return recipient → what profiles granted to it, of (profile_no, what holds for each)."""
+        rows: dict[str, list[tuple[int, ...]]] = {}
+        for no, several in named:
+            for one in several:
+                ends = NEVER if one.expires_at is None else one.expires_at
+                row = no, EVENT_TYPES.index(one.event_type), one.notice_current, one.granted_at, ends
+                rows.setdefault(one.recipient, []).append(row)
+        return {name: Apart._of(np.array(found, np.int64)) for name, found in rows.items()}
+
+    @staticmethod
+    def _of(numbers: NDArray[np.int64]) -> Apart:
+        nos, kinds, current, given, ends = numbers.T
+        return Apart(
+            profile_nos=nos,
+            event_types=kinds.astype(np.int8),
+            notice_current=current.astype(np.bool_),
+            granted_at=given,
+            expires_at=ends,
+        )
+
+    def only(self, mask: NDArray[np.bool_]) -> Apart:
+        """Return the rows where ``mask`` is True."""
+        return Apart(**{name: getattr(self, name)[mask] for name in self.__struct_fields__})
+
+    def plus(self, other: Apart) -> Apart:
+        """Return the rows of both."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in self.__struct_fields__}
+        return Apart(**{name: np.concatenate(pair) for name, pair in pairs.items()})
 
 
 class Standings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,9 +87,9 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
     :param granted_at: microseconds; 0 where nothing was granted.
     :param expires_at: microseconds; ``NEVER`` where nothing ends.
     :param notice_given: 1 or 0.
-    :param recipients: profile_no → the only recipients that grants name, where they name some.
-    :param named: profile_no → what holds for each of them, where that differs: there the columns hold the
-        oldest, the last end, the weakest.
+    :param recipients: the only recipients that grants name → the profiles whose grants name just these.
+    :param apart: recipient → what holds for it, where it names one of several for which different things
+        hold: there the columns above hold the oldest, the last end, the weakest.
     """
 
     profile_nos: NDArray[np.int64]
@@ -45,28 +99,20 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
     granted_at: NDArray[np.int64]
     expires_at: NDArray[np.int64]
     notice_given: NDArray[np.bool_]
-    recipients: Mapping[int, frozenset[str]]
-    named: Mapping[int, tuple[Named, ...]]
+    recipients: Mapping[frozenset[str], BitMap]
+    apart: Mapping[str, Apart]
 
     @staticmethod
     def of(
-        numbers: NDArray[np.int64],
-        recipients: Mapping[int, frozenset[str]],
-        named: Mapping[int, tuple[Named, ...]],
+        numbers: NDArray[np.int64], recipients: Mapping[frozenset[str], BitMap], apart: Mapping[str, Apart]
     ) -> Standings:
         """Make columns of rows in the order of the parameters above, the profiles in any order."""
-        ordered = numbers[np.argsort(numbers[:, 0], kind="stable")]
-        return Standings(
-            profile_nos=ordered[:, 0].copy(),
-            states=ordered[:, 1].astype(np.int8),
-            event_types=ordered[:, 2].astype(np.int8),
-            notice_current=ordered[:, 3].astype(np.bool_),
-            granted_at=ordered[:, 4].copy(),
-            expires_at=ordered[:, 5].copy(),
-            notice_given=ordered[:, 6].astype(np.bool_),
-            recipients=recipients,
-            named=named,
-        )
+        if np.any(numbers[1:, 0] <= numbers[:-1, 0]):
+            numbers = numbers[np.argsort(numbers[:, 0], kind="stable")]
+        columns: dict[str, Any] = {
+            name: numbers[:, at].astype(kind) for at, (name, kind) in enumerate(_COLUMNS)
+        }
+        return Standings(**columns, recipients=recipients, apart=apart)
 
     @staticmethod
     def gather(states: Mapping[int, Standing]) -> Standings:
@@ -83,19 +129,31 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
             )
             for no, one in states.items()
         ]
-        return Standings.of(
-            np.array(rows, np.int64).reshape(-1, 7),
-            {no: frozenset(one.recipients) for no, one in states.items() if one.recipients},
-            {no: one.named for no, one in states.items() if one.named},
-        )
+        recipients: dict[frozenset[str], BitMap] = {}
+        for no, one in states.items():
+            if one.recipients:
+                recipients.setdefault(frozenset(one.recipients), BitMap()).add(no)
+        numbers = np.array(rows, np.int64).reshape(-1, len(_COLUMNS))
+        return Standings.of(numbers, recipients, Apart.gather((no, one.named) for no, one in states.items()))
 
     def replaced(self, profiles: BitMap, by: Standings) -> Standings:
         """Return these states with those of ``profiles`` forgotten and the ones in ``by`` instead."""
-        kept = ~np.isin(self.profile_nos, np.array(profiles.to_array()))
-        numbers = np.concatenate([self._numbers()[kept], by._numbers()])
-        recipients = {no: names for no, names in self.recipients.items() if no not in profiles}
-        named = {no: several for no, several in self.named.items() if no not in profiles}
-        return Standings.of(numbers, {**recipients, **by.recipients}, {**named, **by.named})
+        left = ~_in(self.profile_nos, profiles)
+        places = np.searchsorted(self.profile_nos[left], by.profile_nos)
+        columns: dict[str, Any] = {
+            name: np.insert(getattr(self, name)[left], places, getattr(by, name)) for name, _ in _COLUMNS
+        }
+        recipients = {names: people - profiles for names, people in self.recipients.items()}
+        for names, people in by.recipients.items():
+            recipients[names] = recipients.get(names, BitMap()) | people
+        apart = {name: one.only(~_in(one.profile_nos, profiles)) for name, one in self.apart.items()}
+        for name, one in by.apart.items():
+            apart[name] = apart[name].plus(one) if name in apart else one
+        return Standings(
+            **columns,
+            recipients={names: people for names, people in recipients.items() if people},
+            apart={name: one for name, one in apart.items() if len(one.profile_nos)},
+        )
 
     def regraded(
         self,
@@ -112,9 +170,8 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
         :param statuses: of each notice that a grant may be on.
         :param informed: profiles that were given the notice as it is now.
         """
-        wanted = np.array(profiles.to_array(), np.int64)
-        rows = self._numbers()[np.isin(self.profile_nos, wanted)]
-        own = grants[np.isin(grants[:, 0], wanted)]
+        rows = self._numbers()[_in(self.profile_nos, profiles)]
+        own = grants[_in(grants[:, 0], profiles)]
         at = np.searchsorted(rows[:, 0], own[:, 0])
         ends = own[:, 2]
         if validity_days is not None:
@@ -124,22 +181,11 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
         rows[at, 1] = np.where(stale, STATES.index("stale"), STATES.index("granted"))
         rows[at, 3] = by_notice == "current"
         rows[at, 4], rows[at, 5] = own[:, 1], ends
-        rows[:, 6] = np.isin(rows[:, 0], np.array(informed.to_array(), np.int64))
+        rows[:, 6] = _in(rows[:, 0], informed)
         return Standings.of(rows, {}, {})
 
     def _numbers(self) -> NDArray[np.int64]:
-        return np.stack(
-            [
-                self.profile_nos,
-                self.states,
-                self.event_types,
-                self.notice_current,
-                self.granted_at,
-                self.expires_at,
-                self.notice_given,
-            ],
-            axis=1,
-        )
+        return np.stack([getattr(self, name) for name, _ in _COLUMNS], axis=1)
 
     # -- sets -----------------------------------------------------------------------------------
 
@@ -161,23 +207,16 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
         :param since: only of those whose oldest grant is not older.
         :param event_type: only of those whose grants are at least of exactly this kind.
         """
-        mask = self._is("granted") & (self.expires_at > now)
-        apart = self._people(mask) & BitMap(self.named)
-        if since is not None:
-            mask &= self.granted_at >= since
-        if event_type is not None:
-            mask &= self.event_types == EVENT_TYPES.index(event_type)
-        others = (no for no, names in self.recipients.items() if recipient not in names)
-        alike = self._people(mask) - BitMap(others) - apart
-        return alike | self._apart(
-            apart,
-            recipient,
-            lambda one: (
-                (one.expires_at is None or one.expires_at > now)
-                and (since is None or one.granted_at >= since)
-                and event_type in {None, one.event_type}
-            ),
-        )
+        held = self._is("granted") & (self.expires_at > now)
+        mask = held & self._given(self, since, event_type)
+        elsewhere = (people for names, people in self.recipients.items() if recipient not in names)
+        others = BitMap.union(BitMap(), *elsewhere)
+        alike = self._people(mask) - others - self._spread()
+        one = self.apart.get(recipient)
+        if one is None:
+            return alike
+        own = (one.expires_at > now) & self._given(one, since, event_type)
+        return alike | (_people(one.profile_nos[own]) & self._people(held))
 
     def stale(self, now: Micros) -> BitMap:
         """Return the people whose grant has lost its force."""
@@ -185,10 +224,12 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
 
     def on_current_notice(self, recipient: str) -> BitMap:
         """Return the people whose grants rest on the notice in force: those for ``recipient`` if named."""
-        named = (no for no in self.named if recipient in self.recipients[no])
-        apart = self._people(self._is("granted")) & BitMap(named)
-        alike = self._people(self.notice_current) - apart
-        return alike | self._apart(apart, recipient, lambda one: one.notice_current)
+        alike = self._people(self.notice_current)
+        one = self.apart.get(recipient)
+        if one is None:
+            return alike
+        granted = self._people(self._is("granted")) & _people(one.profile_nos)
+        return (alike - granted) | (granted & _people(one.profile_nos[one.notice_current]))
 
     def informed(self) -> BitMap:
         """Return the people who were given the notice as it is now."""
@@ -199,29 +240,45 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
 
         :param ages: the longest that a grant may have been given, for each rule that says so.
         """
-        mask = self._is("granted") & (self.expires_at > now)
-        if len(people) < len(self.profile_nos):
-            mask &= np.isin(self.profile_nos, np.array(people.to_array()))
+        mask = self._is("granted") & (self.expires_at > now) & _in(self.profile_nos, people)
         if not mask.any():
             return None
-        several = [one for no in self._people(mask) & BitMap(self.named) for one in self.named[no]]
+        held = self._people(mask)
+        several = [one.only(_in(one.profile_nos, held)) for one in self.apart.values()]
         ends = [int(self.expires_at[mask].min())]
-        ends += [one.expires_at for one in several if one.expires_at is not None and one.expires_at > now]
-        given = np.append(self.granted_at[mask], [one.granted_at for one in several]).astype(np.int64)
+        ends += [int(one.expires_at.min(where=one.expires_at > now, initial=NEVER)) for one in several]
+        given = np.concatenate([self.granted_at[mask], *(one.granted_at for one in several)])
         for age in ages:  # whose age is over already has lost its force by it
             young = given[given >= now - age]
             ends += [int(young.min()) + age + 1] if young.size else []
         first = min(ends)
         return None if first == NEVER else first
 
-    def _apart(self, people: BitMap, recipient: str, holds: Callable[[Named], bool]) -> BitMap:
-        """Return those of ``people`` of whose grant for ``recipient`` something holds."""
-        return BitMap(
-            no for no in people if any(one.recipient == recipient and holds(one) for one in self.named[no])
-        )
+    def _spread(self) -> BitMap:
+        """Return the people whose grants hold different things for different recipients."""
+        return BitMap.union(BitMap(), *(_people(one.profile_nos) for one in self.apart.values()))
+
+    @staticmethod
+    def _given(
+        held: Standings | Apart, since: Micros | None, event_type: EventType | None
+    ) -> NDArray[np.bool_] | np.bool_:
+        young = np.True_ if since is None else held.granted_at >= since
+        fitting = np.True_ if event_type is None else held.event_types == EVENT_TYPES.index(event_type)
+        return young & fitting
 
     def _is(self, state: str) -> NDArray[np.bool_]:
         return np.equal(self.states, STATES.index(state))
 
     def _people(self, mask: NDArray[np.bool_]) -> BitMap:
-        return BitMap(array("I", self.profile_nos[mask].astype(np.uint32).tobytes()))
+        return _people(self.profile_nos[mask])
+
+
+def _people(profile_nos: NDArray[np.int64]) -> BitMap:
+    return BitMap(array("I", profile_nos.astype(np.uint32).tobytes()))
+
+
+def _in(profile_nos: NDArray[np.int64], people: BitMap) -> NDArray[np.bool_]:
+    """Return which of ``profile_nos`` are among ``people``."""
+    wanted = np.append(np.array(people.to_array(), np.int64), NEVER)  # which no profile bears
+    found: NDArray[np.bool_] = wanted[np.searchsorted(wanted, profile_nos)] == profile_nos
+    return found

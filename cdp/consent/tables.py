@@ -35,10 +35,10 @@ consent_records = Table(
 )
 """Append-only."""
 
-consent_states = Table(
-    "consent_states",
+consent_standings = Table(
+    "consent_standings",
     metadata,
-    Column("purpose", Name, primary_key=True),
+    Column("projection", Name, primary_key=True),  # the purpose and what it was derived by (``Rules.names``)
     Column("profile_no", Number, primary_key=True, autoincrement=False),
     Column("state", Name, nullable=False),
     Column("reason", Name, nullable=False),
@@ -49,20 +49,19 @@ consent_states = Table(
     Column("notice_current", Flag, nullable=False),
     Column("recipients", Json, nullable=False),
     Column("record_id", Number),
-    Column("batch", Number, nullable=False, index=True),  # that last changed this row
-    Column(
-        "named", Json, nullable=False, server_default="[]"
-    ),  # what holds for each recipient, where it differs
+    Column("batch", Number, nullable=False, index=True),  # that last changed this row; 0: made ahead
+    Column("named", Json, nullable=False),  # what holds for each recipient, where it differs
     Column("notice_given", Instant),
     Index(None, "profile_no"),
     sqlite_with_rowid=False,
 )
 """Derived, rebuildable: purposes about which nothing was ever said have no row; age is checked at read."""
 
-consent_derivation = Table(
-    "consent_derivation",
+consent_projections = Table(
+    "consent_projections",
     metadata,
-    Column("id", Number, primary_key=True, autoincrement=False),
-    Column("purposes", Name, nullable=False),  # SHA-256 of all of the policies that a state depends on
+    Column("name", Name, primary_key=True),
+    Column("upto", Number),  # nothing: whole. A commit: made as of then or later. -1: discarded
+    Column("reached", Number),  # made of the identities up to this; nothing: of everybody
 )
-"""One row once anything was derived; its digest is empty while states may be those of other policies."""
+"""How far the states under each name have come."""

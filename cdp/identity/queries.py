@@ -6,7 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from sqlalchemy import Connection, func, insert, or_, select
 
 from cdp.clock import Micros
 from cdp.identity.model import Candidate, Identifier, Pair
@@ -20,13 +23,17 @@ from cdp.identity.tables import (
 )
 from cdp.store import (
     among,
+    among_bytes,
     chunks,
     insert_ignoring,
     insert_many,
     insert_new,
     lock_rows,
+    read_numbers,
     read_rows,
+    since,
     until,
+    update_many,
 )
 
 IDENTITY_COLUMNS = ("identity_no", "type", "value", "created_at", "first_event_id", "batch")
@@ -44,7 +51,7 @@ def find(connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]
     found: dict[bytes, int] = {}
     for chunk in chunks(indexes):
         query = select(identifier_index.c.blind_index, identifier_index.c.identity_no).where(
-            identifier_index.c.blind_index.in_(chunk)
+            among_bytes(connection, identifier_index.c.blind_index, chunk)
         )
         found.update(read_rows(connection, query))
     return found
@@ -270,18 +277,8 @@ def link_history(connection: Connection, identity_nos: Collection[int]) -> list[
 
 def move(connection: Connection, moved: Mapping[int, tuple[int, int]], batch: int) -> None:
     """Write identity_no → (profile_no, cluster_no) for identities that changed either."""
-    if not moved:
-        return
-    statement = (
-        update(profile_members)
-        .where(profile_members.c.identity_no == bindparam("moved"))
-        .values(profile_no=bindparam("profile"), cluster_no=bindparam("cluster"), batch=batch)
-    )
-    rows = [
-        {"moved": number, "profile": profile_no, "cluster": cluster_no}
-        for number, (profile_no, cluster_no) in sorted(moved.items())
-    ]
-    connection.execute(statement, rows)
+    rows = [(number, *home, batch) for number, home in sorted(moved.items())]
+    update_many(connection, profile_members, MEMBER_COLUMNS[:1], MEMBER_COLUMNS[1:], rows)
 
 
 def members_of(connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[int]]:
@@ -297,10 +294,37 @@ def members_of(connection: Connection, profile_nos: Iterable[int]) -> dict[int, 
 
 def everybody(connection: Connection) -> dict[int, list[int]]:
     """Return profile_no → its identity numbers, ascending, of every profile."""
-    found: dict[int, list[int]] = {}
-    query = select(profile_members.c.profile_no, profile_members.c.identity_no)
-    for profile_no, identity_no in connection.execute(query.order_by(profile_members.c.identity_no)):
-        found.setdefault(profile_no, []).append(identity_no)
+    m = profile_members.c
+    pairs = read_numbers(connection, select(m.profile_no, m.identity_no))
+    numbers = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    profiles, starts = np.unique(numbers[:, 0], return_index=True)
+    identities, ends = numbers[:, 1].tolist(), np.append(starts, len(numbers))[1:].tolist()
+    parts = zip(profiles.tolist(), starts.tolist(), ends, strict=True)
+    return {profile_no: identities[start:end] for profile_no, start, end in parts}
+
+
+def alone(connection: Connection, after: int, upto: int) -> NDArray[np.int64]:
+    """Return the identities above ``after``, up to ``upto``, that are a profile by themselves."""
+    m = profile_members.c
+    query = select(m.profile_no).where(m.profile_no > after, m.profile_no <= upto).group_by(m.profile_no)
+    return read_numbers(connection, select(query.having(func.count() == 1).subquery().c.profile_no))[:, 0]
+
+
+def relinked_since(connection: Connection, commit_no: int) -> BitMap:
+    """Return every identity of whose links to others anything changed after a commit.
+
+    Whole components, because a split moves only the identities that leave; and both ends of every link that
+    was decided or revoked, as links may also change between identities that stay together.
+    """
+    m = profile_members.c
+    moved = select(m.cluster_no).where(since(m.batch, commit_no)).distinct()
+    found = BitMap()
+    for chunk in chunks([int(row[0]) for row in connection.execute(moved)]):
+        query = select(m.identity_no).where(among(m.cluster_no, chunk))
+        found.update(connection.execute(query).scalars())
+    for table in (links, link_suppressions):
+        pairs = select(table.c.low, table.c.high).where(since(table.c.batch, commit_no))
+        found.update(number for pair in read_rows(connection, pairs) for number in pair)
     return found
 
 

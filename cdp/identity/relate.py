@@ -1,11 +1,13 @@
 """relate: what consent must know of the members of a profile. Pure.
 
-Invariant: two members are linked since the moment at which the last of the links between them was accepted,
-never since their evidence was seen.
+Invariants: two members are linked since the moment at which the last of the links between them was accepted,
+never since their evidence was seen. A member came with those that its own first event named, by links that
+stand; not with whoever they were linked to, then or later.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 
@@ -41,17 +43,21 @@ def relate(
         left += right
         for number in right:
             group[number] = left
-    first_events: dict[int, set[bytes]] = {number: set() for number in numbers}
+    named: dict[bytes, dict[int, bool]] = defaultdict(dict)
     for candidate in seen:
-        if candidate.low in numbers and candidate.high in numbers:
-            first_events[candidate.low].add(candidate.event_id)
-            first_events[candidate.high].add(candidate.event_id)
+        if candidate.pair in since and numbers.issuperset(candidate.pair):
+            named[candidate.event_id].update(dict.fromkeys(candidate.pair, candidate.verified))
     return [
         Member(
             identity_no=item.identity_no,
             device=is_device(item.type),
             linked_at=linked[item.identity_no],
-            history=item.first_event_id not in first_events[item.identity_no],
+            came_with={
+                number: verified
+                for number, verified in named.get(item.first_event_id, {}).items()
+                if number != item.identity_no and item.identity_no in named[item.first_event_id]
+            },
+            seen_at=item.created_at,
         )
         for item in profile
     ]

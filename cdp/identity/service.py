@@ -372,6 +372,14 @@ class IdentityService:
         """Return profile_no → its identity numbers, ascending, of every profile."""
         return queries.everybody(connection)
 
+    alone = staticmethod(queries.alone)
+    relinked_since = staticmethod(queries.relinked_since)
+
+    def devices(self, connection: Connection, identity_nos: Iterable[int]) -> set[int]:
+        """Return those of some identities that are devices."""
+        types = queries.identity_types(connection, identity_nos)
+        return {number for number, kind in types.items() if self.rules.is_device(kind)}
+
     def consent_members(self, connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[Member]]:
         """Return what consent must know of the identities of each profile."""
         by_profile = queries.members_of(connection, profile_nos)

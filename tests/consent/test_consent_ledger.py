@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from cdp.clock import DAY
 from cdp.consent import Standing
-from cdp.consent.tables import consent_records, consent_states
+from cdp.consent.tables import consent_records, consent_standings
 from cdp.crypto import Place, open_sealed
 from cdp.errors import SealError
 from cdp.store import read_head
@@ -55,7 +55,7 @@ def test_a_merge_takes_the_most_restrictive_and_forgets_the_state_of_the_vanishe
     world.relink({USER: (USER, MAIL)})
     assert world.state(USER) == "refused"
     with world.store.reading() as connection:
-        assert set(connection.execute(select(consent_states.c.profile_no)).scalars()) == {USER}
+        assert set(connection.execute(select(consent_standings.c.profile_no)).scalars()) == {USER}
 
 
 def test_an_unsigned_browser_grants_for_the_device_only(world: World) -> None:
@@ -272,7 +272,6 @@ def test_stale_grants_are_counted_by_reason(world: World) -> None:
     world.clock.advance(5)
     with world.store.reading() as connection:
         assert world.ledger.stale(connection) == {EMAIL: {"stale_expired": 1}}
-    world.ledger.adopt(msgspec.structs.replace(BUNDLE, purposes={**BUNDLE.purposes, EMAIL: changed}))
-    world.relink(world.profiles)
+    world.adopt(purposes={**BUNDLE.purposes, EMAIL: changed})
     with world.store.reading() as connection:
         assert world.ledger.stale(connection) == {EMAIL: {"stale_expired": 1, "stale_notice": 1}}

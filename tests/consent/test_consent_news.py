@@ -203,7 +203,7 @@ def test_what_is_left_out_would_have_changed_nothing(
     at_once: bool,  # noqa: FBT001  # drawn
 ) -> None:
     """Restraints are left out only where the state is restrained already, grants where no answer changes."""
-    me = [Member(identity_no=ME, device=False, linked_at={}, history=True)]
+    me = [Member(identity_no=ME, device=False, linked_at={})]
     latest = _latest([])
     kept: list[Record] = []
     everything: list[Record] = []

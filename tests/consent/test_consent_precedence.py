@@ -45,13 +45,14 @@ def record(identity: int, day: float, said: str, **changes: Any) -> Record:
 
 
 def members(*numbers: int, linked: float = 0, fresh: tuple[int, ...] = ()) -> list[Member]:
-    """Return a profile in which every pair was linked on day ``linked``; ``fresh`` have no history."""
+    """Return a profile in which every pair was linked on day ``linked``; ``fresh`` came with all."""
     return [
         Member(
             identity_no=number,
             device=number == PHONE_APP,
             linked_at={other: int(linked * DAY) for other in numbers if other != number},
-            history=number not in fresh,
+            came_with=dict.fromkeys(numbers, True) if number in fresh else {},
+            seen_at=int(linked * DAY) if number in fresh else 0,
         )
         for number in numbers
     ]
@@ -316,6 +317,51 @@ TABLE: list[tuple[str, list[Member], list[Record], str]] = [
         "neutral on an identity first seen in the event that linked it",
         members(USER, MAIL, linked=50, fresh=(MAIL,)),
         [record(USER, 1, "act granted")],
+        "granted granted",
+    ),
+    (
+        "restrictive where an unsigned browser says whom somebody came with",
+        [MERGED[0], msgspec.structs.replace(MERGED[1], came_with={USER: False}, seen_at=50 * DAY)],
+        [record(USER, 1, "act granted")],
+        "missing merge_missing",
+    ),
+    (
+        "restrictive on one that came with another, whom nobody asked",
+        [
+            *members(USER, PHONE_APP),
+            Member(identity_no=MAIL, device=False, linked_at={}, came_with={USER: True}),
+        ],
+        [record(PHONE_APP, 1, "act granted", **BROWSER)],
+        "missing merge_missing",
+    ),
+    (
+        "a device's own grant is there for whoever comes with it later",
+        members(MAIL, PHONE_APP, linked=50, fresh=(MAIL,)),
+        [record(PHONE_APP, 1, "act granted", **BROWSER)],
+        "granted granted",
+    ),
+    (
+        "but for nobody who was known when an unsigned browser gave it",
+        members(MAIL, PHONE_APP, linked=50, fresh=(MAIL,)),
+        [record(PHONE_APP, 51, "act granted", **BROWSER)],
+        "missing merge_missing",
+    ),
+    (
+        "and not for an address that came with them later",
+        [
+            *members(USER, PHONE_APP, linked=50, fresh=(USER,)),
+            Member(identity_no=MAIL, device=False, linked_at={}, came_with={USER: False}, seen_at=60 * DAY),
+        ],
+        [record(PHONE_APP, 1, "act granted", **BROWSER)],
+        "missing merge_missing",
+    ),
+    (
+        "unless a server says so",
+        [
+            *members(USER, PHONE_APP, linked=50, fresh=(USER,)),
+            Member(identity_no=MAIL, device=False, linked_at={}, came_with={USER: True}, seen_at=60 * DAY),
+        ],
+        [record(PHONE_APP, 1, "act granted", **BROWSER)],
         "granted granted",
     ),
     (
@@ -645,8 +691,16 @@ def profiles(draw: st.DrawFn) -> list[Member]:
     for one, other in itertools.combinations(numbers, 2):
         linked[one][other] = linked[other][one] = draw(st.integers(0, 10)) * DAY
     return [
-        Member(identity_no=n, device=n == PHONE_APP, linked_at=linked[n], history=draw(st.booleans()))
-        for n in numbers
+        Member(
+            identity_no=number,
+            device=number == PHONE_APP,
+            linked_at=linked[number],
+            came_with={
+                other: draw(st.booleans()) for other in numbers if other != number and draw(st.booleans())
+            },
+            seen_at=draw(st.integers(0, 10)) * DAY,
+        )
+        for number in numbers
     ]
 
 
@@ -692,8 +746,9 @@ def test_a_merge_without_a_later_act_grants_nothing_new(profile: list[Member], l
     for numbers in ({joining}, rest):
         part = [member for member in merged if member.identity_no in numbers]
         alone = standing(purpose(), part, ledger, AT)
-        neutral = all(member.device or not member.history for member in part)
-        assert alone.state == "granted" or (alone.reason == "no_record" and neutral)
+        came = any(not numbers.issuperset(member.came_with) for member in part)
+        devices = alone.reason == "no_record" and all(member.device for member in part)
+        assert alone.state == "granted" or came or devices
 
 
 REPORTS = records_of(states=("granted",)).filter(lambda one: not may_lift(one) and one.signal != "tcf")

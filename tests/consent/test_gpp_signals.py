@@ -101,6 +101,27 @@ def test_the_strings_of_the_public_test_suites(shared: Path) -> None:
     assert (len(strings), incomplete) == (36, 2)
 
 
+HEADERS = {
+    "DBAA": [], "DBABMA": [2], "DBABMAAA": [2], "DBABjwAA": [5, 6], "DBACNYA": [2, 6], "DBACNYAA": [2, 6],
+}  # fmt: skip
+US_PRIVACY = {"1---": False, "1NYN": True, "1YNN": False, "1YNY": False}  # opted out of the sale
+
+
+def test_the_headers_and_us_privacy_strings_of_the_public_test_suites(shared: Path) -> None:
+    path = shared / "data" / "consent_strings" / "consent_strings.jsonl"
+    if not path.exists():
+        pytest.skip(f"no consent strings at {path}")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert {row["string"] for row in rows if row["kind"] == "gpp_header"} == HEADERS.keys()
+    for header, ids in HEADERS.items():
+        assert list(gpp.decode(header + "~x" * len(ids))) == ids
+        with pytest.raises(MalformedSignalError):
+            gpp.decode(header + "~x" * (len(ids) + 1))
+    assert {row["string"] for row in rows if row["kind"] == "us_privacy"} == US_PRIVACY.keys()
+    for text, opted_out in US_PRIVACY.items():
+        assert bool(gpp.us_privacy(text, MAPPING).statements) == opted_out, text
+
+
 # -- every section, bit by bit ----------------------------------------------------------------------
 
 CORES = [(number, version) for number, layout in LAYOUTS.items() for version in layout.cores]

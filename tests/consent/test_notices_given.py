@@ -29,10 +29,10 @@ PURPOSE = msgspec.structs.replace(
 ADA, BEA, PHONE = 1, 2, 3
 
 
-def person(number: int, *, history: bool = True, **linked: int) -> Member:
+def person(number: int, *, came_with: int = 0, **linked: int) -> Member:
     """Return a person's identity; ``to_2=5`` links it to 2 at 5."""
     linked_at = {int(name[3:]): at for name, at in linked.items()}
-    return Member(identity_no=number, device=False, linked_at=linked_at, history=history)
+    return Member(identity_no=number, device=False, linked_at=linked_at, came_with={came_with: True})
 
 
 def told(number: int, at: int, version: int | None = 3, **more: Any) -> Record:
@@ -44,7 +44,7 @@ def told(number: int, at: int, version: int | None = 3, **more: Any) -> Record:
     return Record(**{**given, **more})
 
 
-DEVICE = Member(identity_no=PHONE, device=True, linked_at={ADA: 1}, history=True)
+DEVICE = Member(identity_no=PHONE, device=True, linked_at={ADA: 1})
 APART = (person(ADA, to_2=50), person(BEA, to_1=50))
 
 
@@ -64,7 +64,7 @@ APART = (person(ADA, to_2=50), person(BEA, to_1=50))
         (APART, [told(ADA, 10)], None),  # told before the two were linked
         (APART, [told(ADA, 60)], 60),
         (APART, [told(ADA, 10), told(BEA, 20)], 20),
-        ((person(ADA), person(BEA, history=False, to_1=50)), [told(ADA, 10)], 10),
+        ((person(ADA), person(BEA, came_with=ADA, to_1=50)), [told(ADA, 10)], 10),
         ((person(ADA), DEVICE), [told(ADA, 9)], 9),
         ((person(ADA), DEVICE), [told(PHONE, 9)], None),
     ],

@@ -97,6 +97,15 @@ def test_strings_of_version_1_are_refused(shared: Path) -> None:
             tcf.decode(row["string"])
 
 
+def test_odd_strings_of_the_public_test_suites_grant_nothing_today(shared: Path) -> None:
+    """One is of 1970 and agrees to nothing; the other ends in the middle of its disclosed vendors."""
+    nothing, broken = sorted(row["string"] for row in public_strings(shared, "tcf_odd"))
+    needed = {f"ads.{number}": (number,) for number in range(1, 12)}
+    assert {said.state for said in tcf.statements(nothing, needed, {"mailer": None})} == {"refused"}
+    with pytest.raises(MalformedSignalError):
+        tcf.decode(broken)
+
+
 # -- what is said about our purposes ----------------------------------------------------------------
 
 

@@ -107,7 +107,7 @@ def test_a_material_notice_makes_stored_grants_stale_before_anything_is_served(
         assert _states(platform) == ["granted"]
     file = policies / "purposes.yaml"
     text = file.read_text(encoding="utf-8")
-    after = "  marketing.communications.sms:\n"
+    after = "  marketing.communications.email_plain:\n"
     later = """      - id: email-news
         version: 2
         in_force_from: 2099-01-01

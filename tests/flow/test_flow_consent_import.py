@@ -97,6 +97,8 @@ BAD = [
     (row("ann", event_time="2031-01-01T00:00:00Z"), "future"),
     (row("ann", "restricted"), "officer_only"),
     (row("ann", "restriction_lifted"), "officer_only"),
+    (row("ann", method="double_opt_in"), "method_of_ours"),
+    (row("ann", "withdrawn", method="one_click"), "method_of_ours"),
     (row("ann", recipients=["nobody"]), "unknown_recipient"),
 ]
 

@@ -76,31 +76,31 @@ def test_what_was_derived_under_policies_in_between_is_not_taken_for_theirs(
     policies.activate(policies.lax)
     with pytest.raises(UnavailableError):
         policies.states()
-    policies.services.pipeline.settle_consent()
+    policies.services.deriving.settle()
     assert policies.states() == ["granted"]
 
 
 def test_a_derivation_that_policies_passed_through_begins_again(
     caller: Caller, policies: Policies, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline = policies.services.pipeline
-    page, pages = pipeline._rebuild_page, 0  # there is no other place between two pages
+    deriving = policies.services.deriving
+    page, pages = deriving._make_page, 0  # there is no other place between two pages
 
-    def pass_through(after: int) -> list[int]:
+    def pass_through(*given: Any, **more: Any) -> None:
         nonlocal pages
         pages += 1
-        done: list[int] = page(after)
+        page(*given, **more)
         if pages == 1:
-            policies.activate(policies.strict)
+            policies.activate(policies.lax)
             caller.send(said("m2", Analytics=True))
             clock.advance(SECOND)
-            policies.activate(policies.lax)
-        return done
+            policies.activate(policies.strict)
 
-    monkeypatch.setattr(pipeline, "_rebuild_page", pass_through)
-    pipeline.rebuild_consent("test")
-    assert pages > 2, "it began again"
-    assert policies.states() == ["granted"]
     policies.activate(policies.strict)
-    pipeline.settle_consent()
+    monkeypatch.setattr(deriving, "_make_page", pass_through)
+    deriving.settle()
+    assert pages > 1
     assert policies.states() == ["stale"]
+    policies.activate(policies.lax)
+    deriving.settle()
+    assert policies.states() == ["granted"]

@@ -101,7 +101,7 @@ def test_states_are_those_of_a_derivation_from_scratch(caller: Caller, clock: Fi
         people.step()
         if number % 10 == 9:
             kept = people.states()
-            caller.services.pipeline.rebuild_consent("test")
+            caller.services.deriving.rebuild("test")
             assert people.states() == kept
             seen |= {state.state for state in kept.values()}
     assert {"granted", "withdrawn", "refused"} <= seen, "the walk goes where it matters"

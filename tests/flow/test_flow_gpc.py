@@ -89,7 +89,7 @@ TABLE: list[tuple[str, list[Steps], Who, str]] = [
     ("the next request", [HERS, says(), HERS], ANN, "granted"),
     ("the next one before she logs in", [HERS, says(), visits()], ANN, "granted"),
     ("without the device", [HERS, says(), visits("", "ann")], ANN, "granted"),
-    ("an address of hers", [HERS, says(), visits(user="ann", email="ann@x.example")], ANN, "granted"),
+    ("an address of hers", [HERS, says(), visits(user="ann", email="ann@x.example")], ANN, "missing"),
     ("another name of the device", [HERS, says(), visits(user="ann", hardware="h1")], ANN, "granted"),
     ("an act that links her device", [visits(), says(who=(ANN, LAPTOP)), HERS], ANN, "granted"),
     ("a new device", [HERS, says(), visits("phone", "ann")], ANN, "opted_out"),

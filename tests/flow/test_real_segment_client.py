@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
+from served import served
 
 from cdp.settings import Settings
 
@@ -37,36 +35,8 @@ CALLS = 255
 @pytest.fixture
 def server(settings: Settings) -> Iterator[tuple[str, Settings]]:
     """`cdp serve` in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        "PATH": str(Path(sys.executable).parent),
-        "CDP_DATA_DIR": str(settings.data_dir),
-        "CDP_DATABASE_URL": settings.database_url,
-        "CDP_KEYS_DATABASE_URL": settings.keys_database_url,
-        "CDP_POLICIES_DIR": str(settings.policies_dir),
-    }
-    command = [sys.executable, "-m", "cdp", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_ready(url, process)
+    with served(settings) as (url, _):
         yield url, settings
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    pytest.fail("the server did not become ready")
 
 
 def test_every_call_of_the_real_client_is_counted(server: tuple[str, Settings]) -> None:

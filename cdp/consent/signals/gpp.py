@@ -8,7 +8,9 @@ Invariants:
 2. A US section opts out of the purposes mapped to what it restrains, on the device. That somebody did *not*
    opt out is no grant: it says nothing.
 3. A section that reports the Global Privacy Control counts as ``Sec-GPC: 1`` itself would.
-4. The EU section is a TCF string and follows its rules (``tcf.py``). Canada's, and sections unknown here,
+4. A US section is of the country or state that it is named for, which the gate takes as a hint of where its
+   person is: it may add a law and takes none away.
+5. The EU section is a TCF string and follows its rules (``tcf.py``). Canada's, and sections unknown here,
    are ignored and counted; one malformed section does not silence the others.
 """
 
@@ -27,6 +29,7 @@ from cdp.policy import SourceSignals
 
 TCF_EU = 2
 _TYPE, _VERSION = 3, 1
+_WHOLE = frozenset({"uspv1", "usnat"})
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -86,6 +89,11 @@ def us_privacy(text: str, mapping: SourceSignals) -> Heard:
     return Heard(tuple(_of_section(decode_section(USP, text), text, mapping)))
 
 
+def place_of(section: str) -> str:
+    """Return the country, or the state of it (ISO 3166-2), that a US section is named for."""
+    return "US" if section in _WHOLE else f"US-{section.removeprefix('us').upper()}"
+
+
 def _of_section(said: UsSection, text: str, mapping: SourceSignals) -> list[Statement]:
     evidence = msgspec.json.encode(
         {
@@ -108,6 +116,7 @@ def _of_section(said: UsSection, text: str, mapping: SourceSignals) -> list[Stat
             event_time=UNDATED,
             signal=f"gpp:{said.name}",
             method="stamp",
+            jurisdiction=place_of(said.name),
             evidence=evidence,
             device_only=True,
         )

@@ -13,6 +13,8 @@ Invariants:
    vendors with consent and without a restriction. Where nobody is left it is no grant.
 5. A string for all services (IsServiceSpecific 0) has been invalid since 2021: it may refuse, never grant.
 6. A grant ends thirteen months after the string was last updated. The policy version is evidence only.
+7. The jurisdiction is that of PublisherCC, the country whose legislation the string goes by, else the EU, for
+   which the framework is made. It tells nobody's place: the gate takes it as a hint, which only adds a law.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ _SPECIFIC_VERSION = 4
 _DECISECOND: Micros = 100_000
 _NO_INTEREST = frozenset({1, 3, 4, 5, 6})
 _MAX_SEGMENTS = 4
+_HOME = "EU"
+_NO_COUNTRY = frozenset({"AA", "ZZ", "XX"})  # what tools write that know none
 _DISCLOSED, _ALLOWED, _PUBLISHER = 1, 2, 3
 _NOT_ALLOWED, _NEEDS_INTEREST = 0, 2
 
@@ -204,6 +208,8 @@ def statements(
     said = decode(text)
     evidence = _evidence(text, said)
     found = []
+    country = said.publisher_country
+    law = _HOME if country in _NO_COUNTRY else country
     for purpose, ids in needed.items():
         granted = all(said.allows(number) for number in ids)
         recipients = tuple(
@@ -223,6 +229,7 @@ def statements(
                 expires_at=said.last_updated + MAX_AGE if granted else None,
                 language=said.language.lower(),
                 method="stamp",
+                jurisdiction=law,
                 recipients=recipients if granted else (),
                 evidence=evidence,
                 device_only=True,

@@ -1,0 +1,1 @@
+"""Deriving everybody's states anew, when other policies come in force."""

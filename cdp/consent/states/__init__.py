@@ -1,0 +1,1 @@
+"""The states derived from the ledger, as the database keeps them."""
