@@ -182,12 +182,14 @@ class World:
         self.segments.as_of = self.head()
         return first
 
-    def observe(self, number: int, traits: Mapping[str, Any]) -> None:
+    def observe(self, number: int, traits: Mapping[str, Any], source_id: int = 0) -> None:
         """Store more traits of somebody."""
         with self.committer.batch() as batch:
-            self._observe(batch, number, traits, batch.id.to_bytes(16))
+            self._observe(batch, number, traits, batch.id.to_bytes(16), source_id)
 
-    def _observe(self, batch: Batch, number: int, traits: Mapping[str, Any], event: bytes) -> None:
+    def _observe(
+        self, batch: Batch, number: int, traits: Mapping[str, Any], event: bytes, source_id: int = 0
+    ) -> None:
         key = self.keyring.deks([number])[number]
         rows = []
         for seq, (name, value) in enumerate(traits.items()):
@@ -197,7 +199,7 @@ class World:
             sealed = None
             if clear is None:
                 sealed = seal(key, Place("test", "trait_observations", name).prefix(), event, number, data)
-            rows.append((batch.id, seq, number, name, clear, sealed, 0, self.clock.now(), event))
+            rows.append((batch.id, seq, number, name, clear, sealed, source_id, self.clock.now(), event))
         add_observations(batch.connection, rows)
 
     def say(
@@ -208,6 +210,7 @@ class World:
         purpose: str = EMAIL,
         separate: bool = False,
         numbers: Sequence[int] = (),
+        by: int | None = None,
         **more: Any,
     ) -> None:
         """Record an act of the person about a purpose, whose identities are ``numbers`` or the two made."""
@@ -224,7 +227,7 @@ class World:
         draft = Draft(
             statements=(statement,),
             named=tuple(numbers),
-            authenticated=profile_no,
+            authenticated=profile_no if by is None else by,
             received_at=now,
             source_id=1,
             source_kind="server",
@@ -242,7 +245,7 @@ class World:
                 identity_no=number,
                 device=False,
                 linked_at={other: START for other in numbers if other != number},
-                history=False,
+                came_with=dict.fromkeys((other for other in numbers if other != number), True),
             )
             for number in numbers
         ]

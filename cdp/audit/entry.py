@@ -22,7 +22,9 @@ Invariants:
    that an entry is short and tells neither how many people it concerns nor their order. The
    references lie beside the entry and are verified against it; whoever holds a proof secret proves
    that an entry is about them by an inclusion proof.
-4. An identity without a proof key (destroyed) has no reference and is not indexed.
+4. An identity whose proof key was destroyed has no reference and is not indexed. Where a key is lost or
+   altered instead, ``people`` says of how many that is so, as ``subjects_lost``: nobody may take an entry
+   without references for one about nobody.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import msgspec
@@ -70,12 +73,19 @@ def subjects_root(references: Iterable[bytes]) -> bytes:
 
 
 def encode(
-    entry: Entry, *, commit_no: int, now: Micros, nonce: bytes, proof_secrets: Mapping[int, bytes]
+    entry: Entry,
+    *,
+    commit_no: int,
+    now: Micros,
+    nonce: bytes,
+    proof_secrets: Mapping[int, bytes],
+    lost: AbstractSet[int] = frozenset(),
 ) -> Encoded:
     """Return ``entry`` as logged.
 
     :param nonce: 16 fresh random bytes.
     :param proof_secrets: by identity number; may hold others too.
+    :param lost: identities that cannot be referred to, and were not erased; may hold others too.
     :raises InvalidInputError: a name is too long or holds characters that cannot be printed.
     :raises TooLargeError: the entry is over 65,535 bytes.
     """
@@ -85,6 +95,8 @@ def encode(
                 f"an audit entry's action, actor, purpose and destination have at most {_MAX_NAME} "
                 "printable characters"
             )
+    unnamed = len(lost & set(entry.subjects)) if lost else 0
+    people = {**entry.people, "subjects_lost": unnamed} if unnamed else entry.people
     document: dict[str, object] = {
         "v": VERSION,
         "time": rfc3339(now),
@@ -96,7 +108,7 @@ def encode(
         "destination": entry.destination,
         "object": {key: _portable(value) for key, value in entry.object.items()},
         "counts": {key: _portable(value) for key, value in entry.counts.items()},
-        "people": {key: f"<{FEW}" if value < FEW else value for key, value in entry.people.items()},
+        "people": {key: f"<{FEW}" if value < FEW else value for key, value in people.items()},
     }
     subjects = [number for number in dict.fromkeys(entry.subjects) if number in proof_secrets]
     references = sorted(reference(proof_secrets[number], nonce) for number in subjects)

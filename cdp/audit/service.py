@@ -64,6 +64,9 @@ class AuditLog:
         """
         subjects = {number for entry in entries for number in entry.subjects}
         secrets = self._keyring.proof_secrets(subjects) if subjects else {}
+        lost = subjects - secrets.keys()
+        if lost:
+            lost -= self._keyring.destroyed(lost, "proof")
         head = queries.read_head(connection)
         tree = merkle.Frontier(head.size, head.frontier)
         hashes: list[bytes] = []
@@ -71,7 +74,9 @@ class AuditLog:
         concerned: list[tuple[int, int]] = []
         for entry in entries:
             nonce = os.urandom(_NONCE_BYTES)
-            logged = encode(entry, commit_no=commit_no, now=now, nonce=nonce, proof_secrets=secrets)
+            logged = encode(
+                entry, commit_no=commit_no, now=now, nonce=nonce, proof_secrets=secrets, lost=lost
+            )
             rows.append(
                 StoredEntry(
                     tree.size,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 from pyroaring import BitMap
@@ -24,10 +25,12 @@ from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring
 from cdp.gate import counts, manifest, queries
 from cdp.gate.admit import Refusal, too_few, unread_inputs
+from cdp.gate.decide import offered
 from cdp.gate.facts import touching
 from cdp.gate.judge import Judge, Question, denied
-from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Terms
+from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Shown, Terms
 from cdp.identity import members_of
+from cdp.policy import Transform
 from cdp.segments import Members, SegmentService
 from cdp.store import Batch, Committer, EpochMovedError, Store, policies_version, read_head
 
@@ -150,7 +153,7 @@ class Authoriser:
         self, request: Request, question: Question, members: Members, candidates: Candidates
     ) -> Authorisation:
         exact, noised = self._counts(candidates, BitMap(), question, request.segment, members.version)
-        plans = [plan for _, plan in candidates.classes]
+        plans, width = [plan for _, plan in candidates.classes], len(question.terms.fields)
         return Authorisation(
             export_id="",
             segment=request.segment,
@@ -168,23 +171,21 @@ class Authoriser:
             counts=exact,
             noised=noised,
             fields=question.terms.fields,
-            plan={
-                name: "|".join(sorted({plan[place].kind for plan in plans})) or DROP.kind
-                for place, name in enumerate(question.terms.fields)
-            },
+            plan=_kinds(question.terms, [{plan[place] for plan in plans} for place in range(width)]),
         )
 
     def _counts(
         self, candidates: Candidates, lost: BitMap, question: Question, segment: str, version: int
-    ) -> tuple[Counts, Counts]:
-        """Return the exact counts and the noised ones, when ``lost`` changed meanwhile."""
+    ) -> tuple[Counts, Shown]:
+        """Return the exact counts and what others see, when ``lost`` changed meanwhile."""
         asked = f"{segment} {version} {question.destination.name} {question.purpose.key}"
         sets = (
             candidates.chosen,
             candidates.people() - lost,
             {**candidates.withheld, "changed_meanwhile": lost},
         )
-        return counts.exact(*sets), counts.noisy(*sets, self._keyring.secret("counts"), asked)
+        fields = _kinds(question.terms, offered(question.terms))
+        return counts.exact(*sets), counts.noisy(*sets, self._keyring.secret("counts"), asked, fields)
 
     @staticmethod
     def _small(request: Request, question: Question, given: Authorisation) -> Refusal | None:
@@ -263,6 +264,12 @@ class Authoriser:
 def _unlisted(terms: Terms) -> frozenset[str]:
     """Return the categories read that no permit lists, whoever the person is."""
     return terms.inputs - frozenset[str]().union(*(permit.inputs for permit in terms.permits))
+
+
+def _kinds(terms: Terms, transforms: Sequence[AbstractSet[Transform]]) -> dict[str, str]:
+    """Return field → kinds, joined by ``|``; ``drop`` where there is none."""
+    kinds = ("|".join(sorted({one.kind for one in found})) or DROP.kind for found in transforms)
+    return dict(zip(terms.fields, kinds, strict=True))
 
 
 def _about(asked: Entry, given: Authorisation) -> Entry:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from pyroaring import BitMap
 
-from cdp.gate.model import Counts
+from cdp.gate.model import Counts, Shown
 from cdp.segments import noised
 
 OTHER = "other"
@@ -46,11 +46,17 @@ def is_audience(counts: Counts, minimum: int, noised: Counts | None) -> bool:
 
 
 def noisy(
-    members: BitMap, released: BitMap, withheld: Mapping[str, BitMap], secret: bytes, question: str
-) -> Counts:
+    members: BitMap,
+    released: BitMap,
+    withheld: Mapping[str, BitMap],
+    secret: bytes,
+    question: str,
+    fields: Mapping[str, str] | None = None,
+) -> Shown:
     """Return what may be shown to whoever must not single anybody out.
 
     :param question: what was asked; the same text for the same export asked again.
+    :param fields: what the rules could give, whoever the people are.
     """
 
     def shown(people: BitMap, figure: str) -> int:
@@ -59,8 +65,9 @@ def noisy(
     counted = {reason: shown(people, reason) for reason, people in withheld.items() if len(people) >= _FEW}
     named = {reason: count for reason, count in counted.items() if count >= _NAMED}
     few = BitMap.union(BitMap(), *(people for reason, people in withheld.items() if reason not in named))
-    return Counts(
+    return Shown(
         members=shown(members, "members"),
         released=shown(released, "released"),
         withheld={**dict(sorted(named.items())), OTHER: shown(few, OTHER)},
+        fields=dict(fields or {}),
     )

@@ -61,6 +61,27 @@ def meet_plans(plans: Iterable[FieldPlan], width: int) -> FieldPlan:
     return reduce(lambda one, other: tuple(map(meet, one, other)), plans, (CLEAR,) * width)
 
 
+def offered(terms: Terms) -> tuple[frozenset[Transform], ...]:
+    """Return, for each field, what ``decide`` could make of it, whoever the person is.
+
+    Every meet of words of step 5, of which one at least is a permit's; what binds everybody is in each. It
+    may name what no person there could be gets, and never misses what one gets.
+    """
+    permits = [permit for permit in terms.permits if permit.where]
+    found = []
+    for place in range(len(terms.fields)):
+        words: frozenset[Transform] = frozenset()
+        for permit in permits:
+            word = permit.plan[place]
+            words |= {word} | {meet(word, other) for other in words}
+        for clause in (*permits, *terms.limits):
+            met = frozenset(meet(clause.plan[place], other) for other in words)
+            always = all(clause.where.get(one) == () for one in terms.everywhere)
+            words = met if always else met | words
+        found.append(words or frozenset({DROP}))
+    return tuple(found)
+
+
 def negate(truth: Truth) -> Truth:
     """Return NOT; UNKNOWN stays."""
     return {Truth.TRUE: Truth.FALSE, Truth.FALSE: Truth.TRUE}.get(truth, Truth.UNKNOWN)

@@ -22,11 +22,11 @@ from pyroaring import BitMap
 from cdp.clock import DAY, Micros
 from cdp.consent import NEVER, ConsentLedger, Standings
 from cdp.gate import queries
-from cdp.gate.model import Condition, FactSets, Terms
+from cdp.gate.model import ADDRESSES, Condition, FactSets, Terms
 from cdp.gate.opening import Opener
 from cdp.gate.population import Known, Population, gather
-from cdp.gate.told import Telling, Told
-from cdp.policy import Bundle, Destination, Purpose
+from cdp.gate.told import Said, Telling, Told
+from cdp.policy import Bundle, Destination, Jurisdictions, Purpose
 from cdp.segments import SegmentService
 from cdp.store import Connection, read_head
 
@@ -90,10 +90,7 @@ class FactReader:
         if purpose.restrainable:
             restraints |= {state: found & people for state, found in held.restrained().items()}
         minors = known.minors(now)
-        places: dict[str, BitMap] = defaultdict(BitMap)
-        for said, found in known.places.items():
-            for jurisdiction in said.within(bundle.jurisdictions):
-                places[jurisdiction] |= found & people
+        places = placed(known.places, people, bundle.jurisdictions)
         conditions = set(map(positive, terms.conditions()))
         ages = [condition.days * DAY for condition in conditions if condition.kind == "consent_age"]
         until = held.valid_until(now, ages, people)
@@ -142,13 +139,24 @@ class FactReader:
         recipient: str,
         now: Micros,
     ) -> tuple[BitMap, Micros | None]:
-        """Return (people of whom an identity confirmed a grant in force, when the first of those ends)."""
+        """Return (people who confirmed a grant in force, when the first confirmed one ends).
+
+        Where the purpose goes to addresses, a person's last address of each of those types has to confirm it:
+        that one is used, and a confirmation by another says nothing of it.
+        """
         grants = self._ledger.confirmed(connection, purpose, recipient, self._upto)
         grants = grants[grants[:, 1] > now]
         several = [number for numbers in members.values() for number in numbers]
         grants = grants[np.isin(grants[:, 0], np.array(several, np.int64))]
         first = int(grants[:, 1].min(initial=NEVER))
-        return touching(members, BitMap(grants[:, 0].tolist())), None if first == NEVER else first
+        confirmed = BitMap(grants[:, 0].tolist())
+        people = touching(members, confirmed)
+        kinds = {ADDRESSES[channel] for channel in purpose.channels if channel in ADDRESSES}
+        if kinds and people:
+            several = [number for one in people for number in members[one]]
+            addresses = [queries.of_type(connection, several, kind) for kind in sorted(kinds)]
+            people = BitMap(one for one in people if confirms(members[one], addresses, confirmed))
+        return people, None if first == NEVER else first
 
     def _lists(self, connection: Connection, people: BitMap, relinked: BitMap) -> dict[str, BitMap]:
         """Return the restraints that are not the ledger's."""
@@ -211,6 +219,22 @@ def decisive_traits(bundle: Bundle) -> list[str]:
     return sorted(Telling.of(bundle).names)
 
 
+def placed(told: Mapping[Said, BitMap], people: BitMap, jurisdictions: Jurisdictions) -> dict[str, BitMap]:
+    """Return jurisdiction → the people of whom a place in it is recorded, or hinted at beside one that is.
+
+    :param told: places told of one identity → profiles that have such an identity.
+    """
+    places: dict[str, BitMap] = defaultdict(BitMap)
+    for said, found in told.items():
+        for jurisdiction in said.within(jurisdictions):
+            places[jurisdiction] |= found & people
+    somewhere = BitMap.union(*places.values()) if places else BitMap()
+    for said, found in told.items():
+        for jurisdiction in said.near(jurisdictions):
+            places[jurisdiction] |= found & somewhere
+    return places
+
+
 def positive(condition: Condition) -> Condition:
     """Return the fact that a condition is about."""
     return Condition(condition.kind, condition.days)
@@ -231,6 +255,17 @@ def holding(condition: Condition, held: Standings, destination: Destination, now
             return held.on_current_notice(destination.name)
         case _:
             return BitMap()
+
+
+def confirms(numbers: Sequence[int], addresses: Sequence[BitMap], confirmed: BitMap) -> bool:
+    """Return whether a person's last address of each type is confirmed; without any there is nothing to.
+
+    :param numbers: the person's identities.
+    :param addresses: for each type the identities that are such an address.
+    """
+    own = BitMap(numbers)
+    last = BitMap(found.max() for these in addresses if (found := own & these))
+    return bool(last) and last <= confirmed
 
 
 def touching(members: Mapping[int, Sequence[int]], identities: BitMap) -> BitMap:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyroaring import BitMap
 
 from cdp.access import Principal
@@ -16,10 +18,11 @@ from cdp.gate.queries import Stored
 class Fetch:
     """One rendering on its way: whom is left to deliver under which plan, and up to where it was checked.
 
-    ``members`` maps profile_no → its identities in M∖D; ``then`` → the plan authorised; ``plans`` →
-    the meet of that and of what is permitted now, for those of whom a row may leave; ``waiting`` are those of
-    them who have not left. ``held`` maps anchor → identities of those of whom one might at the beginning;
-    ``fresh`` are the anchors not held before. ``key_seen`` is the head at which the key was last found live.
+    ``members`` maps profile_no → its identities in M∖D; ``then`` a plan authorised → its people; ``plans``
+    the meet of that and of what is permitted now → those of whom a row may leave under it; ``waiting`` are
+    those of them who have not left. ``held`` maps anchor → identities of those of whom one might at the
+    beginning; ``fresh`` are the anchors not held before. ``key_seen`` is the head at which the key was last
+    found live.
 
     Invariant: nobody comes back into ``waiting``: a later yes brings nobody into a decision of before.
 
@@ -47,8 +50,8 @@ class Fetch:
         self.fresh = BitMap()
         self.identities = BitMap()
         self.members: dict[int, list[int]] = {}
-        self.then: dict[int, FieldPlan] = {}
-        self.plans: dict[int, FieldPlan] = {}
+        self.then: dict[FieldPlan, BitMap] = {}
+        self.plans: dict[FieldPlan, BitMap] = {}
         self.waiting = BitMap()
         self.delivered = BitMap()
         self.checked = 0
@@ -56,26 +59,38 @@ class Fetch:
         self._valid_until = self.given.valid_until
         self._profiles: dict[int, int] = {}
 
-    def choose(self, members: dict[int, list[int]], plan: FieldPlan) -> None:
-        """Take people of one class as it was authorised."""
-        self.then |= dict.fromkeys(members, plan)
-        for profile_no in members.keys() & self.members.keys():  # of two classes, since they were merged
-            members[profile_no] += self.members[profile_no]
-        self.members |= members
-        self._profiles |= {no: profile_no for profile_no, found in members.items() for no in found[1:]}
-        self._profiles |= {
-            found[0]: profile_no for profile_no, found in members.items() if found[0] != profile_no
-        }
+    def choose(self, identities: BitMap, profiles: Mapping[int, int], plan: FieldPlan) -> None:
+        """Take people of one class as it was authorised.
+
+        :param profiles: identity_no → profile_no of those of ``identities`` that are still there.
+        """
+        self.identities |= identities
+        self._profiles |= profiles
+        for number, profile_no in profiles.items():
+            self.members.setdefault(profile_no, []).append(number)
+        people = BitMap(profiles.values())
+        for earlier in self.then.values():  # in two classes is who was merged since
+            earlier.difference_update(people)
+        self.then[plan] = self.then.get(plan, BitMap()) | people
 
     def start(self) -> None:
         """Begin with everybody chosen, each under the plan authorised."""
-        self.plans = dict(self.then)
-        self.waiting = BitMap(self.then)
+        self.plans = {plan: BitMap(people) for plan, people in self.then.items()}
+        self.waiting = BitMap(self.members)
 
     def people(self, identities: BitMap) -> BitMap:
         """Return whom of those who wait one of the identities belongs to."""
         found = self.identities & identities
-        return BitMap(self._profiles.get(number, number) for number in found) & self.waiting
+        return BitMap([self._profiles.get(number, number) for number in found]) & self.waiting
+
+    def anchors(self, known: BitMap) -> dict[int, int]:
+        """Return profile_no → the identity that its pseudonym is made from, of those who wait.
+
+        :param known: identities known at the destination; the first of a profile's is taken, else its own.
+        """
+        held = list(self.identities & known)
+        first = {self._profiles.get(number, number): number for number in reversed(held)}
+        return {profile_no: first.get(profile_no, profile_no) for profile_no in self.waiting}
 
     def aged(self, now: Micros) -> bool:
         """Return whether time alone may have taken a permission away: everybody is then decided anew."""
@@ -88,22 +103,22 @@ class Fetch:
 
     def deny(self, people: BitMap) -> None:
         """Let no row of ``people`` leave."""
-        for person in people & self.waiting:
-            del self.plans[person]
         self.waiting -= people
+        for held in self.plans.values():
+            held.difference_update(people)
 
     def decided(self, people: BitMap, partition: Partition) -> None:
         """Take a decision about some of those who wait."""
         whole = people == self.waiting
-        self.deny(people - partition.permitted())
+        self.waiting -= people - partition.permitted()
+        for held in self.plans.values():
+            held.difference_update(people)
         width = len(self.question.terms.fields)
         for allowed, now in partition.classes:
-            met: dict[FieldPlan, FieldPlan] = {}  # few plans, many people
-            for person in allowed:
-                then = self.then[person]
-                if then not in met:
-                    met[then] = meet_plans((then, now), width)
-                self.plans[person] = met[then]
+            for plan, then in self.then.items():
+                if both := allowed & then:
+                    met = meet_plans((plan, now), width)
+                    self.plans[met] = self.plans.get(met, BitMap()) | both
         ends = [end for end in (self._valid_until, partition.valid_until) if end is not None]
         self._valid_until = partition.valid_until if whole else min(ends, default=None)
 

@@ -27,6 +27,9 @@ Mode = Literal["full", "delta"]
 Value = str | int | float | bool | None
 """A rendered value: a scalar; a list trait is rendered as its JSON text."""
 
+ADDRESSES = {"phone": "phone", "sms": "phone", "email": "email"}
+"""Channel → type of the identifier that its messages go to: of several of a person the last one."""
+
 FieldPlan = tuple[Transform, ...]
 CLEAR = Transform("clear")
 DROP = Transform("drop")
@@ -203,6 +206,17 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     withheld: dict[str, int]
 
 
+class Shown(Counts, frozen=True, kw_only=True):
+    """What whoever must not single anybody out may see of an export.
+
+    The counts have noise, and nothing else in it depends on people.
+
+    :param fields: field → kinds of transform that the rules could give (``decide.offered``).
+    """
+
+    fields: dict[str, str] = {}
+
+
 class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
     """An export as decided.
 
@@ -211,7 +225,8 @@ class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
     :param ledger_position: L, the ``commit_no`` of the snapshot that was decided on.
     :param bundle: SHA-256 of the policies that were decided under.
     :param counts: exact, for officers; ``noised`` for marketers.
-    :param plan: field → kind of transform; where classes differ, theirs joined by ``|``.
+    :param plan: field → kind of transform that people got, for officers: where classes differ, theirs joined
+        by ``|``; ``drop`` when nobody got any. It tells of a single person.
     :param manifest_root: root(M), over the identities decided for; ``changed_root``: root(D).
     :param refusal: for a dry run: why the export would be refused.
     """
@@ -228,7 +243,7 @@ class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Micros
     bundle: str
     counts: Counts
-    noised: Counts
+    noised: Shown
     fields: tuple[str, ...]
     plan: dict[str, str]
     manifest_root: bytes = b""

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -73,7 +72,8 @@ class Population:
         self._born: dict[int, date] = {}  # identities
         self._births: dict[int, date] = {}  # profiles
         self._adults = date.min  # the last day of birth of whom nothing is kept
-        self._standings: dict[str, Standings] = {}
+        self._standings: dict[str, Standings] = {}  # by the name they are kept under
+        self._rules = ledger.rules
 
     def at(self, connection: Connection, purpose: str, telling: Telling, now: Micros) -> Known | None:
         """Return what is known at the snapshot of ``connection``; None when we are past it.
@@ -87,20 +87,24 @@ class Population:
                 self._telling = telling
             if self._position > head:
                 return None
+            if self._rules is not self._ledger.rules:  # under others in between, nobody kept these states
+                self._rules, self._standings = self._ledger.rules, {}
             if self._position < 0:
                 self._load(connection, now)
             else:
                 if self._position < head:
                     self._advance(connection, now)
                 if of_age(now) < self._adults:  # the clock ran ahead: some count as minors again
-                    self._read_births(connection, None, now)
+                    self._note_births(self._told.births(connection, None, self._telling), None, now)
             self._position = head
-            if purpose not in self._standings:
-                self._standings = {
-                    **self._standings,
-                    purpose: self._ledger.standings(connection, purpose),
-                }
-            return Known(self._standings[purpose], self._places, self._births)
+            rules = self._ledger.rules
+            name = rules.names[purpose]
+            if name not in self._standings:
+                read = self._ledger.standings(connection, purpose)
+                if self._ledger.rules is not rules:  # other policies came in force meanwhile
+                    return None
+                self._standings = {**self._standings, name: read}
+            return Known(self._standings[name], self._places, self._births)
 
     def _forget(self, epoch: int) -> None:
         self._epoch, self._position = epoch, -1
@@ -109,15 +113,17 @@ class Population:
 
     def _load(self, connection: Connection, now: Micros) -> None:
         self._place_members(queries.memberships(connection, None))
-        self._recorded = _sets(self._told.places(connection, None, self._telling))
-        self._map_places()
-        self._read_births(connection, None, now)
+        heard = self._told.hear(connection, None, self._telling)
+        self._place(heard.places, BitMap())
+        self._note_births(heard.births, None, now)
 
-    def _read_births(self, connection: Connection, spoken: BitMap | None, now: Micros) -> None:
-        """Read again how old these identities may be, or everybody, and say it of their profiles."""
+    def _note_births(self, read: Mapping[int, date], spoken: BitMap | None, now: Micros) -> None:
+        """Note how old identities may be, and say it of their profiles.
+
+        :param read: what is known of ``spoken`` now; of everybody when None.
+        """
         last = of_age(now)
         self._adults = last if spoken is None else max(last, self._adults)
-        read = self._told.births(connection, spoken, self._telling)
         kept = {} if spoken is None else {no: day for no, day in self._born.items() if no not in spoken}
         self._born = {**kept, **{no: day for no, day in read.items() if day > last}}
         found: dict[int, date] = {}
@@ -136,21 +142,20 @@ class Population:
             self._forget(self._epoch)
             self._load(connection, now)
             return
-        self._place_members(queries.memberships(connection, moved))
-        kept_places = {said: people - spoken for said, people in self._recorded.items()}
-        added = _sets(self._told.places(connection, spoken, self._telling))
-        self._recorded = {
-            said: kept_places.get(said, BitMap()) | added.get(said, BitMap())
-            for said in kept_places.keys() | added.keys()
-        }
         if moved or spoken:
-            self._map_places()
-            self._read_births(connection, spoken, now)
+            self._place_members(queries.memberships(connection, moved))
+            heard = self._told.hear(connection, spoken, self._telling)
+            recorded = {said: people - spoken for said, people in self._recorded.items()}
+            for said, people in heard.places.items():
+                recorded[said] = recorded.get(said, BitMap()) | people
+            self._place({said: people for said, people in recorded.items() if people}, moved)
+            self._note_births(heard.births, spoken, now)
         # a profile bears the number of one of its identities, so those moved name all that came and went
-        again = moved | changed
+        again, names = moved | changed, self._ledger.rules.names
         self._standings = {
-            purpose: held.replaced(again, self._ledger.standings(connection, purpose, again))
-            for purpose, held in self._standings.items()
+            name: held.replaced(again, self._ledger.standings(connection, purpose, again)) if again else held
+            for purpose, name in names.items()
+            if (held := self._standings.get(name)) is not None
         }
 
     def _place_members(self, members: NDArray[np.int64]) -> None:
@@ -164,12 +169,22 @@ class Population:
             self._profile_of = grown
         self._profile_of[members[:, 0]] = members[:, 1]
 
-    def _map_places(self) -> None:
-        self._places = {place: self._profiles_of(numbers) for place, numbers in self._recorded.items()}
+    def _place(self, recorded: dict[Said, BitMap], moved: BitMap) -> None:
+        """Note the places of identities, and say them of their profiles.
+
+        :param moved: identities that belong to another profile than they did.
+        """
+        before, self._recorded = self._recorded, recorded
+        self._places = {
+            said: self._places[said]
+            if before.get(said) == numbers and numbers.isdisjoint(moved)
+            else self._profiles_of(numbers)
+            for said, numbers in recorded.items()
+        }
 
     def _profiles_of(self, identities: BitMap) -> BitMap:
         numbers = np.array(identities.to_array(), np.int64)
-        profiles = np.unique(self._profile_of[numbers[numbers < len(self._profile_of)]])
+        profiles = self._profile_of[numbers[numbers < len(self._profile_of)]]
         return BitMap(array("I", profiles[profiles > 0].astype(np.uint32).tobytes()))
 
 
@@ -186,19 +201,10 @@ def gather(
     :param members: profile_no → its identity numbers.
     """
     profile_of = {number: profile_no for profile_no, numbers in members.items() for number in numbers}
-    places: dict[Said, BitMap] = defaultdict(BitMap)
-    for number, said in told.places(connection, profile_of, telling).items():
-        places[said].add(profile_of[number])
+    heard = told.hear(connection, profile_of, telling)
+    places = {said: BitMap(map(profile_of.__getitem__, numbers)) for said, numbers in heard.places.items()}
     births: dict[int, date] = {}
-    for number, day in told.births(connection, profile_of, telling).items():
+    for number, day in heard.births.items():
         profile_no = profile_of[number]
         births[profile_no] = max(day, births.get(profile_no, day))
     return Known(ledger.standings(connection, purpose, members), places, births)
-
-
-def _sets(said: Mapping[int, Said]) -> dict[Said, BitMap]:
-    """Return places → the identities of which just these were recorded."""
-    numbers: dict[Said, array[int]] = {}
-    for number, places in said.items():
-        numbers.setdefault(places, array("I")).append(number)
-    return {places: BitMap(found) for places, found in numbers.items()}

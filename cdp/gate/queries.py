@@ -15,45 +15,43 @@ from sqlalchemy import (
     FromClause,
     Row,
     Select,
+    case,
+    func,
     insert,
     literal,
     select,
     update,
 )
 
+from cdp.access.tables import sources
 from cdp.audit.tables import audit_subjects
 from cdp.clock import Micros
 from cdp.consent.tables import consent_records
 from cdp.gate.model import Authorisation, Class, FieldPlan
 from cdp.gate.tables import destination_anchors, export_classes, export_fetches, exports
 from cdp.identity import members_of, profiles_of
-from cdp.identity.tables import profile_members
+from cdp.identity.tables import identities, profile_members
 from cdp.profiles.tables import trait_observations
 from cdp.store import (
+    Labelled,
     among,
     batches,
     chunks,
     insert_many,
     insert_new,
     lock_rows,
+    read_labelled,
     read_numbers,
     read_rows,
     since,
     until,
 )
 
+_BY_BROWSER = trait_observations.c.source_id.in_(
+    select(sources.c.source_id).where(sources.c.kind == "browser")
+)
+
 # -- people -----------------------------------------------------------------------------------------
-
-
-def grouped(connection: Connection, identity_nos: Iterable[int]) -> dict[int, list[int]]:
-    """Return profile_no → those of ``identity_nos`` that belong to it."""
-    m = profile_members.c
-    found: dict[int, list[int]] = {}
-    for chunk in chunks(identity_nos):
-        query = select(m.identity_no, m.profile_no).where(among(m.identity_no, chunk))
-        for number, profile_no in read_rows(connection, query):
-            found.setdefault(profile_no, []).append(number)
-    return found
 
 
 def profile_mates(connection: Connection, identity_nos: Iterable[int]) -> BitMap:
@@ -85,8 +83,8 @@ def recorded(
     upto: int | None = None,
     *,
     dated: bool = False,
-) -> Iterator[tuple[int, str, str | None, bytes | None, bytes, Micros]]:
-    """Yield (identity_no, trait, JSON value, envelope, event id, when told) of each observation of ``names``.
+) -> Iterator[tuple[int, str, str | None, bytes | None, bytes, Micros, bool]]:
+    """Yield (identity, trait, JSON value, envelope, event id, when told, by a browser?) of each observation.
 
     :param identity_nos: of these; of everybody when None.
     :param upto: as of this commit; now when None.
@@ -98,28 +96,44 @@ def recorded(
     if dated:
         told_at = batches.c.committed_at
         tables = trait_observations.join(batches, batches.c.batch == o.batch)
+    named = o.name.concat("").in_(names)  # an expression, or a planner without statistics reads by name
     for only in _pages(o.identity_no, identity_nos):
-        query = select(o.identity_no, o.name, o.value, o.sealed, o.event_id, told_at).select_from(tables)
-        query = query.where(
-            *only,
-            o.name.concat("").in_(names),  # an expression, or a planner without statistics reads by name
-            until(o.batch, upto),
-        )
-        yield from read_rows(connection, query)
+        query = select(o.identity_no, o.name, o.value, o.sealed, o.event_id, told_at, _BY_BROWSER)
+        yield from read_rows(connection, query.select_from(tables).where(*only, named, until(o.batch, upto)))
+
+
+def recorded_alike(
+    connection: Connection,
+    identity_nos: Iterable[int] | None,
+    names: Collection[str],
+    upto: int | None = None,
+) -> Iterator[Labelled]:
+    """Yield the identities with an observation, by (trait, value or nothing if sealed, ``1`` if a browser's).
+
+    :param identity_nos: of these; of everybody when None.
+    :param upto: as of this commit; now when None.
+    """
+    o = trait_observations.c
+    value = case((o.sealed.is_not(None), ""), else_=func.coalesce(o.value, "null"))
+    for only in _pages(o.identity_no, identity_nos) if names else ():
+        name = o.name.concat("") if only else o.name  # see ``recorded``
+        query = select(o.identity_no, o.name, value, case((_BY_BROWSER, "1"), else_=""))
+        yield read_labelled(connection, query.where(*only, name.in_(names), until(o.batch, upto)))
 
 
 def consent_places(
     connection: Connection, identity_nos: Iterable[int] | None, upto: int | None = None
-) -> Iterator[tuple[int, str, str]]:
-    """Yield (identity_no, jurisdiction or place, signal) of every consent record that names one.
+) -> Iterator[Labelled]:
+    """Yield the identities with a place named in a consent, by (it, ``1`` if of a signal or unsigned).
 
+    :param identity_nos: of these; of everybody when None.
     :param upto: as of this commit; now when None.
     """
     c = consent_records.c
+    claimed = (c.signal != "") | ((c.source_kind == "browser") & c.verified.is_(False))
     for only in _pages(c.identity_no, identity_nos):
-        query = select(c.identity_no, c.jurisdiction, c.signal)
-        query = query.where(*only, c.jurisdiction != "", until(c.batch, upto))
-        yield from read_rows(connection, query.distinct())
+        query = select(c.identity_no, c.jurisdiction, case((claimed, "1"), else_=""))
+        yield read_labelled(connection, query.where(*only, c.jurisdiction != "", until(c.batch, upto)))
 
 
 def _pages(column: ColumnElement[int], keys: Iterable[int] | None) -> Iterator[list[among]]:
@@ -139,6 +153,16 @@ def memberships(connection: Connection, identity_nos: Iterable[int] | None) -> N
         for only in _pages(m.identity_no, identity_nos)
     ]
     return np.concatenate([np.empty((0, 2), np.int64), *found])
+
+
+def of_type(connection: Connection, identity_nos: Iterable[int], kind: str) -> BitMap:
+    """Return those of some identities that are identifiers of one type."""
+    i = identities.c
+    found = BitMap()
+    for chunk in chunks(identity_nos):
+        query = select(i.identity_no).where(among(i.identity_no, chunk), i.type == kind)
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def spoken_since(connection: Connection, commit_no: int, names: Collection[str]) -> BitMap:

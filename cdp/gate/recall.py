@@ -10,8 +10,9 @@ For each audience (destination, purpose, segment):
    links, recorded places, black lists), those who were not held at the last look, and everybody when the
    policies are others or a grant has aged. Facts are those of the whole profile as it is now, with all that
    it merged with.
-3. An anchor stays while its profile is permitted *and* the profile's reference is made from it: after a
-   merge one person has one reference, and the others are removed.
+3. An anchor stays while its profile is permitted, not restrained for evaluating segments (that was how it
+   came there, so no audience holds who objects to it), *and* the profile's reference is made from it: after
+   a merge one person has one reference, and the others are removed.
 4. Of those who stay, an identity that left the profile makes a correction: the row told of somebody else.
 
 Invariants: a look that finds nothing to look at costs a few small statements; what this process forgets (it
@@ -20,7 +21,7 @@ keeps its last look in memory) is looked at again in full; a missing fact or key
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -71,11 +72,17 @@ class _Look(msgspec.Struct):
 
 
 class Recaller:
-    """Finds what to recall; whoever issues it takes it out of the deliveries in the same transaction."""
+    """Finds what to recall; whoever issues it takes it out of the deliveries in the same transaction.
 
-    def __init__(self, store: Store, judge: Judge, clock: Clock) -> None:
+    :param objecting: returns the profiles that no segment holds any more.
+    """
+
+    def __init__(
+        self, store: Store, judge: Judge, objecting: Callable[[Connection], BitMap], clock: Clock
+    ) -> None:
         self._store = store
         self._judge = judge
+        self._objecting = objecting
         self._clock = clock
         self._looks: dict[int, _Look] = {}
         self._position = -1
@@ -163,7 +170,7 @@ class Recaller:
             members = members_of(connection, {profiles[no] for no in anchors if no in profiles})
             partition = self._judge.decide(connection, question, members, BitMap())
             known = queries.known_anchors(connection, audience.destination)
-        permitted = partition.permitted()
+            permitted = partition.permitted() - self._objecting(connection)
         reference = {
             profile_no: next((number for number in numbers if number in known), 0)
             for profile_no, numbers in members.items()

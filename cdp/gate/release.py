@@ -79,7 +79,7 @@ class Gate:
         )
         self.feed = Feeder(store, committer, segments, self._judge, self.authorise, self._refer, clock)
         self.proofs = Prover(store, committer, keyring, self._judge, self._refer)
-        self.recalls = Issuer(store, Recaller(store, self._judge, clock), self._refer)
+        self.recalls = Issuer(store, Recaller(store, self._judge, segments.restrained, clock), self._refer)
 
     def authorise(self, request: Request, *, dry_run: bool = False) -> Authorisation:
         """Decide an export and store the decision; a dry run stores only its audit entry.

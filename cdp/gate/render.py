@@ -23,7 +23,6 @@ Whose links changed since L is skipped: identities that joined have no leaf in t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 
 import msgspec
 from pyroaring import BitMap
@@ -38,17 +37,17 @@ from cdp.gate.admit import Refusal
 from cdp.gate.deliveries import Deliveries
 from cdp.gate.fetch import Fetch
 from cdp.gate.judge import Judge
-from cdp.gate.model import Column, Value
+from cdp.gate.model import ADDRESSES, Column, Value
 from cdp.gate.rows import Linking, Reading, Row, RowReader
 from cdp.gate.transform import REF, pseudonymiser
+from cdp.identity import profiles_of
 from cdp.segments import SegmentService
 from cdp.store import Committer, Connection, Store, read_head, retrying
 
 Unsubscribe = Callable[[int, str, str], str]
 """Makes the link that withdraws an identity from a purpose, for the rows of a destination."""
-_ADDRESSES = {"phone": "phone", "sms": "phone", "email": "email"}
-"""Channel → type of the identifier that its messages go to; of several the last one is unsubscribed."""
-_CHUNK = 2000
+_CHUNK = 5000
+"""People whose values are read at once: of more of them more lie beside each other."""
 _UNKNOWN = Refusal("unknown_export", NotFoundError("there is no export with this id for this key"))
 
 
@@ -103,7 +102,7 @@ class Renderer:
         columns, read = self._rows.reader(
             fetch.question.terms,
             fetch.question.bundle.fields,
-            set(fetch.plans.values()),
+            [plan for plan, people in fetch.plans.items() if people],
             key,
             self._clock.now(),
             self._linking(fetch),
@@ -116,7 +115,7 @@ class Renderer:
             return None
         used = bundle.purposes[given.purpose].channels
         return Linking(
-            tuple(kind for channel, kind in _ADDRESSES.items() if channel in used),
+            tuple(kind for channel, kind in ADDRESSES.items() if channel in used),
             lambda number: self._unsubscribe(number, given.purpose, given.destination),
         )
 
@@ -158,8 +157,7 @@ class Renderer:
             identities = BitMap.deserialize(one.identities) - changed
             if fetch.only is not None:
                 identities &= fetch.only
-            fetch.identities |= identities
-            fetch.choose(queries.grouped(connection, identities), one.plan)
+            fetch.choose(identities, profiles_of(connection, identities), one.plan)
         fetch.start()
         anew = fetch.aged(self._clock.now()) or fetch.given.bundle != fetch.question.bundle.sha256
         self._decide(connection, fetch, fetch.given.ledger_position, anew=anew)
@@ -169,7 +167,7 @@ class Renderer:
         given = fetch.given
         with self._committer.batch() as batch:
             known = queries.anchors(batch.connection, given.destination)
-            anchors = {no: _anchor(no, fetch.members[no], known) for no in fetch.plans}
+            anchors = fetch.anchors(known)
             queries.set_anchors(batch.connection, given.destination, known | BitMap(anchors.values()))
             fetch.started_at = self._clock.now()
             queries.start_fetch(
@@ -189,8 +187,8 @@ class Renderer:
             fetch.checked = batch.commit_no  # only we came between
         return anchors
 
-    def _sorted(self, key: bytes, anchors: Mapping[int, int]) -> list[tuple[str, int, bytes]]:
-        """Return (profile_ref, profile_no, the anchor's secret), sorted; without a key there is no row."""
+    def _sorted(self, key: bytes, anchors: Mapping[int, int]) -> list[Row]:
+        """Return the rows of those who wait, sorted; without a key there is none."""
         pseudonym = pseudonymiser(key, REF)
         held = self._keyring.pseudonym_secrets(anchors.values())
         return sorted(
@@ -254,7 +252,7 @@ class Renderer:
 
     def end(self, fetch: Fetch) -> None:
         """Commit the end of a fetch, with whom it skipped."""
-        delivered = BitMap(number for no in fetch.delivered for number in fetch.members[no])
+        delivered = BitMap([number for no in fetch.delivered for number in fetch.members[no]])
         skipped = fetch.expected - len(fetch.delivered)
         with self._committer.batch() as batch:
             queries.end_fetch(
@@ -274,7 +272,7 @@ class Renderer:
 class Stream:
     """The rows of a fetch: steps 5 and 6. Whoever takes a piece decides how many rows at most.
 
-    :param rows: (profile_ref, profile_no, the anchor's secret), in their order.
+    :param rows: of everybody of whom one might leave, in their order.
     :param anchors: profile_no → the identity its pseudonym is anchored to.
     """
 
@@ -284,7 +282,7 @@ class Stream:
         renderer: Renderer,
         fetch: Fetch,
         columns: tuple[Column, ...],
-        rows: Sequence[tuple[str, int, bytes]],
+        rows: Sequence[Row],
         anchors: Mapping[int, int],
         read: Reading,
     ) -> None:
@@ -297,7 +295,7 @@ class Stream:
         self._anchors = anchors
         self._read = read
         self._at = 0
-        self._ahead: dict[int, tuple[tuple[str, int, bytes], tuple[Value, ...]]] = {}
+        self._ahead: list[tuple[str, int, tuple[Value, ...]]] = []
         self._ended = False
 
     def named(self) -> dict[str, int]:
@@ -310,37 +308,28 @@ class Stream:
             return []
         with self._store.reading() as connection:
             again = self._renderer.recheck(connection, self._fetch)
-            stale = [row for no, (row, _) in self._ahead.items() if no in again] if again else []
-            for _, profile_no, _ in stale:
-                if profile_no not in self._fetch.waiting:
-                    del self._ahead[profile_no]
-            self._look(connection, stale)
+            if again and self._ahead:
+                last = self._rows[self._at - _CHUNK : self._at]
+                fresh = self._look(connection, [row for row in last if row[1] in again])
+                self._ahead = [
+                    (ref, no, fresh.get(no, values))
+                    for ref, no, values in self._ahead
+                    if no in self._fetch.waiting
+                ]
             while not self._ahead and self._at < len(self._rows):
-                self._look(connection, self._rows[self._at : self._at + _CHUNK])
+                rows = self._rows[self._at : self._at + _CHUNK]
+                values = self._look(connection, rows)
+                self._ahead = [(ref, no, values[no]) for ref, no, _ in rows if no in values]
                 self._at += _CHUNK
         if not self._ahead:
             retrying(lambda: self._renderer.end(self._fetch))  # 6
             self._ended = True
             return []
-        piece = [(no, self._ahead[no]) for no in islice(self._ahead, limit)]
-        for no, _ in piece:
-            del self._ahead[no]
-        self._fetch.deliver(BitMap(no for no, _ in piece))
-        return [(row[0], values) for _, (row, values) in piece]
+        piece, self._ahead = self._ahead[:limit], self._ahead[limit:]
+        self._fetch.deliver(BitMap([no for _, no, _ in piece]))
+        return [(ref, values) for ref, _, values in piece]
 
-    def _look(self, connection: Connection, rows: Sequence[tuple[str, int, bytes]]) -> None:
-        """Read the values of those who may leave; whoever was read before keeps the place."""
-        plans, waiting = self._fetch.plans, self._fetch.waiting
-        allowed = [row for row in rows if row[1] in waiting]
-        if allowed:
-            values = self._read(
-                connection, [Row(profile_no, secret, plans[profile_no]) for _, profile_no, secret in allowed]
-            )
-            self._ahead |= {row[1]: (row, found) for row, found in zip(allowed, values, strict=True)}
-
-
-def _anchor(profile_no: int, members: Sequence[int], known: BitMap) -> int:
-    """Return the identity that a profile's pseudonym is made from: the first known there, else its own."""
-    if len(members) == 1 and members[0] == profile_no:
-        return profile_no
-    return next((number for number in sorted(members) if number in known), profile_no)
+    def _look(self, connection: Connection, rows: Sequence[Row]) -> dict[int, tuple[Value, ...]]:
+        """Return profile_no → values of those who may leave."""
+        waiting = self._fetch.waiting
+        return self._read(connection, [row for row in rows if row[1] in waiting], self._fetch.plans)

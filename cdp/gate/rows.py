@@ -7,10 +7,12 @@ A value whose key is destroyed, lost or altered is absent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import msgspec
+from pyroaring import BitMap
 
 from cdp.clock import Micros
 from cdp.crypto import Dek, Keyring, open_sealed
@@ -25,13 +27,8 @@ UNSUBSCRIBE_URL = "unsubscribe_url"
 """The column of the links: another token each time, and no field of the person."""
 _decode = msgspec.json.Decoder().decode
 
-
-class Row(NamedTuple):
-    """A person about to leave."""
-
-    profile_no: int
-    anchor_secret: bytes
-    plan: FieldPlan
+Row = tuple[str, int, bytes]
+"""A person about to leave: profile_ref, profile_no, the anchor's secret."""
 
 
 class Linking(NamedTuple):
@@ -46,19 +43,22 @@ class Linking(NamedTuple):
     mint: Callable[[int], str]
 
 
-Reading = Callable[[Connection, Sequence[Row]], list[tuple[Value, ...]]]
-"""Reads, opens and transforms the values of some rows."""
+Reading = Callable[[Connection, Sequence[Row], Mapping[FieldPlan, BitMap]], dict[int, tuple[Value, ...]]]
+"""Reads, opens and transforms: (rows, plan → people) → profile_no → values, of everybody in a plan."""
 
 
 class _Step(NamedTuple):
     """How one column of a plan gets its value: from the field's own, or as a pseudonym from the anchor."""
 
-    place: int
     name: str
     identifier: bool
     prefix: bytes
     apply: Apply | None
     pseudonym: Callable[[bytes], str] | None
+
+
+_Recipe = Sequence[_Step | None]
+"""The step of each column; None for one that the plan leaves empty."""
 
 
 class RowReader:
@@ -88,23 +88,29 @@ class RowReader:
         columns = tuple(
             _column(fields, terms.fields[place], {plan[place] for plan in plans}) for place in kept
         )
-        recipes: dict[FieldPlan, list[_Step]] = {}
+        recipes: dict[FieldPlan, _Recipe] = {}
 
-        def read(connection: Connection, rows: Sequence[Row]) -> list[tuple[Value, ...]]:
-            for row in rows:
-                if row.plan not in recipes:
-                    recipes[row.plan] = self._recipe(terms, fields, kept, row.plan, destination_key, now)
+        def read(
+            connection: Connection, rows: Sequence[Row], plans: Mapping[FieldPlan, BitMap]
+        ) -> dict[int, tuple[Value, ...]]:
+            secrets = {profile_no: secret for _, profile_no, secret in rows}
             # in the order in which they lie in the store, which is not that of the references
-            held = self._held(connection, sorted(row.profile_no for row in rows), recipes.values())
-            values = [self._render(row, recipes[row.plan], held, len(kept)) for row in rows]
+            people = BitMap(secrets)
+            groups = {plan: both for plan, held in plans.items() if (both := held & people)}
+            for plan in groups.keys() - recipes.keys():
+                recipes[plan] = self._recipe(terms, fields, kept, plan, destination_key, now)
+            held = self._held(connection, people, [recipes[plan] for plan in groups])
+            found: dict[int, tuple[Value, ...]] = {}
+            for plan, group in groups.items():
+                made = [held.column(step, group, secrets) for step in recipes[plan]]
+                found |= zip(group, zip(*made, strict=True) if made else repeat(()), strict=False)
             if linking is None:
-                return values
-            people = [row.profile_no for row in rows]
-            addressed = {no: no for no in people}
+                return found
+            addressed = {no: no for no in found}
             for kind in linking.kinds:
-                found = self._profiles.identifiers(connection, people, kind)
-                addressed |= {no: number for no, (number, _) in found.items()}
-            return [(*of_row, linking.mint(addressed[no])) for of_row, no in zip(values, people, strict=True)]
+                own = self._profiles.identifiers(connection, people, kind)
+                addressed |= {no: number for no, (number, _) in own.items()}
+            return {no: (*values, linking.mint(addressed[no])) for no, values in found.items()}
 
         return (columns if linking is None else (*columns, Column(UNSUBSCRIBE_URL))), read
 
@@ -116,76 +122,73 @@ class RowReader:
         plan: FieldPlan,
         destination_key: bytes,
         now: Micros,
-    ) -> list[_Step]:
-        steps = []
-        for column, place in enumerate(kept):
+    ) -> _Recipe:
+        steps: list[_Step | None] = []
+        for place in kept:
             transform, name, category = plan[place], terms.fields[place], terms.categories[place]
             apply = applier(transform, name, category, now)
             named = transform.kind == "pseudonymise"
             if apply is None and not named:
+                steps.append(None)
                 continue
             identifier = name not in fields.traits
             prefix = self._opener.prefix("identities" if identifier else "trait_observations", name)
             pseudonym = pseudonymiser(destination_key, category) if named else None
-            steps.append(_Step(column, name, identifier, prefix, apply, pseudonym))
+            steps.append(_Step(name, identifier, prefix, apply, pseudonym))
         return steps
 
-    def _held(
-        self, connection: Connection, profile_nos: Sequence[int], recipes: Iterable[Sequence[_Step]]
-    ) -> _Held:
-        steps = [step for recipe in recipes for step in recipe]
+    def _held(self, connection: Connection, people: BitMap, recipes: Iterable[_Recipe]) -> _Held:
+        steps = [step for recipe in recipes for step in recipe if step is not None]
         names = {step.name for step in steps if not step.identifier}
         kinds = {step.name for step in steps if step.identifier}
-        traits = self._profiles.observations(connection, profile_nos, names) if names else {}
-        identifiers = {kind: self._profiles.identifiers(connection, profile_nos, kind) for kind in kinds}
+        traits = self._profiles.observations(connection, people, names) if names else {}
+        identifiers = {kind: self._profiles.identifiers(connection, people, kind) for kind in kinds}
         sealed_for = {
             one.identity_no for held in traits.values() for one in held.values() if one.sealed is not None
         }
         sealed_for.update(number for held in identifiers.values() for number, _ in held.values())
         return _Held(traits, identifiers, self._keyring.openable(sealed_for))
 
-    @staticmethod
-    def _render(row: Row, recipe: Sequence[_Step], held: _Held, width: int) -> tuple[Value, ...]:
-        values: list[Value] = [None] * width
-        traits = held.traits.get(row.profile_no, {})
-        for step in recipe:
-            value = held.identifier(row.profile_no, step) if step.identifier else held.trait(traits, step)
-            if value is None:
-                continue
-            if step.pseudonym is not None:
-                values[step.place] = step.pseudonym(row.anchor_secret)
-            elif step.apply is not None:
-                values[step.place] = step.apply(value)
-        return tuple(values)
-
 
 class _Held(NamedTuple):
-    """What one chunk was read into: still sealed, with the keys at hand."""
+    """What one chunk was read into, by field and person: still sealed, with the keys at hand."""
 
-    traits: Mapping[int, Mapping[str, Observation]]
+    traits: Mapping[str, Mapping[int, Observation]]
     identifiers: Mapping[str, Mapping[int, tuple[int, bytes]]]
     keys: Mapping[int, Dek]
 
-    def trait(self, traits: Mapping[str, Observation], step: _Step) -> Json:
-        one = traits.get(step.name)
-        if one is None:
-            return None
-        if one.sealed is None:
-            return None if one.value is None else _decode(one.value)
-        key = self.keys.get(one.identity_no)
-        if key is None:
-            return None
-        return _decode(open_sealed(key, step.prefix, one.event_id, one.identity_no, one.sealed))  # type: ignore[no-any-return]  # any JSON
+    def column(self, step: _Step | None, people: BitMap, secrets: Mapping[int, bytes]) -> Iterable[Value]:
+        """Return the values of one column for ``people``, ascending."""
+        if step is None:
+            return repeat(None, len(people))
+        opened: Iterator[Json] = (self._identifiers if step.identifier else self._traits)(step, people)
+        if (pseudonym := step.pseudonym) is not None:
+            return [
+                None if value is None else pseudonym(secrets[no])
+                for no, value in zip(people, opened, strict=True)
+            ]
+        apply = step.apply
+        return [None if value is None or apply is None else apply(value) for value in opened]
 
-    def identifier(self, profile_no: int, step: _Step) -> str | None:
-        held = self.identifiers[step.name].get(profile_no)
-        if held is None:
-            return None
-        number, sealed = held
-        key = self.keys.get(number)
-        if key is None:
-            return None
-        return open_sealed(key, step.prefix, number.to_bytes(8), number, sealed).decode()
+    def _traits(self, step: _Step, people: BitMap) -> Iterator[Json]:
+        held, keys, prefix = self.traits.get(step.name, {}), self.keys, step.prefix
+        for one in map(held.get, people):
+            if one is None:
+                yield None
+            elif one.sealed is None:
+                yield None if one.value is None else _decode(one.value)
+            elif (key := keys.get(one.identity_no)) is None:
+                yield None
+            else:
+                yield _decode(open_sealed(key, prefix, one.event_id, one.identity_no, one.sealed))
+
+    def _identifiers(self, step: _Step, people: BitMap) -> Iterator[Json]:
+        for held in map(self.identifiers[step.name].get, people):
+            if held is None or (key := self.keys.get(held[0])) is None:
+                yield None
+            else:
+                number, sealed = held
+                yield open_sealed(key, step.prefix, number.to_bytes(8), number, sealed).decode()
 
 
 def _column(fields: FieldCatalogue, name: str, transforms: Collection[Transform]) -> Column:

@@ -18,6 +18,7 @@ never hashed.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import unicodedata
 from collections.abc import Callable
@@ -34,7 +35,6 @@ Apply = Callable[[Json], Value]
 
 REF = "profile_ref"
 """What stands for the category in the pseudonym of a person as a whole."""
-_BLOCK = 64  # bytes of a block of SHA-256
 _NOT_DIGIT = re.compile(r"[^0-9]")
 
 
@@ -62,19 +62,10 @@ def applier(transform: Transform, name: str, category: str, now: Micros) -> Appl
 def pseudonymiser(destination_key: bytes, category: str) -> Callable[[bytes], str]:
     """Return the function from a subject's 32-byte secret to its pseudonym at a destination: 32 hex digits.
 
-    HMAC-SHA-256 (RFC 2104) of the category and the secret; what is the same for every subject is hashed once.
+    HMAC-SHA-256 (RFC 2104) of the category and the secret.
     """
-    padded = destination_key.ljust(_BLOCK, b"\0")
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded) + pae(category.encode(), bytes(32))[:-32])
-    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
-
-    def pseudonym(subject_secret: bytes) -> str:
-        within, around = inner.copy(), outer.copy()
-        within.update(subject_secret)
-        around.update(within.digest())
-        return around.hexdigest()[:32]
-
-    return pseudonym
+    front = pae(category.encode(), bytes(32))[:-32]  # the same for every subject
+    return lambda secret: hmac.digest(destination_key, front + secret, "sha256").hex()[:32]
 
 
 def match_hash(text: str, category: str) -> str | None:

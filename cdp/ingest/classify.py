@@ -4,8 +4,10 @@ Invariants: only a declared field whose value has its declared type, and does no
 address or a phone number, stays clear. Text does so on a page, a screen or a declared event only, because
 "name" is a product's on Product Viewed and a person's elsewhere. Everything else is sealed, names included
 where a name could be personal. A list is cut item by item. What the policies let stay of a sealed trait
-(a birth date's age band) is a clear trait beside it. Query strings and fragments are cut off URLs before
-anything else looks at them.
+(a birth date's age band) is a clear trait beside it. So is the country or state in which a message was made
+(``context.location``), where the policies declare the trait ``location.country`` as a hint: a place that may
+add a law and never takes one away. Query strings and fragments are cut off URLs before anything else looks at
+them.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ _TRAIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.[a-z][a-z0-9_]{0,63}){0,3}")
 _URL_FIELDS = frozenset({"url", "referrer", "page.url", "page.referrer"})
 _NO_TEXT = frozenset({"number", "boolean", "time"})
 _CONTEXT = "context."
+_HERE = "location.country"
+_MAX_PLACE = 100
 
 
 Note = Callable[[int, str, str, object], None]
@@ -46,6 +50,8 @@ class Classifier:
         self._generalised = {
             name: rule.generalise for name, rule in fields.traits.items() if rule.generalise is not None
         }
+        here = self._traits.get(_HERE)
+        self._here = here if here is not None and here.place == "hint" else None
         self._context: dict[str, dict[str, FieldRule]] = {}
         for name, rule in fields.context.items():
             if rule.clear:
@@ -67,6 +73,8 @@ class Classifier:
         if event.context:
             self._cut_context(event.context, clear, sealed)
         traits, unnamed = self._cut_traits(event.traits, event) if event.traits else ((), {})
+        if self._here is not None and "location" in event.context:
+            traits += self._seen(self._here, event.context["location"])
         if unnamed:
             sealed["traits"] = unnamed
         if event.rest:
@@ -136,6 +144,16 @@ class Classifier:
             if folded in self._generalised:
                 found.extend(self._generalise(folded, value, event.received_at))
         return tuple(found), unnamed
+
+    def _seen(self, rule: FieldRule, location: object) -> tuple[Trait, ...]:
+        """Return the place of ``context.location`` (``country``, ``region``) as an observation."""
+        given = location if isinstance(location, dict) else {}
+        told = (given.get("country"), given.get("region"))
+        parts = [part.strip() for part in told if isinstance(part, str) and part.strip()]
+        place = "-".join(parts)
+        if not place or len(place) > _MAX_PLACE or not has_type(rule, place):
+            return ()
+        return (Trait(_HERE, _encode(place), clear=True),)
 
     def _generalise(self, name: str, value: object, received_at: Micros) -> Iterator[Trait]:
         """Yield what may stay clear of a sealed trait, as of the day on which it came in."""

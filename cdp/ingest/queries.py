@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from cdp.clock import Micros
 from cdp.ingest.tables import event_key_days, event_keys, events, quarantine, undeclared_fields
-from cdp.store import among, chunks, insert_ignoring, insert_many, upsert
+from cdp.store import among, among_bytes, chunks, insert_ignoring, insert_many, upsert
 
 EVENT_COLUMNS = (
     "batch", "seq", "identity_no", "event_id", "source_id", "type", "name", "occurred_at",
@@ -36,7 +36,7 @@ def claim_keys(
         k = event_keys.c
         for chunk in chunks(keys):
             held = select(k.event_id).where(
-                k.event_id.in_([event_id for _, event_id in chunk]),
+                among_bytes(connection, k.event_id, [event_id for _, event_id in chunk]),
                 among(k.day, {day for day, _ in chunk}),
                 k.batch != batch,
             )

@@ -16,19 +16,18 @@ from cdp.profiles.model import Observation
 
 def fold(
     observations: Iterable[Observation], fields: FieldCatalogue, trust: Mapping[int, int]
-) -> dict[int, dict[str, Observation]]:
-    """Return profile_no → trait name → the surviving observation.
+) -> dict[str, dict[int, Observation]]:
+    """Return trait name → profile_no → the surviving observation.
 
     :param observations: in any order.
     :param trust: source_id → how far it is trusted; higher wins, a source without a word has 0.
     """
-    best: dict[int, dict[str, Observation]] = {}
+    best: dict[str, dict[int, Observation]] = {}
     for item in observations:
-        traits = best.get(item.profile_no)
-        if traits is None:
-            best[item.profile_no] = {item.name: item}
-        elif (held := traits.get(item.name)) is None or _outranks(item, held, fields, trust):
-            traits[item.name] = item
+        people = best.setdefault(item.name, {})
+        held = people.setdefault(item.profile_no, item)
+        if held is not item and _outranks(item, held, fields, trust):
+            people[item.profile_no] = item
     return best
 
 

@@ -29,8 +29,8 @@ class ProfileService:
 
     def observations(
         self, connection: Connection, profile_nos: Iterable[int], names: Collection[str] | None = None
-    ) -> dict[int, dict[str, Observation]]:
-        """Return profile_no → trait name → the surviving observation.
+    ) -> dict[str, dict[int, Observation]]:
+        """Return trait name → profile_no → the surviving observation.
 
         :param names: only these traits; all when None.
         """
@@ -56,7 +56,10 @@ class ProfileService:
 
     def traits(self, connection: Connection, profile_no: int) -> dict[str, Observation]:
         """Return the folded traits of one profile by name."""
-        return dict(sorted(self.observations(connection, [profile_no]).get(profile_no, {}).items()))
+        return {
+            name: held[profile_no]
+            for name, held in sorted(self.observations(connection, [profile_no]).items())
+        }
 
     def timeline(
         self, connection: Connection, profile_no: int, limit: int, before: tuple[Micros, bytes] | None = None

@@ -6,7 +6,9 @@ Everything above imports from here: ``Store`` (open, read, snapshot), ``Committe
 
 from sqlalchemy import Connection, Row
 
+from cdp.store.columns import Labelled, read_labelled, read_numbers
 from cdp.store.commit import (
+    INSTANT,
     Batch,
     Committer,
     EpochMovedError,
@@ -22,12 +24,12 @@ from cdp.store.commit import (
 from cdp.store.copy import Progress, dump, require_vacant, restore, revision
 from cdp.store.dialect import (
     among,
+    among_bytes,
     chunks,
     insert_ignoring,
     insert_many,
     insert_new,
     lock_rows,
-    read_numbers,
     read_rows,
     share_rows,
     update_many,
@@ -39,6 +41,7 @@ from cdp.store.metadata import batches, metadata
 from cdp.store.types import Bytes, Flag, Instant, Json, Name, Number
 
 __all__ = [
+    "INSTANT",
     "Batch",
     "Bytes",
     "Committer",
@@ -47,6 +50,7 @@ __all__ = [
     "Flag",
     "Instant",
     "Json",
+    "Labelled",
     "LeafAppender",
     "Name",
     "Number",
@@ -54,6 +58,7 @@ __all__ = [
     "Row",
     "Store",
     "among",
+    "among_bytes",
     "batches",
     "chunks",
     "commit_at",
@@ -68,6 +73,7 @@ __all__ = [
     "policies_version",
     "put_in_place",
     "read_head",
+    "read_labelled",
     "read_numbers",
     "read_rows",
     "require_vacant",

@@ -3,14 +3,16 @@
 Invariants:
 
 1. Every writing transaction carries a fresh batch id; its rows carry it too.
-2. Its last statements, in this order: lock the log head, take the next ``commit_no``, append its
-   audit leaves, write the head. Nothing waits after the head, so ``commit_no`` has no gaps and a
-   reader that tails it misses nothing, whatever order transactions began in.
+2. Its last statements, in this order: move the log head to the next ``commit_no``, which locks it; append its
+   audit leaves. Nothing waits after the head, so ``commit_no`` has no gaps and a reader that tails it misses
+   nothing, whatever order transactions began in.
 3. If ``erasure_epoch`` moved since the batch began, its keys may be destroyed; if ``policies`` moved, it was
    made under policies that no longer hold: it rolls back, and ``EpochMovedError`` tells the caller to run
    again.
 4. What restrains somebody is in the journal before the head is locked, what lifts a restraint only after
-   the commit; numbers are journalled before they are handed out.
+   the commit; numbers are journalled before they are handed out. What can be taken back (a switch, a list)
+   is journalled under an instant of its batch, given while the head is held: those instants are in the order
+   of commits, whatever the clocks of the hosts say.
 5. Every batch begins under the policies in force: ``on_policies`` is told their version first.
 
 Lock order everywhere: components, journal, head.
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
@@ -41,13 +44,19 @@ T = TypeVar("T")
 _TRIES = 8
 _AHEAD = 100_000  # numbers that one line of the journal covers beyond those that are needed
 _JOURNALLED = ".journalled"  # the counter beside a counter: below which the journal knows its numbers
+INSTANT = "journal_instant"  # the counter that holds the last instant given to a batch's facts
 
 
 class FactJournal(Protocol):
     """What the commit order needs of the journal, injected so that the store knows no stage."""
 
-    def write(self, connection: Connection, facts: Sequence[Any]) -> Callable[[], None]:
-        """Put on disk what restrains; returns what to call after the commit."""
+    def write(
+        self, connection: Connection, facts: Sequence[Any], instant: Callable[[], Micros]
+    ) -> Callable[[], None]:
+        """Put on disk what restrains; returns what to call after the commit.
+
+        :param instant: takes the head for facts whose order counts, and says when they were.
+        """
         ...
 
     def numbers(self, counter: str, below: int) -> None:
@@ -157,22 +166,31 @@ class Committer:
     def _to_journal(self, batch: Batch) -> Callable[[], None]:
         if self._journal is None or not batch.facts:
             return _nothing
-        return self._journal.write(batch.connection, batch.facts)
+        return self._journal.write(batch.connection, batch.facts, partial(self._instant, batch.connection))
+
+    def _instant(self, connection: Connection) -> Micros:
+        """Return an instant after all that were given before, and hold the head until the batch ends."""
+        connection.execute(dialect.lock_rows(_HEAD_ROW))
+        at = max(self._clock.now(), _counted(connection, INSTANT) + 1)
+        dialect.upsert(connection, counters, [{"name": INSTANT, "next": at}], ("name",))
+        return at
 
     def _finish(self, batch: Batch) -> None:
-        connection = batch.connection
-        commit_no, epoch, policies = connection.execute(dialect.lock_rows(_HEAD_ROW)).one()
-        if (epoch, policies) != (batch.epoch, batch.policies):
+        connection, h = batch.connection, log_head.c
+        unmoved = h.id == _HEAD, h.erasure_epoch == batch.epoch, h.policies == batch.policies
+        moved = {"commit_no": h.commit_no + 1, "erasure_epoch": batch.epoch + batch.erases}
+        head = connection.execute(
+            update(log_head).where(*unmoved).values(moved).returning(h.commit_no)
+        ).first()
+        if head is None:
             raise EpochMovedError
-        batch.commit_no = commit_no + 1
+        batch.commit_no = head.commit_no
         now = self._clock.now()
         connection.execute(
             insert(batches).values(commit_no=batch.commit_no, batch=batch.id, committed_at=now)
         )
         if batch.entries:
             batch.audit_indexes = self._append(connection, batch.commit_no, now, batch.entries)
-        moved = {"commit_no": batch.commit_no, "erasure_epoch": epoch + batch.erases}
-        connection.execute(update(log_head).where(log_head.c.id == _HEAD).values(moved))
 
     def reserve(self, counter: str, count: int) -> range:
         """Reserve ``count`` consecutive numbers in a committed transaction of its own.
@@ -193,22 +211,26 @@ class Committer:
         if self._journal is None:
             return
         beside = counter + _JOURNALLED
-        known = connection.execute(select(counters.c.next).where(counters.c.name == beside)).scalar()
-        if known is None or known < needed:
+        if _counted(connection, beside) < needed:
             self._journal.numbers(counter, needed + _AHEAD)
             dialect.upsert(connection, counters, [{"name": beside, "next": needed + _AHEAD}], ("name",))
 
     def journalled(self, counter: str) -> int:
         """Return below which the journal was told that numbers may be handed out; 0 when it never was."""
         with self.store.reading() as connection:
-            query = select(counters.c.next).where(counters.c.name == counter + _JOURNALLED)
-            return int(connection.execute(query).scalar() or 0)
+            return _counted(connection, counter + _JOURNALLED)
 
     def skip(self, counter: str, below: int) -> None:
         """Hand out no number below ``below`` again (after a restore)."""
         with self.store.writing() as connection, connection.begin():
+            dialect.insert_ignoring(connection, counters, ("name", "next"), [(counter, below)])
             held = counters.c.name == counter, counters.c.next < below
             connection.execute(update(counters).where(*held).values(next=below))
+
+
+def _counted(connection: Connection, counter: str) -> int:
+    """Return how far a counter is; 0 when there is none."""
+    return int(connection.execute(select(counters.c.next).where(counters.c.name == counter)).scalar() or 0)
 
 
 def _nothing() -> None:

@@ -6,13 +6,12 @@ dialect fails the architecture tests.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import (
     Boolean,
     ColumnElement,
@@ -23,16 +22,20 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    any_,
     create_engine,
     event,
     literal,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql import Select
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from cdp.errors import ConfigurationError, MissingExtraError
 
@@ -48,9 +51,10 @@ _SQLITE_PRAGMAS = (
     "PRAGMA cache_size=-65536",
     "PRAGMA wal_autocheckpoint=20000",
 )
-_FEW = 100  # rows for which COPY's round trips cost more than they save
+_FEW = 400  # rows for which COPY's round trips cost more than they save
 _ROWS = 400  # rows of one multi-row insert: below SQLite's limit of parameters
 _CHUNK = 5000  # keys of one look-up
+_IDLE, _IDLE_SECONDS = "cdp_idle_since", 1.0  # after which a connection to PostgreSQL is proven to be alive
 
 
 def make_engine(url: str) -> Engine:
@@ -66,22 +70,40 @@ def make_engine(url: str) -> Engine:
         return engine
     if parsed.get_backend_name() == "postgresql":
         try:
-            return create_engine(
+            engine = create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 hide_parameters=True,
                 pool_size=16,
                 max_overflow=16,
-                pool_pre_ping=True,
+                pool_use_lifo=True,  # few server processes stay warm, instead of all of them cold
                 connect_args={"options": "-c jit=off -c timezone=UTC"},
             )
         except ModuleNotFoundError as error:
             raise MissingExtraError("postgres", "a PostgreSQL database") from error
+        event.listen(engine, "checkin", _note_idle)
+        event.listen(engine, "checkout", _prove_alive)
+        return engine
     raise ConfigurationError("CDP_DATABASE_URL must begin with sqlite:/// or postgresql://")
 
 
 def is_single_writer(engine: Engine) -> bool:
     """True when only one process, and in it one transaction at a time, may write."""
     return engine.dialect.name == "sqlite"
+
+
+def _note_idle(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_IDLE] = time.monotonic()
+
+
+def _prove_alive(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Ask a connection that lay idle whether its server is there; where it is not, the pool begins anew."""
+    if time.monotonic() - record.info.get(_IDLE, 0.0) < _IDLE_SECONDS:
+        return
+    try:
+        connection.execute("")
+        connection.rollback()
+    except connection.Error:  # psycopg's
+        raise InvalidatePoolError from None
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -123,14 +145,32 @@ def chunks(keys: Iterable[Any], size: int = _CHUNK) -> Iterator[list[Any]]:
         yield chunk
 
 
+class _Array(UserDefinedType[Any]):
+    """PostgreSQL's array, given as text: the driver's own arrays cost several times as much."""
+
+    cache_ok = True
+    render_bind_cast = True  # the parameter itself is the array: a cast of a text is evaluated at each row
+
+    def __init__(self, of: str) -> None:
+        self.of = of
+
+    def get_col_spec(self, **_options: Any) -> str:
+        """Return the name of the type."""
+        return f"{self.of}[]"
+
+
 class _Numbers(TypeDecorator[Any]):
     """Many integers as one text: of an array on PostgreSQL, of JSON on SQLite."""
 
     impl = Text
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return what the text is of."""
+        return dialect.type_descriptor(_Array("BIGINT") if dialect.name == "postgresql" else Text())
+
     def process_bind_param(self, value: Any, dialect: Dialect) -> str:
-        """Return the text; the driver's own arrays cost several times as much."""
+        """Return the text."""
         text = str(value)
         return f"{{{text[1:-1]}}}" if dialect.name == "postgresql" else text
 
@@ -160,13 +200,26 @@ class among(ColumnElement[bool]):  # noqa: N801  # reads as the function it is
 @compiles(among, "postgresql")
 def _among_array(element: among, compiler: SQLCompiler, **options: Any) -> str:
     column, numbers = (compiler.process(part, **options) for part in (element.column, element.numbers))
-    return f"{column} = ANY(CAST({numbers} AS BIGINT[]))"
+    return f"{column} = ANY({numbers})"
 
 
 @compiles(among, "sqlite")
 def _among_json(element: among, compiler: SQLCompiler, **options: Any) -> str:
     column, numbers = (compiler.process(part, **options) for part in (element.column, element.numbers))
     return f"{column} IN (SELECT value FROM json_each({numbers}))"  # noqa: S608  # a column and a bound value
+
+
+def among_bytes(
+    connection: Connection, column: ColumnElement[bytes], values: Sequence[bytes]
+) -> ColumnElement[bool]:
+    """Return ``column IN values``, on PostgreSQL with one bound value, however many there are."""
+    if connection.dialect.name == "sqlite":
+        return column.in_(values)
+    return column == any_(literal(f"{{{','.join([_hex(value) for value in values])}}}", _Array("BYTEA")))
+
+
+def _hex(value: bytes) -> str:
+    return f'"\\\\x{value.hex()}"'
 
 
 def read_rows(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
@@ -179,41 +232,6 @@ def read_rows(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...
 
 def _rows(result: CursorResult[Any]) -> list[tuple[Any, ...]]:
     return [] if result.cursor is None else list(result.cursor.fetchall())
-
-
-def read_numbers(connection: Connection, query: Select[Any]) -> NDArray[np.int64]:
-    """Return the rows of ``query``, whole numbers of which none is NULL, as an array (rows, columns).
-
-    A million rows of six take about a second: PostgreSQL sends them through a binary COPY.
-    """
-    width = len(query.selected_columns)
-    if connection.dialect.name == "sqlite":
-        rows = read_rows(connection, query)
-        flat = np.fromiter(chain.from_iterable(rows), np.int64, len(rows) * width)
-        return flat.reshape(-1, width)
-    compiled = query.compile(dialect=connection.dialect)
-    cursor = connection.connection.cursor()
-    with cursor.copy(f"COPY ({compiled}) TO STDOUT (FORMAT BINARY)", compiled.params) as copy:
-        data = b"".join(bytes(piece) for piece in copy)
-    return _from_binary(data, width)
-
-
-_COPY_HEAD, _COPY_END = 19, 2
-
-
-def _from_binary(data: bytes, width: int) -> NDArray[np.int64]:
-    """Return the numbers of a binary COPY: for each row its width, then each number behind its length."""
-    body = memoryview(data)[_COPY_HEAD:-_COPY_END]
-    if not len(body):
-        return np.empty((0, width), np.int64)
-    fields: list[tuple[str, str]] = [("width", ">i2")]
-    at = 2
-    for column in range(width):
-        length = int.from_bytes(body[at : at + 4])
-        fields += [(f"length{column}", ">i4"), (f"number{column}", f">i{length}")]
-        at += 4 + length
-    rows = np.frombuffer(body, np.dtype(fields))
-    return np.stack([rows[f"number{column}"].astype(np.int64) for column in range(width)], axis=1)
 
 
 def lock_rows(query: Select[Any]) -> Select[Any]:
@@ -310,7 +328,10 @@ def update_many(
     if connection.dialect.name == "postgresql":
         arrays = ", ".join(f"%b::{_postgres_type(connection, table, name)}[]" for name in names)
         given = ", ".join(f"column{at}" for at in range(1, len(names) + 1))
-        values = tuple(list(column) for column in zip(*rows, strict=True))
+        values: tuple[Any, ...] = tuple(list(column) for column in zip(*rows, strict=True))
+        if isinstance(rows[0][0], int):  # without it a table that was never analysed is read whole, each time
+            found += f" AND {table.name}.{keys[0]} BETWEEN %b AND %b"
+            values += (min(values[0]), max(values[0]))
         return connection.exec_driver_sql(
             f"{update} unnest({arrays}) AS given({given}) WHERE {found}", values
         ).rowcount

@@ -29,7 +29,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from cdp.clock import Clock
-from cdp.errors import IntegrityError
+from cdp.errors import IntegrityError, OverloadedError
 from cdp.policy import FieldCatalogue
 from cdp.store import Store, read_head
 from cdp.warehouse import queries, shape
@@ -41,6 +41,7 @@ _BUFFER_ROWS = 100_000  # of one dataset, before it is written out
 _FILE_ROWS = 500_000  # what a merge aims at: one such table, its sorted copy included, fits in memory
 _MANY_FILES = 24
 _POLL_SECONDS = 0.05
+_PLACES = 4  # of those who wait: each holds a thread, and the smallest pool of the server has five
 _ORDER = {
     EVENTS: [("name", "ascending"), ("occurred_at", "ascending")],
     TRAITS: [("name", "ascending"), ("identity_no", "ascending"), ("observed_at", "ascending")],
@@ -64,6 +65,7 @@ class Mirror:
         self._clock = clock
         self._clean = False
         self._reached = threading.Condition()
+        self._places = threading.BoundedSemaphore(_PLACES)
 
     def adopt(self, fields: FieldCatalogue) -> None:
         """Mirror these fields from the next refresh on; one that is withdrawn costs a rebuild."""
@@ -112,6 +114,23 @@ class Mirror:
         """Merge small files into sorted ones and delete what the merge before replaced."""
         with self._writing() as manifest:
             self._compact(manifest)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the few places for waiting; take it before storing what is waited for.
+
+        :raises OverloadedError: all of them are taken.
+        """
+        if not self._places.acquire(blocking=False):
+            raise OverloadedError(
+                f"{_PLACES} calls wait for the warehouse already; nothing is stored: send it again later, or "
+                "leave `wait` out",
+                retry_after=1,
+            )
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def wait_for(self, commit_no: int, timeout: float) -> bool:
         """Wait until readers see ``commit_no``; False when ``timeout`` seconds were not enough.

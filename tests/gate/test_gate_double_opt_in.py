@@ -9,7 +9,9 @@ import pytest
 from gate_world import EMAIL, World, running
 
 from cdp.clock import DAY
+from cdp.crypto import Place, seal
 from cdp.gate import Authorisation
+from cdp.identity.queries import add_identities, move
 from cdp.policy import Purpose
 
 world_fixture = pytest.fixture(running, name="world")
@@ -27,7 +29,8 @@ def dry(world: World) -> Authorisation:
 
 
 def confirm(world: World, number: int, **more: Any) -> None:
-    world.say(number, "granted", **{"method": "double_opt_in", **more})
+    """Have somebody confirm from their e-mail address."""
+    world.say(number, "granted", **{"method": "double_opt_in", "by": number + 1, **more})
 
 
 def test_a_yes_counts_once_it_is_confirmed(world: World) -> None:
@@ -134,3 +137,36 @@ def test_nobody_said_yes_is_told_apart(world: World) -> None:
     ask(world, "EU")
     world.person("Ada", consent=None)
     assert dry(world).counts.withheld == {"no_consent": 1}
+
+
+def join(world: World, profile_no: int, kind: str, value: str) -> int:
+    """Add an identifier to somebody; returns its number."""
+    world.numbers += 1
+    number = world.numbers
+    world.keyring.create([number])
+    prefix = Place("test", "identities", kind).prefix()
+    sealed = seal(world.keyring.deks([number])[number], prefix, number.to_bytes(8), number, value.encode())
+    with world.committer.batch() as batch:
+        row = (number, kind, sealed, world.clock.now(), bytes(16), batch.id)
+        add_identities(batch.connection, [row], batch.id)
+        move(batch.connection, {number: (profile_no, profile_no)}, batch.id)
+    world.segments.as_of = world.head()
+    return number
+
+
+def test_who_confirms_is_the_address_that_is_used(world: World) -> None:
+    """A confirmed user id, telephone or former address says nothing of the address that messages go to."""
+    ask(world, "EU")
+    ada = world.person("Ada")
+    confirm(world, ada, by=ada)
+    assert dry(world).counts.withheld == NOT_CONFIRMED
+    phone, address = join(world, ada, "phone", "+4930123456"), ada + 1
+    confirm(world, ada, by=phone, numbers=(ada, address, phone))
+    assert dry(world).counts.withheld == NOT_CONFIRMED
+    confirm(world, ada, numbers=(ada, address, phone))
+    assert dry(world).counts.released == 1
+    later = join(world, ada, "email", "ada@later.example")
+    assert dry(world).counts.withheld == NOT_CONFIRMED
+    confirm(world, ada, by=later, numbers=(ada, address, phone, later))
+    export = world.gate.authorise(world.request()).export_id
+    assert len(world.emails(export)) == 1

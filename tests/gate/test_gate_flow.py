@@ -5,8 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 from gate_world import EMAIL, World, running, years
+from pyroaring import BitMap
+from sqlalchemy import delete, insert, select
 
 from cdp.errors import InvalidInputError, NotFoundError, NotPermittedError, UnavailableError
+from cdp.gate.tables import export_classes
 
 world_fixture = pytest.fixture(running, name="world")
 
@@ -300,3 +303,19 @@ def test_somebody_without_keys_is_not_released(world: World) -> None:
     world.destroy(ada)
     assert world.emails(given.export_id) == {"bea@people.example"}
     assert world.gate.authorise(world.request()).counts.withheld == {"key_unavailable": 1}
+
+
+def test_people_of_two_stored_classes_of_one_plan_all_leave(world: World) -> None:
+    people = [world.person(name) for name in ("Ada", "Bea", "Cyd")]
+    given = world.gate.authorise(world.request())
+    with world.committer.batch() as batch:
+        whole = batch.connection.execute(select(export_classes)).one()
+        batch.connection.execute(delete(export_classes))
+        batch.connection.execute(
+            insert(export_classes),
+            [
+                {**whole._mapping, "class_no": place, "identities": BitMap([no, no + 1]).serialize()}
+                for place, no in enumerate(people)
+            ],
+        )
+    assert world.emails(given.export_id) == {f"{name}@people.example" for name in ("ada", "bea", "cyd")}

@@ -5,15 +5,20 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from gate_world import EMAIL, World, running
 from pyroaring import BitMap
+from sqlalchemy import select
 
 from cdp.clock import DAY
 from cdp.consent import RecordState
+from cdp.consent.tables import consent_records
 from cdp.gate import FactSets, bind, facts
 from cdp.gate.facts import FactReader
+from cdp.gate.told import HINTS, NOWHERE, Said, Telling
 from cdp.identity import members_of
+from cdp.profiles.tables import trait_observations
 from cdp.store import Connection
 
 world_fixture = pytest.fixture(running, name="world")
@@ -55,6 +60,7 @@ class _History:
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
         self.random = random.Random(seed)  # noqa: S311  # a seeded history
+        self.browser = world.access.create_source("test", "site", "browser")[0].source_id
         self.members: dict[int, list[int]] = {}
         self.home: dict[int, list[int]] = {}
 
@@ -93,7 +99,8 @@ class _History:
             "ip_country": ("US-CA", "China", "Atlantis"),
         }
         name = self.random.choice(list(place))
-        self.world.observe(number, {name: self.random.choice(place[name])})
+        source = self.random.choice([0, self.browser])
+        self.world.observe(number, {name: self.random.choice(place[name])}, source)
 
     def tell_age(self) -> None:
         number = self.random.choice(self.members[self.random.choice(list(self.members))])
@@ -138,6 +145,35 @@ def test_kept_facts_are_those_of_the_store(world: World, seed: int) -> None:
         if history.random.random() < 0.5:
             with world.store.reading() as connection:
                 assert _read(world, connection, kept=True) == _read(world, connection, kept=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_told_of_many_is_what_was_told_of_each(world: World, seed: int) -> None:
+    history = _History(world, seed)
+    for _ in range(STEPS):
+        history.step()
+    mover = history.members[min(history.members)][0]  # whatever chance brought
+    world.observe(mover, {"country": COUNTRIES[0]})
+    world.observe(mover, {"country": COUNTRIES[1]})
+    world.observe(mover, {"region": "California"}, history.browser)
+    telling = Telling.of(world.bundle)
+    kinds, told = dict(telling.places), world.gate._judge.facts._told
+    o, c = trait_observations.c, consent_records.c
+    expected: dict[int, Said] = {}
+    with world.store.reading() as connection:
+        together = told.hear(connection, None, telling)
+        query = select(o.identity_no, o.name, o.value, o.source_id)
+        for no, name, value, source in connection.execute(query.where(o.name.in_(kinds), o.sealed.is_(None))):
+            kind = HINTS[kinds[name]] if source == history.browser else kinds[name]
+            expected[no] = expected.get(no, NOWHERE).plus(kind, msgspec.json.decode(value))
+        for no, value, signal in connection.execute(select(c.identity_no, c.jurisdiction, c.signal)):
+            if value:
+                expected[no] = expected.get(no, NOWHERE).plus("hint" if signal else "country", value)
+        births = {no: told.births(connection, [no], telling).get(no) for no in range(1, world.numbers + 1)}
+    assert len(expected[mover].countries) > 1
+    assert expected[mover].state_hints
+    assert {no: said for said, numbers in together.places.items() for no in numbers} == expected
+    assert together.births == {no: day for no, day in births.items() if day is not None}
 
 
 def test_a_snapshot_that_is_older_than_what_is_kept_reads_from_the_store(world: World) -> None:

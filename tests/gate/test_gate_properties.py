@@ -11,7 +11,7 @@ from pyroaring import BitMap
 
 from cdp.gate.bind import bind
 from cdp.gate.compile import compile_sets
-from cdp.gate.decide import decide, jurisdictions, meet
+from cdp.gate.decide import decide, jurisdictions, meet, offered
 from cdp.gate.model import (
     CLEAR,
     DROP,
@@ -188,6 +188,15 @@ def test_whoever_is_released_agreed_to_what_the_basis_asks_in_each_of_their_juri
             assert agreed <= told
         elif basis == "opt_out":
             assert agreed <= told or (facts.places is not None and "notice_given" in told)
+
+
+@settings(max_examples=600, deadline=None)
+@given(questions, people)
+def test_what_is_offered_covers_what_anybody_gets(terms: Terms, facts: Facts) -> None:
+    """So it may stand for it before those who must not know what somebody got."""
+    decision = decide(terms, facts)
+    if decision.allowed and terms.permits:
+        assert all(got in could for got, could in zip(decision.plan, offered(terms), strict=True))
 
 
 def _reveals_no_more(before: Decision, after: Decision) -> bool:

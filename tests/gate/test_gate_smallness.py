@@ -1,4 +1,4 @@
-"""Whether an audience is big enough: no oracle for whoever may not know how many people are in a set.
+"""What a key that sees no exact figures is answered about exports: no oracle about one person.
 
 The attacker of these tests knows who is in a set but for one person, chooses its size as it likes, words the
 question in as many ways as the budget allows, and knows how the noise is made, all but its secret.
@@ -7,14 +7,19 @@ question in as many ways as the budget allows, and knows how the noise is made, 
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import msgspec
 import pytest
 from gate_world import EMAIL, World, running
 from pyroaring import BitMap
 
 from cdp.access import Principal
 from cdp.errors import NotPermittedError
+from cdp.export import ExportService
 from cdp.gate.counts import MARGIN, exact, is_audience, noisy
+from cdp.gate.model import DROP
+from cdp.policy import Rule
 from cdp.segments import PER_DAY
 
 world_fixture = pytest.fixture(running, name="world")
@@ -71,6 +76,72 @@ def test_fewer_than_the_minimum_never_leave_whatever_the_noise_says() -> None:
     many = exact(BitMap(range(500)), BitMap(range(500)), {})
     assert not is_audience(exact(people, people, {}), 10, many)
     assert is_audience(many, 10, many)
+
+
+def answered(world: World, principal: Principal, **more: Any) -> dict[str, Any]:
+    """All that a dry run answers, but for the noised figures and the numbers of log and ledger."""
+    exports = ExportService(world.gate)
+    asked = {"segment": "everybody", "destination": "mailer", "purpose": EMAIL, **more}
+    found = msgspec.structs.asdict(exports.request(principal, dry_run=True, **asked))
+    for figure in ("members", "released", "audit_index", "as_of", "members_as_of", "created_at"):
+        del found[figure]
+    return {**found, "withheld": set(found["withheld"])}
+
+
+@pytest.mark.parametrize("fields", [None, ["email"], ["email", "first_name", "country"]])
+def test_a_dry_run_tells_nothing_of_the_one_person_in_the_segment(
+    world: World, fields: list[str] | None
+) -> None:
+    """Nobody; somebody who refused; who consented; a minor: the same answer, the fields included.
+
+    A destination's own key, too, sees what people got only where it may fetch them.
+    """
+    world.change_destination(minimum_audience=2)
+    people = [
+        world.person("Bea", consent="refused"),
+        world.person("Cleo"),
+        world.person("Dan", {"birth_date": "2015-05-05"}),
+        world.person("Eve", consent=None),
+    ]
+    for principal in (MARKETER, world.mailer):
+        said = []
+        for chosen in ([], *([one] for one in people)):
+            world.segments.members = BitMap(chosen)
+            said.append(answered(world, principal, fields=fields))
+        assert all(one == said[0] for one in said), said
+        assert said[0]["status"] == "refused"
+        assert "clear" in said[0]["fields"]["email"]
+
+
+def test_nor_is_one_person_among_many_told_by_the_fields(world: World) -> None:
+    """A limit in one jurisdiction gives one of 200 people less: officers see it, marketers what could be."""
+    spared = Rule(
+        id="spared",
+        effect="limit",
+        purpose=EMAIL,
+        jurisdictions=frozenset({"UK"}),
+        fields={"user.contact": DROP},
+    )
+    world.change(rules=(*world.bundle.rules, spared))
+    for number in range(199):
+        world.person(f"P{number}")
+    last = world.person("Last", chosen=False)
+    elsewhere = world.person("Eve", {"country": "United Kingdom"}, chosen=False)
+    shown, exactly = [], []
+    for more in ((), (last,), (elsewhere,)):
+        world.segments.members |= BitMap(more)
+        shown.append(answered(world, MARKETER, fields=["email"])["fields"])
+        officers = ExportService(world.gate).request(
+            world.officer,
+            segment="everybody",
+            destination="mailer",
+            purpose=EMAIL,
+            fields=["email"],
+            dry_run=True,
+        )
+        exactly.append(officers.fields)
+    assert exactly == [{"email": "clear"}, {"email": "clear"}, {"email": "clear|drop"}]
+    assert shown == [{"email": "clear|drop"}] * 3
 
 
 def test_one_refusal_for_every_cause_of_smallness(world: World) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, event
 
 from cdp.consent import Record, Standing
 from cdp.consent import queries as consent
+from cdp.consent.states import queries as states
 from cdp.gate import queries as gate
 from cdp.segments import queries as segments
 from cdp.store import batches, insert_many
@@ -32,7 +33,7 @@ def filled(database_url: str) -> Iterator[Population]:
                 population.event(batch, number, "Product Added")
         with population.committer.batch() as batch:
             consent.add_records(batch.connection, batch.id, [_record(1)])
-            consent.add_states(batch.connection, batch.id, [(1, _standing(1))])
+            states.add_states(batch.connection, batch.id, [(1, PURPOSE, _standing(1))])
         with population.committer.batch() as batch:
             population.trait(batch, 2, "country", "Germany")
             population.trait(batch, 3, "favourite", "heron")
@@ -61,7 +62,7 @@ def _standing(number: int) -> Standing:
 
 
 READS: dict[str, tuple[Read, list[Any]]] = {  # the answers since commits 0 to 4
-    "states": (lambda c, n: set(consent.changed_since(c, n)), [{1}, {1}, set(), set(), set()]),
+    "states": (lambda c, n: set(states.changed_since(c, n)), [{1}, {1}, set(), set(), set()]),
     "links": (
         lambda c, n: set(gate.relinked_since(c, n)),
         [{1, 2, 3}, {1, 2}, {1, 2}, {1, 2}, set()],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Column, Connection, MetaData, Table, select
+from sqlalchemy import Column, Connection, MetaData, Table, select, text
 
 from cdp.store import (
     Bytes,
@@ -20,6 +20,7 @@ from cdp.store import (
     insert_ignoring,
     insert_many,
     insert_new,
+    read_labelled,
     read_numbers,
     update_many,
 )
@@ -94,11 +95,47 @@ def test_many_updates_at_once(connection: Connection) -> None:
     assert changed[899] == rows(900)[899]
 
 
+def test_an_update_reads_what_it_changes_and_not_the_whole_table(connection: Connection) -> None:
+    """Also where a table grew since it was last analysed, as one of keys does."""
+    insert_many(connection, things, COLUMNS, rows(40_000))
+    changes = [(key, 1, None) for key in range(30_000, 31_000)]
+    for _ in range(2):
+        before = read(connection)
+        assert update_many(connection, things, ("key",), ("number", "raw"), changes) == len(changes)
+        assert read(connection) - before <= 4 * len(changes)
+
+
+def read(connection: Connection) -> int:
+    """Return how many rows of the table this transaction has read; SQLite keeps no such count."""
+    if connection.dialect.name == "sqlite":
+        return 0
+    statistics = text(
+        "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = :name"
+    )
+    return int(connection.execute(statistics, {"name": things.name}).scalar_one())
+
+
 @pytest.mark.parametrize("numbers", [[], [3], [-1, 2**62, 5], list(range(3000))])
 def test_a_look_up_of_any_size(connection: Connection, numbers: list[int]) -> None:
     insert_many(connection, things, COLUMNS, rows(50))
     there = [number for number in numbers if 0 <= number < 50]
-    query = select(things.c.key).where(among(things.c.key, numbers)).order_by(things.c.key)
-    assert list(connection.execute(query).scalars()) == there
-    assert read_numbers(connection, query).tolist() == [[number] for number in there]
+    query = select(things.c.key).where(among(things.c.key, numbers))
+    assert sorted(connection.execute(query).scalars()) == there
+    assert sorted(read_numbers(connection, query).tolist()) == [[number] for number in there]
     assert read_numbers(connection, query).dtype == np.int64
+
+
+@pytest.mark.parametrize("texts", [["a", "b", "a"], [], [""], ["a\x1fb", "c", "\x1f"], ["名字", "a,b", ""]])
+def test_numbers_by_what_is_said_of_them(connection: Connection, texts: list[str]) -> None:
+    given = [(at + 1, -at, text, None, at % 2 == 0) for at, text in enumerate(texts)]
+    insert_many(connection, things, COLUMNS, given)
+    found = read_labelled(connection, select(things.c.key, things.c.name))
+    assert {label: list(numbers) for label, numbers in found.sets()} == {
+        (text,): [at + 1 for at, other in enumerate(texts) if other == text] for text in texts
+    }
+
+
+def test_a_row_without_a_number_is_not_taken_for_another(connection: Connection) -> None:
+    insert_many(connection, things, COLUMNS, rows(10))
+    with pytest.raises(ValueError, match="shape"):
+        read_numbers(connection, select(things.c.key, things.c.number))

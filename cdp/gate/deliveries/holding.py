@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
         :param delivered: anchor → the identities of the person.
         """
         pairs = [(no, anchor) for anchor, numbers in delivered.items() for no in numbers if no != anchor]
-        fresh = np.array(pairs, dtype=np.uint32).reshape(-1, 2)
+        fresh = np.fromiter(chain.from_iterable(pairs), np.uint32, 2 * len(pairs)).reshape(-1, 2)
         others, of = self._pairs()
         numbers = np.concatenate([fresh[:, 0], others])  # the newer pair of an identity stands first
         anchors = np.concatenate([fresh[:, 1], of])

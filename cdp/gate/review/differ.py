@@ -14,7 +14,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from pyroaring import BitMap
@@ -110,9 +110,12 @@ class Differ:
         if not wanted:
             return ()
         everybody = self._identity.everybody(connection)
-        alone = BitMap(no for no, numbers in everybody.items() if len(numbers) == 1)
+        people = BitMap(everybody)
+        alone = people - BitMap(no for no, numbers in everybody.items() if len(numbers) > 1)
         alone -= self._ledger.naming(connection, old.purposes)
-        ledger = Prospective(self._keyring, self._ledger, self._identity, old, new, alone, self._clock)
+        ledger = Prospective(
+            self._keyring, self._ledger, self._identity, old, new, people, alone, self._clock
+        )
         beside = self._facts if Telling.of(old) == Telling.of(new) else None
         reading = _Reading(
             connection,
@@ -137,7 +140,7 @@ class Prospective(ConsentLedger):
     and for profiles of several identities, states are derived from the records.
 
     :param held: the ledger in force, whose states are in the table.
-    :param alone: profiles of one identity.
+    :param people: every profile; ``alone`` those of one identity that name no recipients.
     """
 
     def __init__(
@@ -147,18 +150,19 @@ class Prospective(ConsentLedger):
         identity: IdentityService,
         old: Bundle,
         new: Bundle,
+        people: BitMap,
         alone: BitMap,
         clock: Clock,
     ) -> None:
         super().__init__(keyring, new, clock)
+        self._held = held
+        self._people = people
         self._alone = alone
         self._identity = identity
         rest = ConsentLedger(keyring, msgspec.structs.replace(new, purposes=old.purposes), clock)
-        same = rest.derivation == held.derivation
+        same = rest.rules.names == held.rules.names
         self._changed = frozenset(
-            key
-            for key, purpose in new.purposes.items()
-            if not same or _consented(old.purposes.get(key)) != _consented(purpose)
+            key for key, name in self.rules.names.items() if held.rules.names.get(key) != name
         )
         self._regraded = frozenset(
             key
@@ -185,8 +189,9 @@ class Prospective(ConsentLedger):
 
     def _derive_changed(self, connection: Connection) -> dict[str, Standings]:
         found: dict[str, dict[int, Standing]] = {purpose: {} for purpose in self._changed}
-        graded = self._changed == self._regraded  # otherwise everybody's records are read anyway
-        for page in self._speaking(connection, self._alone if graded else BitMap()):
+        graded = self._changed == self._regraded  # otherwise everybody's records are read
+        wanted = self._people - self._alone if graded else self._people
+        for page in chunks(wanted, _PAGE):
             members = self._identity.consent_members(connection, page)
             for (profile_no, purpose), state in self.derive(connection, members, self._changed).items():
                 found[purpose][profile_no] = state
@@ -199,18 +204,7 @@ class Prospective(ConsentLedger):
         }
 
     def _graded(self, connection: Connection, purpose: str) -> Standings:
-        held = super().standings(connection, purpose)
-        return self.regraded(connection, purpose, held, self._alone)
-
-    def _speaking(self, connection: Connection, skipped: BitMap) -> Iterator[list[int]]:
-        """Yield pages of the profiles about which anything was ever recorded, each once."""
-        seen = skipped.copy()
-        after = 0
-        while numbers := self.speakers(connection, after, _PAGE):
-            after = numbers[-1]
-            fresh = BitMap(self._identity.profiles_of(connection, numbers).values()) - seen
-            seen |= fresh
-            yield from chunks(fresh, _PAGE)
+        return self.regraded(connection, purpose, self._held, self._alone)
 
 
 class _Reading:
@@ -280,11 +274,6 @@ def _alike(before: _Side | None, after: _Side | None) -> bool:
         and _places(before.bundle) == _places(after.bundle)
         and before.bundle.signals == after.bundle.signals
     )
-
-
-def _consented(purpose: Purpose | None) -> object:
-    """Return everything of a purpose that a state of consent depends on."""
-    return purpose and (purpose.key, purpose.restrainable, purpose.validity_days, purpose.notices)
 
 
 def _places(bundle: Bundle) -> object:
