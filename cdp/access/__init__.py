@@ -1,5 +1,6 @@
 """Sources, API keys and their roles."""
 
+from cdp.access.hands import one_hand
 from cdp.access.model import Principal, Role, Source, SourceKind
 from cdp.access.service import OPERATOR_NAME, OPERATOR_ROLES, AccessService, hash_key
 
@@ -12,4 +13,5 @@ __all__ = [
     "Source",
     "SourceKind",
     "hash_key",
+    "one_hand",
 ]

@@ -49,9 +49,10 @@ def change_source(
     enabled: bool | None = None,
     key_hash: bytes | None = None,
     secret_version: int | None = None,
+    links: bool | None = None,
 ) -> None:
-    """Switch a source on or off, or give it another write key or signing secret."""
-    given = {"enabled": enabled, "key_hash": key_hash, "secret_version": secret_version}
+    """Switch a source or its permission on or off, or give it another write key or signing secret."""
+    given = {"enabled": enabled, "key_hash": key_hash, "secret_version": secret_version, "links": links}
     values = {name: value for name, value in given.items() if value is not None}
     connection.execute(update(sources).where(sources.c.source_id == source_id).values(**values))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Container
 import msgspec
 
 from cdp.access import queries
+from cdp.access.hands import UNKNOWN_MAKER
 from cdp.access.model import KEY_ACTOR, Principal, Role, Source, SourceKind
 from cdp.audit import Entry
 from cdp.clock import Clock, Micros, random_id
@@ -120,8 +121,7 @@ class AccessService:
         :raises ConflictError: the name is taken.
         :raises InvalidInputError: only a server sends links to the address that they are for.
         """
-        if links and kind != "server":
-            raise InvalidInputError("only a source of kind server has links made")
+        _check_links(kind, links=links)
         write_key = secrets.token_urlsafe(32)
         source = Source(source_id=random_id(), name=_checked(name), kind=kind, enabled=True, links=links)
         with self._committer.batch() as batch:
@@ -146,13 +146,15 @@ class AccessService:
         """Refuse what a source sends from now on."""
         self._change(actor, name, "source.disable", enabled=False)
 
-    def rotate_source(self, actor: str, name: str) -> str:
+    def rotate_source(self, actor: str, name: str, *, links: bool = False) -> str:
         """Give a source a new write key and return it; the old one stops working.
 
+        :param links: whether whoever is given it could have made a source that has manage links made.
+        :raises NotPermittedError: the source may do that, and they could not.
         :raises ConflictError: the source is disabled, so that no key of it would work.
         """
         write_key = secrets.token_urlsafe(32)
-        self._change(actor, name, "source.rotate", key_hash=hash_key(write_key))
+        self._change(actor, name, "source.rotate", key_hash=hash_key(write_key), links=links)
         return write_key
 
     def sign_source(self, actor: str, name: str) -> Source:
@@ -172,12 +174,29 @@ class AccessService:
                 )
             version = (source.secret_version or 0) + 1
             queries.change_source(batch.connection, source.source_id, secret_version=version)
-            batch.facts.append(
-                switched("user_id_secret", f"{source.source_id}/{version - 1}", self._clock.now())
-            )
+            batch.facts.append(switched("user_id_secret", f"{source.source_id}/{version - 1}"))
             batch.record(self._entry("source.secret", actor, source.source_id, source.kind))
         self._cached.clear()
         return msgspec.structs.replace(source, secret_version=version)
+
+    def change_links(self, actor: str, name: str, *, links: bool) -> Source:
+        """Say from now on whether a source may have manage links made.
+
+        :param links: as for ``create_source``; what is taken away does not come back with a backup.
+        :raises NotFoundError: there is no such source.
+        :raises InvalidInputError: only a server sends links to the address that they are for.
+        """
+        with self._committer.batch() as batch:
+            source = queries.source_by_name(batch.connection, name)
+            if source is None:
+                raise NotFoundError("there is no source with this name")
+            _check_links(source.kind, links=links)
+            queries.change_source(batch.connection, source.source_id, links=links)
+            batch.facts.append(switched("source_links", str(source.source_id), on=links))
+            about: dict[str, str | int] = {"id": source.source_id, "kind": source.kind, "links": int(links)}
+            batch.record(Entry(action="source.links", actor=actor, object=about))
+        self._cached.clear()
+        return msgspec.structs.replace(source, links=links)
 
     def _change(
         self,
@@ -187,21 +206,26 @@ class AccessService:
         *,
         enabled: bool | None = None,
         key_hash: bytes | None = None,
+        links: bool = False,
     ) -> None:
         with self._committer.batch() as batch:
             source = queries.source_by_name(batch.connection, name)
             if source is None:
                 raise NotFoundError("there is no source with this name")
+            if key_hash is not None and source.links and not links:
+                raise NotPermittedError(
+                    "this source has manage links made: its key is for keys with `rights`"
+                )
             if key_hash is not None and not source.enabled:
                 raise ConflictError(
                     "this source is disabled, so a new key of it would not work;"
                     " make another source with `cdp source create` or POST /api/v1/sources"
                 )
             if enabled is False:
-                batch.facts.append(switched("source", str(source.source_id), self._clock.now()))
+                batch.facts.append(switched("source", str(source.source_id)))
             if key_hash is not None:
                 ended = queries.write_key(batch.connection, source.source_id).hex()
-                batch.facts.append(switched("write_key", ended, self._clock.now()))
+                batch.facts.append(switched("write_key", ended))
             queries.change_source(batch.connection, source.source_id, enabled=enabled, key_hash=key_hash)
             batch.record(self._entry(action, actor, source.source_id, source.kind))
         self._cached.clear()
@@ -290,13 +314,14 @@ class AccessService:
         Who makes a key sees it. So two keys are two people's only where both have hands and share none.
         The operator's key is left out, or nobody would be a second person beside anybody; it has no hands of
         its own: it makes keys for people, and is not a person's. Its name is nobody else's: ``cdp init``
-        gives it before there are other keys, and no name is given twice. A key from before
-        makers were recorded has none; it is a person's.
+        gives it before there are other keys, and no name is given twice. Keys from before makers were
+        recorded, and what they made, share the hand ``UNKNOWN_MAKER``.
         """
         if not actor.startswith(KEY_ACTOR):
             return frozenset()
         lineage = queries.lineage(connection, int(actor.removeprefix(KEY_ACTOR)))
-        return frozenset(number for number, name in lineage.items() if name != OPERATOR_NAME)
+        hands = frozenset(number for number, name in lineage.items() if name != OPERATOR_NAME)
+        return hands if OPERATOR_NAME in lineage.values() else hands | {UNKNOWN_MAKER}
 
     def revoke_key(self, actor: str, name: str) -> None:
         """Revoke a key by name; it stops working with the commit."""
@@ -304,7 +329,7 @@ class AccessService:
             key_id = queries.revoke_key(batch.connection, name, self._clock.now())
             if key_id is None:
                 raise NotFoundError("there is no live API key with this name")
-            batch.facts.append(switched("api_key", str(key_id), self._clock.now()))
+            batch.facts.append(switched("api_key", str(key_id)))
             batch.record(Entry(action="key.revoke", actor=actor, object={"key": name}))
 
     # -- after a restore ------------------------------------------------------------------------
@@ -328,6 +353,9 @@ class AccessService:
                 if source.enabled and ended("source", str(number)):
                     queries.change_source(connection, number, enabled=False)
                     count += 1
+                if source.links and ended("source_links", str(number)):
+                    queries.change_source(connection, number, links=False)
+                    count += 1
                 if ended("write_key", queries.write_key(connection, number).hex()):
                     queries.change_source(connection, number, key_hash=secrets.token_bytes(32))
                     count += 1
@@ -342,6 +370,11 @@ class AccessService:
     @staticmethod
     def _entry(action: str, actor: str, number: int, kind: str) -> Entry:
         return Entry(action=action, actor=actor, object={"id": number, "kind": kind})
+
+
+def _check_links(kind: SourceKind, *, links: bool) -> None:
+    if links and kind != "server":
+        raise InvalidInputError("only a source of kind server has links made")
 
 
 def _checked(name: str) -> str:

@@ -1,8 +1,8 @@
 """Counts of people, as exact as the caller's role allows (privacy.md, "Counts").
 
-An officer sees the number. Everybody else sees it with noise, a bounded number of times a day, and not at
+An officer sees the number. All others see it with noise, together a bounded number of times a day, and not at
 all for a definition that would turn the count into a look-up (``cdp/segments/counting.py``). Showing one is a
-use, recorded together with what the key has used up.
+use, recorded together with what it used up.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def shown_count(
     """Return how many ``members`` of a definition are, as this caller may see it.
 
     :param target: what was counted, for the audit log.
-    :raises OverloadedError: the key has used up its counts for today; that is on record, too.
+    :raises OverloadedError: the counts of today are used up; that is on record, too.
     """
     entry = Entry(
         action="segment.count",
@@ -71,7 +71,7 @@ class Bill:
     def advance(self) -> None:
         """Pay for an answer before it is there: refused or not, it tells something.
 
-        :raises OverloadedError: the key has used up its counts for today; that is on record.
+        :raises OverloadedError: the counts of today are used up; that is on record.
         """
         entry = Entry(action="export.authorise", actor=self._actor, outcome="denied")
         try:
@@ -101,7 +101,7 @@ def billed(services: Services, caller: Caller) -> Iterator[Bill]:
 
     A refusal costs what an answer does; a mistake of the caller's, or a failure of ours, nothing.
 
-    :raises OverloadedError: the key has used up its counts for today.
+    :raises OverloadedError: the counts of today are used up.
     """
     bill = Bill(services, caller.actor)
     bill.advance()

@@ -14,7 +14,7 @@ import msgspec
 from cdp.api.auth import Caller
 from cdp.api.services import Services
 from cdp.clock import Micros, parse_rfc3339, rfc3339
-from cdp.errors import ConflictError, InvalidInputError, NotPermittedError
+from cdp.errors import ConflictError, IntegrityError, InvalidInputError, NotPermittedError, PolicyError
 from cdp.gate import DecisionQuestion, Difference, Explained, check_candidate
 from cdp.policy import (
     Activation,
@@ -56,10 +56,27 @@ def overview(services: Services) -> dict[str, Any]:
     return {
         **bundle(services.bundle),
         "four_eyes": found.four_eyes,
-        "proposals": [{**proposal(held), "difference": held.summary} for held in found.proposals],
+        "proposals": [
+            {**proposal(held), "difference": held.summary, "consent": _progress(services, held.sha256)}
+            for held in found.proposals
+        ],
         "activations": [activation(held) for held in found.history],
         "switches": [switched(held) for held in found.switches],
     }
+
+
+def _progress(services: Services, sha256: str) -> dict[str, int] | None:
+    """Return how far the states of consent that a proposal needs have come.
+
+    Nothing when they are there, and for a proposal that cannot be read.
+    """
+    try:
+        with services.store.reading() as connection:
+            candidate = services.policies.stored(connection, sha256)
+    except (PolicyError, IntegrityError):
+        return None
+    left = services.deriving.progress(candidate)
+    return None if left is None else msgspec.structs.asdict(left)
 
 
 def check(services: Services, files: Files, tests: Files) -> dict[str, Any]:
@@ -103,9 +120,11 @@ def approve(services: Services, caller: Caller, named: str) -> dict[str, Any]:
 
     :param named: the proposal's id, or the bundle's SHA-256 or its first 12 digits or more.
     """
+    for candidate in services.policies.proposed(named):
+        services.deriving.prepare(candidate)  # while the policies of now go on being served
     done = services.policies.approve(caller.principal, named)
     services.in_force.refresh()
-    services.pipeline.settle_consent()
+    services.deriving.settle()
     return activation(done)
 
 

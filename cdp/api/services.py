@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cdp.access import AccessService
 from cdp.audit import AuditLog
 from cdp.clock import Clock
-from cdp.consent import ConsentLedger, ReceiptIssuer
+from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Review
@@ -47,6 +47,7 @@ class Services:
     recovery: Recovery
     access: AccessService
     ledger: ConsentLedger
+    deriving: Deriving
     receipts: ReceiptIssuer
     identity: IdentityService
     steward: Steward

@@ -45,18 +45,19 @@ def encode(kind: Format, rendering: Rendering) -> tuple[str, Iterator[bytes]]:
 
 
 def _jsonl(rendering: Rendering) -> Iterator[bytes]:
-    names = [column.name for column in rendering.columns]
+    names = {f"value{place}": column.name for place, column in enumerate(rendering.columns)}
+    line = msgspec.defstruct(  # many times as fast as a dictionary for each row
+        "Line",
+        [(PROFILE_REF, str), *((name, object, None) for name in names)],
+        rename=names,
+        omit_defaults=True,
+    )
     encoder = msgspec.json.Encoder()
 
     def piece(rows: Sequence[Released]) -> bytes:
-        return encoder.encode_lines([_object(names, row) for row in rows])
+        return encoder.encode_lines([line(row.profile_ref, *row.values) for row in rows])
 
     yield from _pieces(rendering, piece, _PIECE)
-
-
-def _object(names: Sequence[str], row: Released) -> dict[str, Value]:
-    known = {name: value for name, value in zip(names, row.values, strict=True) if value is not None}
-    return {PROFILE_REF: row.profile_ref, **known}
 
 
 def _csv(rendering: Rendering) -> Iterator[bytes]:

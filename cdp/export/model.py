@@ -23,7 +23,8 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
         segment's evaluation.
     :param members: people in the segment; ``released`` and ``withheld`` (by reason) of them.
     :param exact: False when the counts are noised.
-    :param fields: name → kind of transform; where people are treated differently, joined by ``|``.
+    :param fields: name → kind of transform; where people are treated differently, joined by ``|``. Officers
+        and whoever fetches see what people got; all others what the rules could give, which tells of nobody.
     :param bundle: SHA-256 of the policies decided under.
     :param manifest_root: hex root of the tree in which presence and absence are provable.
     """

@@ -293,6 +293,23 @@ class Outbox:
 
         retrying(work)
 
+    def end_again(self) -> int:
+        """Let messages be over that a backup brought back without their keys; returns how many.
+
+        Their keys were destroyed since, because they were acknowledged or their time was over: nobody can
+        read them, and one alone would stop its destination from reading any.
+        """
+        with self._store.reading() as connection:
+            waiting = queries.waiting_ids(connection)
+        gone = self._keyring.destroyed_buckets(map(_bucket, waiting))
+        over = [message_id for message_id in waiting if _bucket(message_id) in gone]
+        for chunk in chunks(over, _AT_ONCE):
+            with self._committer.batch() as batch:
+                queries.mark_acknowledged(batch.connection, chunk, self._clock.now())
+                self._gate.recalls.forget(batch, chunk)
+                batch.record(Entry(action="recall.expire", actor="system", counts={"messages": len(chunk)}))
+        return len(over)
+
     def counts(self, destination: str | None = None) -> list[MessageCount]:
         """Return how many messages there are, by destination, state and lateness."""
         with self._store.reading() as connection:

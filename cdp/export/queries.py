@@ -83,6 +83,12 @@ def waiting(connection: Connection, destination: str, after: str, limit: int) ->
     return [_message(row) for row in connection.execute(query.order_by(_O.message_id).limit(limit))]
 
 
+def waiting_ids(connection: Connection) -> list[str]:
+    """Return the ids of all messages that are not acknowledged and can still be read."""
+    query = select(_O.message_id).where(_O.state.in_(_WAITING), _O.payload.is_not(None))
+    return list(connection.execute(query.order_by(_O.message_id)).scalars())
+
+
 def lock_messages(connection: Connection, destination: str, message_ids: Collection[str]) -> list[Message]:
     """Lock and return those of these messages that are the destination's."""
     query = _messages().where(_O.destination == destination, _O.message_id.in_(sorted(message_ids)))

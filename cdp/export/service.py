@@ -120,6 +120,8 @@ def _sees(principal: Principal, given: Authorisation) -> bool:
 
 def _export(given: Authorisation, principal: Principal) -> Export:
     exact = "officer" in principal.roles
+    # whoever may fetch the rows sees how many and what is in them; who was withheld, and why, is not theirs
+    fetches = bool(principal.destination and given.export_id)
     counts = given.counts if exact else given.noised
     status: Status = "ready" if given.export_id else "refused" if given.refusal else "dry_run"
     return Export(
@@ -135,11 +137,10 @@ def _export(given: Authorisation, principal: Principal) -> Export:
         as_of=given.ledger_position,
         members_as_of=given.segment_as_of,
         members=counts.members,
-        # whoever may fetch the rows can count them; who was withheld, and why, is another matter
-        released=given.counts.released if principal.destination and given.export_id else counts.released,
+        released=given.counts.released if fetches else counts.released,
         withheld=counts.withheld,
         exact=exact,
-        fields=given.plan,
+        fields=given.plan if exact or fetches else given.noised.fields,
         bundle=given.bundle,
         audit_index=given.audit_index,
         manifest_root=given.manifest_root.hex(),

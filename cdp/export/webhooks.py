@@ -128,9 +128,8 @@ class Webhooks:
         def work() -> tuple[Endpoint, bool]:
             with self._committer.batch() as batch:
                 held = queries.endpoints(batch.connection, destination)
-                now = self._clock.now()
-                batch.facts.extend(self._left(one, now) for one in held if one.url != url)
-                batch.facts.append(switched("webhook", _named(destination, url), now, on=True))
+                batch.facts.extend(_left(one) for one in held if one.url != url)
+                batch.facts.append(switched("webhook", _named(destination, url), on=True))
                 endpoint = Endpoint(
                     destination=destination,
                     url=url,
@@ -178,9 +177,8 @@ class Webhooks:
 
         def work() -> None:
             with self._committer.batch() as batch:
-                now = self._clock.now()
                 held = queries.endpoints(batch.connection, destination)
-                batch.facts.extend(self._left(one, now) for one in held)
+                batch.facts.extend(_left(one) for one in held)
                 if not queries.drop_endpoint(batch.connection, destination):
                     raise NotFoundError("this destination has no webhook")
                 batch.record(Entry(action="webhook.delete", actor=actor, destination=destination))
@@ -201,10 +199,6 @@ class Webhooks:
             for destination in back:
                 queries.drop_endpoint(batch.connection, destination)
         return len(back)
-
-    @staticmethod
-    def _left(endpoint: Endpoint, now: Micros) -> Fact:
-        return switched("webhook", _named(endpoint.destination, endpoint.url), now)
 
     def _endpoint(self, destination: str) -> Endpoint:
         with self._store.reading() as connection:
@@ -357,6 +351,10 @@ class Webhooks:
 def _named(destination: str, url: str) -> str:
     """Return what identifies an endpoint in the journal."""
     return f"{destination} {url}"
+
+
+def _left(endpoint: Endpoint) -> Fact:
+    return switched("webhook", _named(endpoint.destination, endpoint.url))
 
 
 def _is_slow(answer: Answer) -> bool:

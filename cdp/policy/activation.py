@@ -8,6 +8,8 @@ import msgspec
 
 from cdp.clock import Micros
 
+_MIN_PREFIX = 12
+
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle that an officer wants in force.
@@ -22,6 +24,11 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     proposed_by: str
     proposed_at: Micros
     summary: dict[str, Any]
+
+    def is_named(self, named: str) -> bool:
+        """True for the proposal's id, and for the first digits of its bundle's SHA-256 or all of them."""
+        digits = len(named) >= _MIN_PREFIX and self.sha256.startswith(named.lower())
+        return digits or named == self.proposal_id
 
 
 class Activation(msgspec.Struct, frozen=True, kw_only=True):

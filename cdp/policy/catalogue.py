@@ -20,6 +20,7 @@ from cdp.policy.document import Document
 from cdp.policy.names import DOTTED, SENSITIVE, levels_of, lineage
 
 _MAX_PATTERN = 200
+_RESERVED = ("profile_ref", "unsubscribe_url")  # columns of every export, or of one with links
 
 
 def read_categories(document: Document) -> dict[str, Category]:
@@ -85,8 +86,7 @@ def _inference(
     document: Document, name: str, shape: shapes.InferenceShape, categories: dict[str, Category]
 ) -> FieldRule:
     path = ("inferences", name)
-    if not DOTTED.fullmatch(name):
-        raise document.error(f"{name!r} is not a dotted name in snake_case", *path)
+    _check_name(document, name, path)
     if shape.category is not None:
         document.check(shape.category, categories, "the category", *path, "category")
     category = shape.category or UNDECLARED_INFERENCE
@@ -98,6 +98,13 @@ def _inference(
     return FieldRule(
         name=name, category=category, protection=shape.protection, type=shape.type, inferred=True
     )
+
+
+def _check_name(document: Document, name: str, path: tuple[str, str]) -> None:
+    if not DOTTED.fullmatch(name):
+        raise document.error(f"{name!r} is not a dotted name in snake_case", *path)
+    if name in _RESERVED:
+        raise document.error(f"{name!r} is a column that exports have anyway; name it otherwise", *path)
 
 
 def _check_generalised(document: Document, traits: dict[str, FieldRule]) -> None:
@@ -118,8 +125,7 @@ def _field(
     document: Document, part: str, name: str, shape: shapes.FieldShape, categories: dict[str, Category]
 ) -> FieldRule:
     path = (part, name)
-    if not DOTTED.fullmatch(name):
-        raise document.error(f"{name!r} is not a dotted name in snake_case", *path)
+    _check_name(document, name, path)
     document.check(shape.category, categories, "the category", *path, "category")
     clear = shape.protection == "clear"
     if (part == "identifiers") != (shape.protection == "sealed+index"):

@@ -6,8 +6,7 @@ Invariants:
    country and not false, where a flag is wanted only ``true`` and ``false`` will do.
 2. Whatever the shape does not name is refused: unknown keys, keys given twice, wrong types, missing
    values. The error names file and line and, for a near miss, what was probably meant.
-3. Anchors, aliases, tags and files over 1 MB are refused, so that no document is larger in memory
-   than on disk.
+3. Files over 1 MB are refused, and what ``plain_yaml`` refuses: anchors, aliases, tags.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 from msgspec import inspect
-from yaml.composer import ComposerError
 
 from cdp.errors import PolicyError
+from cdp.plain_yaml import NotPlainError, compose, line_of
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]
@@ -30,17 +29,6 @@ Path = tuple[str | int, ...]
 _MAX_BYTES = 1_000_000
 _INTEGER = re.compile(r"-?\d{1,15}")
 _FLAGS = {"true": True, "false": False}
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Composes nodes, and refuses anchors, aliases and tags on the way."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
-        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
-            message = "anchors, aliases and tags are not allowed; write the value out"
-            raise ComposerError(None, None, message, event.start_mark)
-        return super().compose_node(parent, index)
 
 
 class Document:
@@ -59,14 +47,11 @@ class Document:
 
     def _compose(self, content: bytes) -> yaml.Node:
         try:
-            root = yaml.compose(content.decode(), Loader=_PlainLoader)
+            root = compose(content.decode())
         except UnicodeDecodeError:
             raise PolicyError("the file is not UTF-8 text", file=self.file) from None
-        except yaml.MarkedYAMLError as error:
-            message = f"not valid YAML: {error.problem}"
-            raise PolicyError(message, file=self.file, line=_line(error.problem_mark)) from None
-        except (yaml.YAMLError, RecursionError):
-            raise PolicyError("not valid YAML", file=self.file) from None
+        except NotPlainError as error:
+            raise PolicyError(error.problem, file=self.file, line=error.line) from None
         if root is None:
             raise PolicyError("the file is empty", file=self.file, line=1)
         return root
@@ -108,7 +93,7 @@ class Document:
     # -- one node -------------------------------------------------------------------------------
 
     def _read(self, info: inspect.Type, node: yaml.Node, path: Path) -> Any:
-        self._lines.setdefault(path, node.start_mark.line + 1)
+        self._lines.setdefault(path, line_of(node))
         if isinstance(info, inspect.UnionType):
             return self._read_union(info, node, path)
         if isinstance(info, inspect.StructType):
@@ -160,7 +145,7 @@ class Document:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self.error("a key must be a single word", *path)
-            self._lines[*path, key.value] = key.start_mark.line + 1
+            self._lines[*path, key.value] = line_of(key)
             if key.value in seen:
                 raise self.error(f"the key {key.value!r} is given twice", *path, key.value)
             seen.add(key.value)
@@ -174,11 +159,11 @@ class Document:
                 raise self.error(f"{text!r} is not one of: {options}{meant(text, info.values)}", *path)
             return str(text)
         if isinstance(info, inspect.BoolType):
-            if text not in _FLAGS or node.style is not None:
+            if text not in _FLAGS or node.style:
                 raise self.error("true or false is wanted here", *path)
             return _FLAGS[text]
         if isinstance(info, inspect.IntType):
-            if not _INTEGER.fullmatch(text) or node.style is not None:
+            if not _INTEGER.fullmatch(text) or node.style:
                 raise self.error("a whole number is wanted here", *path)
             if info.ge is not None and int(text) < info.ge:
                 raise self.error(f"the number must be at least {info.ge}", *path)
@@ -195,11 +180,7 @@ def meant(name: str, known: Iterable[object]) -> str:
 
 
 def _is_null(node: yaml.ScalarNode) -> bool:
-    return node.style is None and node.value in {"", "~", "null"}
-
-
-def _line(mark: Any) -> int | None:
-    return None if mark is None else int(mark.line) + 1
+    return not node.style and node.value in {"", "~", "null"}
 
 
 def schema(shape: type, *, several: bool = False) -> dict[str, Any]:

@@ -55,10 +55,11 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Words(msgspec.Struct, frozen=True):
-    """The name and the description of something in one language."""
+    """The name and the description of something in one language, and what is offered instead of it."""
 
     name: str
     description: str
+    non_personalised: str = ""
 
 
 class Purpose(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,10 +95,10 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     translations: dict[str, Words] = {}
 
     def words(self, language: str = "") -> Words:
-        """Return name and description in a language (``zh`` also answers for ``zh-CN``)."""
+        """Return what people read of it in a language (``zh`` also answers for ``zh-CN``)."""
         tag = language.lower()
         found = self.translations.get(tag) or self.translations.get(tag.partition("-")[0])
-        return found or Words(self.name, self.description)
+        return found or Words(self.name, self.description, self.non_personalised)
 
     def basis_in(self, jurisdiction: str) -> Basis | None:
         """Return the legal basis in ``jurisdiction``, None where there is none."""
@@ -135,22 +136,25 @@ class Jurisdictions(msgspec.Struct, frozen=True, kw_only=True):
     other: str
     nowhere: frozenset[str] = frozenset()
 
-    def recorded(
-        self, countries: Iterable[str], states: Iterable[str] = (), hints: Iterable[str] = ()
-    ) -> frozenset[str]:
+    def recorded(self, countries: Iterable[str], states: Iterable[str] = ()) -> frozenset[str]:
         """Return the jurisdictions of the places recorded of one identity; none when they name no place.
 
         A state counts within each country recorded beside it, or, without any country, within those that
         have a state of that name. One that is not known there may be any of the country's; so may the state
         be when none was recorded. A country may bring its state (``US-CA``, ISO 3166-2), and a jurisdiction
         by its own name is a place, too.
-
-        :param hints: places of which it is not known whether they are the person's (where an IP address
-            stands, which law a consent string was made for): they add laws to what is recorded and are no
-            record themselves.
         """
-        found = self._laws_of(self._named(countries), frozenset(_folded(states)))
-        return found and found | self._laws_of(self._named(hints), frozenset())
+        return self._laws_of(self._named(countries), frozenset(_folded(states)))
+
+    def hinted(self, countries: Iterable[str], states: Iterable[str] = ()) -> frozenset[str]:
+        """Return the laws that hints add to those of the recorded places of a person; they record nothing.
+
+        Of a hint it is not known whether it is the person's place (where an IP address stands, which law a
+        consent string was made for, what a browser says). Each stands by itself, so that one more never
+        takes away what another adds: a state is none of the country beside it.
+        """
+        laws = self._laws_of(self._named(countries), frozenset())
+        return laws | self._laws_of((), frozenset(_folded(states)))
 
     def _named(self, places: Iterable[str]) -> set[str]:
         return _folded(places) - self.nowhere

@@ -36,7 +36,10 @@ def add_bundle(
 
 
 def find_bundle(connection: Connection, sha256: str) -> dict[str, bytes] | None:
-    """Return the files of a bundle by name; None when it was never stored."""
+    """Return the files of a bundle by name; None when it was never stored.
+
+    :raises zlib.error, msgspec.DecodeError: they cannot be unpacked.
+    """
     b = policy_bundles.c
     packed = connection.execute(select(b.files).where(b.sha256 == sha256)).scalar()
     if packed is None:

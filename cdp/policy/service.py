@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from cdp.access import AccessService, Principal
+from cdp.access import AccessService, Principal, one_hand
 from cdp.audit import Entry
 from cdp.clock import Clock
 from cdp.errors import (
@@ -43,13 +43,12 @@ log = structlog.get_logger()
 SYSTEM = "system"
 _HISTORY = 100
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_MIN_PREFIX = 12
 
 
 class InForce:
     """The one holder of the policies in force.
 
-    :raises ConfigurationError: nothing was ever activated, or it cannot be read by this version.
+    Raises what ``stored.effective`` does, also while running: nothing is served by policies in doubt.
     """
 
     def __init__(self, store: Store) -> None:
@@ -126,12 +125,14 @@ class Policies:
     def stored(self, connection: Connection, sha256: str) -> Bundle:
         """Return a bundle that was proposed or activated, without any switch.
 
-        :raises NotFoundError: none of this hash was ever stored.
+        Raises what ``stored.held`` does: it is not there, not what was stored, or cannot be read.
         """
-        files = queries.find_bundle(connection, sha256)
-        if files is None:
-            raise NotFoundError("no bundle with this hash was ever stored")
-        return stored.built(files)
+        return stored.held(connection, sha256)
+
+    def proposed(self, named: str = "") -> list[Bundle]:
+        """Return the candidates that can still be approved (``stored.proposed``); only one if it is named."""
+        with self._committer.store.reading() as connection:
+            return stored.proposed(connection, named)
 
     def in_force_at(self, connection: Connection, commit_no: int) -> str:
         """Return the SHA-256 of what was in force at a commit; empty before the first activation."""
@@ -157,28 +158,25 @@ class Policies:
     # -- the acts -------------------------------------------------------------------------------
 
     def establish(self, files: Mapping[str, bytes]) -> bool:
-        """Activate a bundle for an installation that has none, or none that this version can read.
+        """Activate a bundle for an installation that never had one: all others need two officers.
 
-        :returns: False when there is one already.
+        :returns: False when there was one.
         """
         with self._committer.store.reading() as connection:
-            held = queries.in_force(connection)
-            if held is not None and stored.readable(connection, held.sha256):
+            if queries.in_force(connection) is not None:
                 return False
         bundle = self.check(files)
 
         def run() -> bool:
             with self._committer.batch(head_first=True) as batch:
-                newest = queries.in_force(batch.connection)
-                if newest != held:
+                if queries.in_force(batch.connection) is not None:
                     return False
                 now = self._clock.now()
                 queries.add_bundle(batch.connection, bundle.sha256, files, now, SYSTEM)
-                base = "" if newest is None else newest.sha256
                 proposal = Proposal(
                     proposal_id="",
                     sha256=bundle.sha256,
-                    base=base,
+                    base="",
                     proposed_by=SYSTEM,
                     proposed_at=now,
                     summary={},
@@ -246,6 +244,8 @@ class Policies:
         :param named: the proposal's id, or the bundle's SHA-256 or its first 12 digits or more.
         :raises NotFoundError: no open proposal is named so.
         :raises ConflictError: whoever proposed it may hold this key as well.
+        :raises IntegrityError: what is stored is not what was proposed.
+        :raises PolicyError: this version cannot read it.
         """
 
         def run() -> Activation | ConflictError:
@@ -255,17 +255,12 @@ class Policies:
                     AccessService.hands(batch.connection, actor)
                     for actor in (officer.actor, proposal.proposed_by)
                 )
-                if self.four_eyes and (not mine or not theirs or mine & theirs):
+                if self.four_eyes and (found := one_hand(mine, theirs)) is not None:
                     entry = _entry("policy.activate", officer.actor, proposal)
-                    batch.record(
-                        msgspec.structs.replace(
-                            entry, outcome="denied", object={**entry.object, "reason": "same_hands"}
-                        )
-                    )
-                    return ConflictError(
-                        "whoever proposed these policies may hold this key, too: it is the same, one of the "
-                        "two made the other, or another made both; a second officer approves"
-                    )
+                    said = {**entry.object, "reason": found.reason}
+                    batch.record(msgspec.structs.replace(entry, outcome="denied", object=said))
+                    return ConflictError(found.message)
+                stored.held(batch.connection, proposal.sha256)
                 return self._activate(batch, proposal, officer.actor)
 
         done = retrying(run)
@@ -283,9 +278,7 @@ class Policies:
         def run() -> Proposal:
             with self._committer.batch(head_first=True) as batch:
                 proposal = self._open(batch.connection, named)
-                now = self._clock.now()
-                queries.add_rejection(batch.connection, batch.id, proposal.proposal_id, officer.actor, now)
-                batch.record(_entry("policy.reject", officer.actor, proposal))
+                self._reject(batch, proposal, officer.actor)
                 return proposal
 
         return retrying(run)
@@ -312,7 +305,7 @@ class Policies:
     # -- after a restore ------------------------------------------------------------------------
 
     def end_again(self, ended: Callable[[Thing, str], bool]) -> int:
-        """Switch destinations off again that a backup brought back on; returns how many.
+        """Switch destinations off again and reject proposals again; returns how many a backup brought back.
 
         Where the policies in force are not those that were, nobody knows what the lost ones forbade: then
         every destination but the controller itself is off until an officer switches it on.
@@ -331,7 +324,14 @@ class Policies:
                 ]
                 for name in off:
                     self._switch(batch, SYSTEM, name, "policies_lost" if lost else "restored", enabled=False)
-                return len(off)
+                back = [
+                    proposal
+                    for proposal in queries.open_proposals(batch.connection, bundle.sha256)
+                    if ended("proposal", proposal.proposal_id)
+                ]
+                for proposal in back:
+                    self._reject(batch, proposal, SYSTEM)
+                return len(off) + len(back)
 
         return retrying(run)
 
@@ -344,17 +344,23 @@ class Policies:
             destination=destination, enabled=enabled, reason=reason, switched_by=actor, switched_at=now
         )
         queries.add_switch(batch.connection, batch.id, batch.change_policies(), done)
-        batch.facts.append(switched("destination", destination, now, on=enabled))
+        batch.facts.append(switched("destination", destination, on=enabled))
         said: dict[str, str | int] = {"enabled": "on" if enabled else "off", "reason": reason}
         batch.record(Entry(action="destination.switch", actor=actor, destination=destination, object=said))
         return done
+
+    def _reject(self, batch: Batch, proposal: Proposal, actor: str) -> None:
+        """Append a rejection; the batch holds the head."""
+        now = self._clock.now()
+        queries.add_rejection(batch.connection, batch.id, proposal.proposal_id, actor, now)
+        batch.facts.append(switched("proposal", proposal.proposal_id))
+        batch.record(_entry("policy.reject", actor, proposal))
 
     def _open(self, connection: Connection, named: str) -> Proposal:
         held = queries.in_force(connection)
         known = queries.open_proposals(connection, "" if held is None else held.sha256)
         for proposal in known:
-            long_enough = len(named) >= _MIN_PREFIX
-            if named == proposal.proposal_id or (long_enough and proposal.sha256.startswith(named.lower())):
+            if proposal.is_named(named):
                 return proposal
         raise NotFoundError(
             "there is no open proposal of this name; GET /policies lists them, and one that was made "
@@ -375,7 +381,7 @@ class Policies:
             summary=proposal.summary,
         )
         queries.add_activation(batch.connection, batch.id, done)
-        batch.facts.append(switched("policies", done.sha256, done.activated_at, on=True))
+        batch.facts.append(switched("policies", done.sha256, on=True))
         entry = _entry("policy.activate", actor, proposal)
         eyes = {"four_eyes": "on" if done.four_eyes else "off", "proposed_by": proposal.proposed_by}
         batch.record(msgspec.structs.replace(entry, object={**entry.object, **eyes}))

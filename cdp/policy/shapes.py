@@ -137,10 +137,11 @@ class NoticeShape(_Shape, frozen=True):
 
 
 class WordsShape(_Shape, frozen=True):
-    """A purpose's name and description in another language."""
+    """What people read of a purpose in another language."""
 
     name: str
     description: str
+    non_personalised: str = ""
 
 
 class PurposeShape(_Shape, frozen=True, kw_only=True):

@@ -1,12 +1,18 @@
-"""Bundles as the database holds them, read back: each text once in a process."""
+"""Bundles as the database holds them, read back: each text once in a process.
+
+Invariant: a bundle is its hash. Whatever the database holds under a hash that is not the files of that hash
+is refused, so nothing comes in force but what was proposed and approved.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
-from cdp.errors import ConfigurationError, PolicyError
+from cdp.errors import ConfigurationError, IntegrityError, NotFoundError, PolicyError
 from cdp.policy import queries
 from cdp.policy.load import build, digest
 from cdp.policy.model import Bundle
@@ -28,27 +34,56 @@ def built(files: Mapping[str, bytes]) -> Bundle:
     return found
 
 
-def readable(connection: Connection, sha256: str) -> bool:
-    """Return whether this version can read a stored bundle."""
+def held(connection: Connection, sha256: str) -> Bundle:
+    """Return a stored bundle, which is the one of its hash.
+
+    :raises NotFoundError: none of this hash is stored.
+    :raises IntegrityError: its files are not those that were stored under this hash.
+    :raises PolicyError: this version cannot read it.
+    """
     try:
-        built(queries.find_bundle(connection, sha256) or {})
-    except PolicyError:
-        return False
-    return True
+        files = queries.find_bundle(connection, sha256)
+    except (zlib.error, msgspec.DecodeError):
+        files = {}
+    if files is None:
+        raise NotFoundError("no bundle with this hash was ever stored")
+    if digest(files) != sha256:
+        raise IntegrityError(_altered(sha256))
+    return built(files)
+
+
+def proposed(connection: Connection, named: str) -> list[Bundle]:
+    """Return the bundles of open proposals, oldest first, that this version can read.
+
+    :param named: only those named so (``Proposal.is_named``); all when empty.
+    :raises IntegrityError: one of them is not what was proposed.
+    """
+    newest = queries.in_force(connection)
+    found = []
+    for one in queries.open_proposals(connection, "" if newest is None else newest.sha256):
+        if not named or one.is_named(named):
+            with suppress(PolicyError):
+                found.append(held(connection, one.sha256))
+    return found
 
 
 def effective(connection: Connection) -> Bundle:
-    """Return the newest activation's bundle, destinations that are switched off being off."""
-    held = queries.in_force(connection)
-    files = None if held is None else queries.find_bundle(connection, held.sha256)
-    if held is None or files is None:
+    """Return the newest activation's bundle, destinations that are switched off being off.
+
+    :raises ConfigurationError: nothing was ever activated, or this version cannot read it.
+    :raises IntegrityError: what is stored is not what was activated.
+    """
+    newest = queries.in_force(connection)
+    if newest is None:
         raise ConfigurationError("no policies are in force; run `cdp init` or `cdp migrate`")
     try:
-        bundle = built(files)
+        bundle = held(connection, newest.sha256)
+    except NotFoundError:
+        raise IntegrityError(_altered(newest.sha256)) from None
     except PolicyError as error:
         raise ConfigurationError(
-            f"the policies in force cannot be read by this version ({error.message}); mend CDP_POLICIES_DIR, "
-            "then run `cdp migrate`, which activates it"
+            f"the policies in force cannot be read by this version ({error.message}); start the version "
+            "before, have two officers activate policies that both versions read, then start this one"
         ) from None
     return switched(connection, bundle)
 
@@ -63,3 +98,11 @@ def switched(connection: Connection, bundle: Bundle) -> Bundle:
         for name, found in bundle.destinations.items()
     }
     return msgspec.structs.replace(bundle, destinations=destinations)
+
+
+def _altered(sha256: str) -> str:
+    return (
+        f"the policies {sha256[:12]} in the database are not those that were stored under this hash: the "
+        "database was changed behind the platform; restore it from a backup (`cdp restore`), or reject them "
+        "where they are only proposed"
+    )

@@ -67,7 +67,8 @@ def _purpose(
         non_personalised=shape.non_personalised,
         variant=shape.variant,
         translations={
-            language: Words(words.name, words.description) for language, words in shape.translations.items()
+            language: Words(words.name, words.description, words.non_personalised)
+            for language, words in shape.translations.items()
         },
     )
 

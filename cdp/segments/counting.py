@@ -2,11 +2,12 @@
 
 Invariants:
 
-1. A key has ``PER_DAY`` questions answered in a day (UTC), by all processes together. Asking the same again
-   while nobody has come or gone costs nothing, since it tells nothing.
+1. All keys that see noise have ``PER_DAY`` questions answered in a day (UTC), by all processes together: who
+   holds two keys, or asks a colleague, learns no more. What one of them was told costs the next one nothing,
+   since the noise is the same; so does asking again while nobody has come or gone.
 2. No definition is counted that reads what names a person, or stands on a list of fewer than ``SHORT_LIST``
    people, itself or through another segment: either would turn the count into a look-up.
-3. What a key has used up is on record before it sees the answer.
+3. What is used up is on record before anybody sees the answer.
 """
 
 from __future__ import annotations
@@ -81,10 +82,10 @@ class Counting:
             return None
 
     def noised(self, batch: Batch, actor: str, definition: Definition, members: BitMap) -> int:
-        """Return the size of a definition's ``members`` as this key may see it, and charge it for that.
+        """Return the size of a definition's ``members`` as this key may see it, and charge for that.
 
         :param batch: taken head first, so that no two answers are charged at once.
-        :raises OverloadedError: the key has had its questions of the day.
+        :raises OverloadedError: the questions of the day are used up.
         """
         question = repr(definition.where)
         if self.charge(batch, actor, [fingerprint(members, self._secret, question)[:16].hex()]) > PER_DAY:
@@ -92,18 +93,18 @@ class Counting:
         return noised(members, self._secret, question)
 
     def charge(self, batch: Batch, actor: str, answers: Sequence[str]) -> int:
-        """Charge a key for ``answers``, each named so that the same one has the same name.
+        """Charge for ``answers`` to a key, each named so that the same one has the same name.
 
         :param batch: taken head first.
-        :returns: how many it has had today.
+        :returns: how many different ones all keys have had today.
         """
         return queries.charge(batch.connection, actor, self._clock.now() // DAY, sorted(set(answers)))
 
     def advance(self, batch: Batch, actor: str, answers: Sequence[str]) -> None:
-        """Charge a key for answers that it has not seen yet; the last ones may overdraw.
+        """Charge for answers that a key has not seen yet; the last ones may overdraw.
 
         :param batch: taken head first, so that of many questions at once none is free.
-        :raises OverloadedError: it has had its questions of the day.
+        :raises OverloadedError: the questions of the day are used up.
         """
         if self.charge(batch, actor, []) >= PER_DAY:
             raise self._used_up()
@@ -115,4 +116,8 @@ class Counting:
 
     def _used_up(self) -> OverloadedError:
         wait = (DAY - self._clock.now() % DAY) // SECOND + 1
-        return OverloadedError(f"a key may have {PER_DAY} counts a day", retry_after=wait)
+        return OverloadedError(
+            f"all keys that see counts with noise share {PER_DAY} a day, and today's are used up; "
+            "an officer's key counts without a limit",
+            retry_after=wait,
+        )

@@ -1,8 +1,8 @@
 """YAML or JSON text → plain data with the line of each part.
 
 Invariants: only maps with text keys, lists, text, numbers, true, false and null come out (``2024-05-01``
-and ``no`` are text, as people who write a country code mean them); anchors, tags, duplicate keys, and
-documents larger or deeper than a definition can be are refused before they are built.
+and ``no`` are text, as people who write a country code mean them); duplicate keys, documents larger than a
+definition can be, and what ``plain_yaml`` refuses (anchors, tags, deep nesting) are refused.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import msgspec
 import yaml
 
 from cdp.errors import DefinitionError
+from cdp.plain_yaml import NotPlainError, compose, line_of
 
 Path = tuple[str | int, ...]
 MAX_BYTES = 512 * 1024
-_MAX_DEPTH = 400
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -64,37 +63,19 @@ def _decoded(source: str | bytes) -> str:
 def _yaml(text: str) -> Document:
     lines: dict[Path, int] = {}
     try:
-        _refuse_early(text)
-        node = yaml.compose(text, Loader=_Loader)
+        node = compose(text)
         if node is None:
             raise DefinitionError("the definition is empty")
         return Document(_build(node, (), lines), lines)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = "the definition" if mark is None else f"line {mark.line + 1}"
-        raise DefinitionError(f"{place}: not readable as YAML: {error.problem or 'syntax error'}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except NotPlainError as error:
+        place = "the definition" if error.line is None else f"line {error.line}"
+        raise DefinitionError(f"{place}: {error.problem}") from None
+    except ValueError:  # a number that Python does not read
         raise DefinitionError("the definition is not readable as YAML or JSON") from None
 
 
-def _refuse_early(text: str) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        line = _line(event)
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise DefinitionError(f"line {line}: anchors and aliases are not allowed")
-        if getattr(event, "tag", None) is not None:
-            raise DefinitionError(f"line {line}: tags are not allowed")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                raise DefinitionError(f"line {line}: nested too deeply")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
 def _build(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Any:
-    line = _line(node)
+    line = line_of(node)
     lines[path] = line
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, place), lines) for place, item in enumerate(node.value)]
@@ -102,16 +83,11 @@ def _build(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Any:
         built: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.value in built:
-                raise DefinitionError(f"line {_line(key)}: a key is given twice or is no text")
+                raise DefinitionError(f"line {line_of(key)}: a key is given twice or is no text")
             built[key.value] = _build(value, (*path, key.value), lines)
         return built
     assert isinstance(node, yaml.ScalarNode)  # noqa: S101  # YAML has three kinds of nodes
     return _scalar(node)
-
-
-def _line(part: yaml.Event | yaml.Node) -> int:
-    mark = part.start_mark
-    return 1 if mark is None else mark.line + 1
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

@@ -11,12 +11,11 @@ from typing import get_args
 from pyroaring import BitMap
 
 from cdp.audit import Entry
-from cdp.clock import Clock
 from cdp.errors import InvalidInputError
 from cdp.journal import Fact, Listed
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
-from cdp.segments.model import ListKind, PeopleList
+from cdp.segments.model import PURPOSE, ListKind, PeopleList
 from cdp.segments.parse import parse
 from cdp.segments.references import LIST_CATEGORY
 from cdp.store import Batch, Committer, Connection, Store
@@ -25,12 +24,9 @@ from cdp.store import Batch, Committer, Connection, Store
 class Lists:
     """The lists of one workspace."""
 
-    def __init__(
-        self, store: Store, committer: Committer, clock: Clock, fields: Callable[[], FieldCatalogue]
-    ) -> None:
+    def __init__(self, store: Store, committer: Committer, fields: Callable[[], FieldCatalogue]) -> None:
         self._store = store
         self._committer = committer
-        self._clock = clock
         self._fields = fields
 
     def every(self) -> tuple[PeopleList, ...]:
@@ -45,10 +41,12 @@ class Lists:
         kind: ListKind,
         identity_nos: Iterable[int],
         *,
+        purpose: str = PURPOSE,
         category: str = LIST_CATEGORY,
     ) -> PeopleList:
         """Make a white, grey or black list hold exactly these identities.
 
+        :param purpose: stated by whoever looked them up.
         :param category: the data category that standing on the list tells about a person.
         """
         if kind not in get_args(ListKind):
@@ -58,19 +56,16 @@ class Lists:
         with self._committer.batch(head_first=True) as batch:
             held = queries.black_listed(batch.connection, name)
             queries.put_list(batch.connection, name, kind, category, found, batch.id)
-            now, black = self._clock.now(), found if kind == "black" else BitMap()
+            black = found if kind == "black" else BitMap()
             batch.facts.extend(
-                Fact(
-                    identity_no=number,
-                    line=Listed(tag="", black_list="", on=number in black, at=now),
-                    name=name,
-                )
+                Fact(identity_no=number, line=Listed(on=number in black), name=name)
                 for number in black ^ held
             )
             batch.record(
                 Entry(
                     action="list.put",
                     actor=actor,
+                    purpose=purpose,
                     object={"list": name, "kind": kind},
                     people={"entries": len(found)},
                 )

@@ -68,7 +68,7 @@ class SegmentService:
     ) -> None:
         self._store = store
         self._committer = committer
-        self.lists = Lists(store, committer, clock, lambda: self._fields)
+        self.lists = Lists(store, committer, lambda: self._fields)
         self._warehouse = warehouse
         self.adopt(fields)
         self._clock = clock

@@ -56,4 +56,4 @@ counts_shown = Table(
     Column("answer", Name, primary_key=True),
     sqlite_with_rowid=False,
 )
-"""What a key has had counted today, so that the same answer is charged once."""
+"""What each key has had counted today; an answer is charged once, whoever gets it."""

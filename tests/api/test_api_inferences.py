@@ -28,6 +28,7 @@ def platform(caller: Caller) -> Caller:
         "PUT",
         "/lists/likely-pregnant",
         {"kind": "grey", "members": members, "category": SENSITIVE},
+        purpose="segmentation",
     )
     return caller
 
@@ -53,10 +54,10 @@ def test_no_definition_reads_it_however_deep(platform: Caller, where: dict[str, 
 def test_nor_through_another_segment_that_read_it_before_it_was_sensitive(platform: Caller) -> None:
     """A list that is given a sensitive category later takes every segment that uses it along."""
     body = {"kind": "grey", "members": [{"type": "user_id", "value": "u1"}]}
-    platform.api("PUT", "/lists/harmless", body)
+    platform.api("PUT", "/lists/harmless", body, purpose="segmentation")
     platform.api("PUT", "/segments/inner", {"where": {"list": "harmless"}})
     platform.api("PUT", "/segments/outer", {"where": {"not": {"segment": "inner"}}})
-    platform.api("PUT", "/lists/harmless", {**body, "category": SENSITIVE})
+    platform.api("PUT", "/lists/harmless", {**body, "category": SENSITIVE}, purpose="segmentation")
     platform.api("POST", "/segments/preview", {"where": {"segment": "outer"}}, expect=400)
     asked = {
         "segment": "outer",

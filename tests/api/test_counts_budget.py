@@ -68,7 +68,9 @@ def test_a_key_has_a_number_of_answers_a_day_and_the_same_again_is_free(
     assert answer(caller, key, worded(0)).json()["count"] == first
     denied = caller.api("GET", "/audit?action=segment.count")["items"]
     assert any(item["outcome"] == "denied" for item in denied)
-    assert answer(caller, marketer(caller, "another"), worded(2)).status_code == 200
+    another = marketer(caller, "another")
+    assert answer(caller, another, worded(2)).status_code == 429  # a second key is no second budget
+    assert answer(caller, another, worded(0)).json()["count"] == first
     assert caller.api("POST", "/segments/preview", worded(2))["count"] == 30  # officers have none
     clock.advance(DAY)
     assert answer(caller, key, worded(2)).status_code == 200
@@ -79,10 +81,32 @@ def test_the_budget_is_the_stores_not_the_processs(caller: Caller, clock: FixedC
     elsewhere = Counting(services.store, services.segments, lambda: services.bundle.fields, b"s" * 32, clock)
     with services.committer.batch(head_first=True) as batch:
         assert elsewhere.charge(batch, "key:77", ["a", "b", "a"]) == 2
-        assert services.counting.charge(batch, "key:77", ["b", "c"]) == 3
+        assert services.counting.charge(batch, "key:78", ["b", "c"]) == 3
+        services.counting.give_back(batch, "key:78", ["a", "b"])
+        assert services.counting.charge(batch, "key:79", []) == 3  # the other key still knows both
     clock.advance(DAY)
     with services.committer.batch(head_first=True) as batch:
         assert services.counting.charge(batch, "key:77", []) == 0
+
+
+def test_several_keys_find_out_no_more_than_one(caller: Caller) -> None:
+    """Each asks another question about the same people; together they get what one would have got."""
+    caller.send(*people(40), wait=True)
+    keys = [marketer(caller, f"m{number}") for number in range(5)]
+    spend(caller, keys[0], PER_DAY - 12)
+    answered: list[tuple[int, int]] = []
+    for number in range(5 * 4):
+        key = keys[number % len(keys)]
+        found = answer(caller, key, worded(number))
+        if found.status_code == 200:
+            answered.append((number, found.json()["count"]))
+    assert [number for number, _ in answered] == list(range(12))
+    for key in keys:
+        again = [answer(caller, key, worded(number)).json()["count"] for number, _ in answered]
+        assert again == [count for _, count in answered]  # no two keys see two noises of one answer
+        assert answer(caller, key, worded(99)).status_code == 429
+    caller.api("DELETE", "/keys/m0")  # what a key was told is not forgotten with the key
+    assert answer(caller, marketer(caller, "m5"), worded(99)).status_code == 429
 
 
 def test_graphql_counts_by_the_same_budget(caller: Caller) -> None:
@@ -118,6 +142,31 @@ def test_an_export_costs_each_figure_that_it_shows(caller: Caller) -> None:
     spend(caller, key, PER_DAY - 6)
     caller.api("POST", "/exports", asked, key=key, expect=429)
     assert caller.api("POST", "/exports", asked)["exact"]
+
+
+def test_neither_face_tells_a_marketer_what_the_one_person_in_a_segment_got(caller: Caller) -> None:
+    caller.send(*people(2), wait=True)
+    purpose = "marketing.communications.email"
+    consent = {"identifiers": [{"type": "user_id", "value": "u0"}], "purpose": purpose, "state": "granted"}
+    caller.api("POST", "/consents", consent)
+    key = marketer(caller)
+    mutation = "mutation($i: ExportInput!) {requestExport(input: $i) {status fields reason}}"
+    shown, exactly = [], []
+    for number, country in enumerate(("GB", "XX")):  # both people, nobody
+        where = {"trait": "country", "op": "eq", "value": country}
+        caller.api("PUT", f"/segments/s{number}", {"where": where})
+        asked = {"segment": f"s{number}", "destination": "mailer", "purpose": purpose, "fields": ["email"]}
+        exactly.append(caller.api("POST", "/exports", {**asked, "dry_run": True})["fields"])
+        rest = caller.api("POST", "/exports", {**asked, "dry_run": True}, key=key)
+        graph = caller.http.post(
+            "/graphql",
+            json={"query": mutation, "variables": {"i": {**asked, "dryRun": True}}},
+            headers={"Authorization": f"Bearer {key}"},
+        ).json()["data"]["requestExport"]
+        assert graph == {name: rest[name] for name in graph}
+        shown.append(graph)
+    assert exactly == [{"email": "clear"}, {"email": "drop"}]
+    assert shown == [{"status": "refused", "fields": {"email": "clear"}, "reason": "minimum_audience"}] * 2
 
 
 def test_a_refusal_costs_what_an_answer_does_and_tells_nothing(caller: Caller) -> None:
@@ -161,7 +210,8 @@ def test_a_list_is_short_by_its_people_not_by_its_entries(caller: Caller) -> Non
         "one": [{"type": "anonymous_id", "value": f"b{n}"} for n in range(60)],
     }
     for name, members in lists.items():
-        assert caller.api("PUT", f"/lists/{name}", {"kind": "grey", "members": members})["members"] == 60
+        body = {"kind": "grey", "members": members}
+        assert caller.api("PUT", f"/lists/{name}", body, purpose="segmentation")["members"] == 60
     assert answer(caller, key, {"where": {"list": "crowd"}}).status_code == 200
     assert answer(caller, key, {"where": {"list": "one"}}).status_code == 403
     caller.api("PUT", "/segments/hidden", {"where": {"not": {"list": "one"}}})

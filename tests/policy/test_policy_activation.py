@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,20 @@ from typing import Any
 import msgspec
 import pytest
 from caller import Caller
-from sqlalchemy import text
+from sqlalchemy import delete, text, update
 
 from cdp import app
 from cdp.access import Principal
 from cdp.clock import FixedClock
-from cdp.errors import ConfigurationError, ConflictError, NotFoundError, NotPermittedError
+from cdp.errors import (
+    ConfigurationError,
+    ConflictError,
+    IntegrityError,
+    NotFoundError,
+    NotPermittedError,
+)
 from cdp.policy import Bundle, Policies, digest, read_folder
+from cdp.policy.tables import policy_activations, policy_bundles, policy_proposals
 from cdp.settings import Settings
 from cdp.store import EpochMovedError, Store, read_head
 
@@ -163,6 +171,30 @@ def test_a_key_from_before_makers_were_recorded_is_one_person(
     caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=caller.officer("second"))
 
 
+def test_keys_of_unknown_makers_are_one_officer_until_new_ones_are_made(
+    settings: Settings, caller: Caller, files: dict[str, bytes]
+) -> None:
+    """One of two such keys may have made the other, and nobody recorded it."""
+    old = [caller.officer(name, roles=("officer", "admin")) for name in ("old-one", "old-two")]
+    with closing(Store(settings.database)) as store, store.writing() as connection, connection.begin():
+        connection.execute(text("UPDATE api_keys SET made_by = NULL"))
+    made_since = caller.officer("since", key=old[1])
+    candidate = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
+    made = caller.api("POST", "/policies/activate", {"files": candidate}, key=old[0])["proposal"]
+    for key in (old[1], made_since):
+        refused = caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=key, expect=409)
+        assert "who made a key was recorded" in refused["detail"]
+        assert "cdp key create --role officer" in refused["detail"]
+    assert caller.api("GET", "/policies")["proposals"]
+    assert {entry["object"]["reason"] for entry in actions(caller, "policy.activate")[:2]} == {
+        "unknown_maker"
+    }
+    new = [caller.officer(name) for name in ("new-one", "new-two")]
+    caller.api("POST", "/policies/reject", {"proposal": made["id"]}, key=new[0])
+    made = caller.api("POST", "/policies/activate", {"files": candidate}, key=new[0])["proposal"]
+    caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=new[1])
+
+
 def test_the_operator_makes_keys_for_two_officers_and_proposes_nothing(
     caller: Caller, files: dict[str, bytes]
 ) -> None:
@@ -170,18 +202,6 @@ def test_the_operator_makes_keys_for_two_officers_and_proposes_nothing(
     answer = caller.api("POST", "/policies/activate", {"files": candidate}, expect=403)
     assert "a key for each of two officers" in answer["detail"]
     assert caller.api("GET", "/policies")["proposals"] == []
-
-
-def test_only_officers_have_these_routes(caller: Caller) -> None:
-    made = caller.api("POST", "/keys", {"name": "m", "roles": ["marketer"], "purposes": ["*"]})["key"]
-    for path, body in (
-        ("/policies/diff", {}),
-        ("/policies/activate", {}),
-        ("/policies/reject", {"proposal": "x"}),
-        ("/policies/explain", {"profile": "p"}),
-        ("/destinations/mailer/switch", {"enabled": False, "reason": "x"}),
-    ):
-        caller.api("POST", path, body, key=made, expect=403)
 
 
 @pytest.mark.parametrize(
@@ -344,29 +364,103 @@ def test_a_server_starts_with_what_is_in_force_whatever_the_folder_holds(
     assert app.establish(settings) is False
 
 
-def test_policies_that_this_version_cannot_read_stop_it_until_migrate_replaces_them(
-    settings: Settings,
+def _broken(settings: Settings, sha256: str, packed: bytes) -> None:
+    """Put other bytes under a bundle's hash, as whoever writes to the database could."""
+    with closing(Store(settings.database)) as store, store.writing() as connection, connection.begin():
+        done = connection.execute(
+            update(policy_bundles).where(policy_bundles.c.sha256 == sha256).values(files=packed)
+        )
+        assert done.rowcount == 1
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(dict(files)))
+
+
+def _edited(files: Mapping[str, bytes]) -> bytes:
+    """Valid policies, which nobody approved."""
+    return _packed({name: content.encode() for name, content in without_mailer_email(files).items()})
+
+
+ALTERED = pytest.mark.parametrize(
+    "packed",
+    [_edited, lambda _files: _packed({"purposes.yaml": b"old: shape"}), lambda _files: b"no bundle"],
+    ids=["edited", "unreadable", "garbage"],
+)
+
+
+@ALTERED
+def test_policies_that_were_changed_in_the_database_are_never_served(
+    settings: Settings, files: dict[str, bytes], packed: Callable[[Mapping[str, bytes]], bytes]
 ) -> None:
-    from sqlalchemy import update  # noqa: PLC0415  # the test breaks what is stored
-
-    from cdp.policy.tables import policy_bundles  # noqa: PLC0415  # as above
-    from cdp.store import Store  # noqa: PLC0415  # as above
-
-    with closing(Store(settings.database)) as store:
-        import zlib  # noqa: PLC0415  # as above
-
-        packed = zlib.compress(msgspec.msgpack.encode({"purposes.yaml": b"old: shape"}))
-        with store.writing() as connection, connection.begin():
-            connection.execute(update(policy_bundles).values(files=packed, sha256="0" * 64))
-            from cdp.policy.tables import policy_activations  # noqa: PLC0415  # as above
-
-            connection.execute(update(policy_activations).values(sha256="0" * 64))
-    with pytest.raises(ConfigurationError, match="cdp migrate"):
+    sha256 = digest(files)
+    with closing(app.build(settings)) as running:
+        _broken(settings, sha256, packed(files))
+        officer = Principal(key_id=1, name="o", roles=frozenset({"officer"}))
+        with pytest.raises(IntegrityError, match=sha256[:12]):
+            running.services.policies.switch(officer, "mailer", enabled=False, reason="suspected_breach")
+        with running.services.store.reading() as connection, pytest.raises(IntegrityError):
+            running.services.policies.stored(connection, sha256)
+    with pytest.raises(IntegrityError, match=f"{sha256[:12]}.*cdp restore"):
         app.build(settings)
-    assert app.establish(settings) is True
-    with closing(app.build(settings)) as platform:
-        history = platform.services.policies.overview().history
-        assert [item.approved_by for item in history] == ["system", "system"]
+    assert app.establish(settings) is False  # no way around the second officer
+    with pytest.raises(IntegrityError):
+        app.build(settings)
+
+
+def test_nor_are_those_whose_text_is_gone(settings: Settings, files: dict[str, bytes]) -> None:
+    with closing(Store(settings.database)) as store, store.writing() as connection, connection.begin():
+        connection.execute(delete(policy_bundles))
+    assert app.establish(settings) is False
+    with pytest.raises(IntegrityError, match=digest(files)[:12]):
+        app.build(settings)
+
+
+@ALTERED
+def test_a_proposal_that_was_changed_in_the_database_is_not_approved_only_rejected(
+    settings: Settings,
+    caller: Caller,
+    first: str,
+    second: str,
+    files: dict[str, bytes],
+    packed: Callable[[Mapping[str, bytes]], bytes],
+) -> None:
+    candidate = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
+    made = caller.api("POST", "/policies/activate", {"files": candidate}, key=first)["proposal"]
+    _broken(settings, made["sha256"], packed(files))
+    assert [held["id"] for held in caller.api("GET", "/policies")["proposals"]] == [made["id"]]
+    refused = caller.api("POST", "/policies/activate", {"approve": made["id"]}, key=second, expect=500)
+    assert refused["type"].endswith("integrity")
+    services = caller.services
+    with pytest.raises(IntegrityError, match=made["sha256"][:12]):
+        services.policies.approve(services.access.principal(second), made["id"])
+    assert caller.api("GET", "/policies")["sha256"] == digest(files)
+    assert len(actions(caller, "policy.activate")) == 1
+    caller.api("POST", "/policies/reject", {"proposal": made["id"]}, key=second)
+
+
+def test_a_proposal_that_this_version_cannot_read_is_listed_all_the_same(
+    settings: Settings, caller: Caller, first: str, files: dict[str, bytes]
+) -> None:
+    candidate = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
+    made = caller.api("POST", "/policies/activate", {"files": candidate}, key=first)["proposal"]
+    old = {"purposes.yaml": b"old: shape"}
+    with closing(Store(settings.database)) as store, store.writing() as connection, connection.begin():
+        for table, values in ((policy_bundles, {"files": _packed(old)}), (policy_proposals, {})):
+            these = update(table).where(table.c.sha256 == made["sha256"])
+            assert connection.execute(these.values(sha256=digest(old), **values)).rowcount == 1
+    (shown,) = caller.api("GET", "/policies")["proposals"]
+    assert (shown["id"], shown["consent"]) == (made["id"], None)
+
+
+def test_policies_that_this_version_cannot_read_stop_it_and_migrate_replaces_none(settings: Settings) -> None:
+    old = {"purposes.yaml": b"old: shape"}
+    with closing(Store(settings.database)) as store, store.writing() as connection, connection.begin():
+        connection.execute(update(policy_bundles).values(files=_packed(old), sha256=digest(old)))
+        connection.execute(update(policy_activations).values(sha256=digest(old)))
+    assert app.establish(settings) is False
+    with pytest.raises(ConfigurationError, match="two officers activate"):
+        app.build(settings)
 
 
 # -- the kill switch ----------------------------------------------------------------------------------

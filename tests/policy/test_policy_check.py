@@ -153,63 +153,48 @@ def test_a_child_purpose_is_not_permitted_under_a_parent_that_is_forbidden(folde
 
 
 PLAIN_EMAIL = "marketing.communications.email_plain"
-VARIANT = """\
-  marketing.communications.email_plain:
-    name: The same newsletter for everybody
-    description: News that are chosen by nothing but the language.
-    basis: {"*": consent}
-    source: {"*": "PIPL Art. 24"}
-    channels: [email]
-    notices:
-      - {id: plain, version: 1, in_force_from: 2010-01-01, material: true, text: The same for everybody.}
-  marketing.communications.sms:
-"""
-PLAIN = """\
-id: plain
-effect: permit
-purpose: marketing.communications.email_plain
-legal_basis: consent
-destinations: {type: esp}
-require: {consent: granted}
-inputs: [user.demographic.language]
-fields: {user.contact.email: clear, user.demographic.language: clear, "*": drop}
-"""
+COMMUNICATIONS = "rules/communications.yaml"
+PERMIT = f"  purpose: {PLAIN_EMAIL}\n"
+NAMED = f"variant: {PLAIN_EMAIL}"
+BASIS = '    basis: {"*": consent}  # a yes of its own'
+SOURCE = '      "*": "ePrivacy Directive Art. 13(1); PECR reg. 22; GDPR Art. 22; PIPL Art. 13(1), 24"\n'
 
 
-@pytest.fixture
-def variant(folder: Path) -> Path:
-    """A folder in which e-mail marketing has a variant without a choice by data."""
-    edit(folder, "purposes.yaml", "  marketing.communications.sms:\n", VARIANT)
-    said = "    non_personalised: The same newsletter"
-    edit(folder, "purposes.yaml", said, f"    variant: {PLAIN_EMAIL}\n{said}")
-    edit(folder, "destinations/mailer.yaml", "purposes: [", f"purposes: [{PLAIN_EMAIL}, ")
-    (folder / "rules" / "plain.yaml").write_text(PLAIN)
-    return folder
+def _reading(inputs: str) -> tuple[tuple[str, str, str], ...]:
+    """Return the edit after which the variant's permit lists inputs."""
+    return ((COMMUNICATIONS, PERMIT, f"{PERMIT}  inputs: [{inputs}]\n"),)
+
+
+def _resting_on(basis: str) -> tuple[tuple[str, str, str], ...]:
+    """Return the edits after which the variant rests on another basis in the US."""
+    return (
+        ("purposes.yaml", BASIS, BASIS.replace("}", f", US: {basis}}}")),
+        ("purposes.yaml", SOURCE, f'{SOURCE}      US: "CAN-SPAM Act"\n'),
+        (COMMUNICATIONS, PERMIT, f"{PERMIT}  jurisdictions: [EU, UK, US-CA, CN, other]\n"),
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "severity", "message"),
+    ("name", "edits", "severity", "message"),
     [
-        ("rules/plain.yaml", "", "", None, ""),
-        ("rules/plain.yaml", "[user.demographic.language]", "[user.demographic.language, user.behavior]",
+        (COMMUNICATIONS, _reading("user.demographic.language"), None, ""),
+        (COMMUNICATIONS, _reading("user.demographic.language, user.behavior"),
          "warning", "chooses people by user.behavior"),
-        ("purposes.yaml", '    basis: {"*": consent}\n    source: {"*": "PIPL Art. 24"}',
-         '    basis: {"*": consent, US: opt_out}\n    source: {"*": "PIPL Art. 24", US: CAN-SPAM}',
-         "warning", "would still get marketing.communications.email_plain"),
-        ("purposes.yaml", "variant: marketing.communications.email_plain",
-         "variant: marketing.communications.emial_plain", "error", "did you mean"),
-        ("purposes.yaml", "variant: marketing.communications.email_plain",
-         "variant: marketing.communications.sms", "error", "uses the same channels"),
-        ("purposes.yaml", "variant: marketing.communications.email_plain",
-         "variant: marketing.communications.email", "error", "is another purpose"),
+        *(("purposes.yaml", _resting_on(basis), "warning", f"would still get {PLAIN_EMAIL}")
+          for basis in ("opt_out", "legitimate_interest", "contract", "legal_obligation")),
+        ("purposes.yaml", (("purposes.yaml", NAMED, NAMED[:-1]),), "error", "did you mean"),
+        ("purposes.yaml", (("purposes.yaml", NAMED, "variant: marketing.communications.sms"),),
+         "error", "uses the same channels"),
+        ("purposes.yaml", (("purposes.yaml", NAMED, "variant: marketing.communications.email"),),
+         "error", "is another purpose"),
     ],
 )  # fmt: skip
 def test_a_variant_chooses_nobody_by_their_data(
-    variant: Path, name: str, old: str, new: str, severity: str | None, message: str
+    folder: Path, name: str, edits: tuple[tuple[str, str, str], ...], severity: str | None, message: str
 ) -> None:
-    if old:
-        edit(variant, name, old, new)
-    about = found(variant)
+    for where, old, new in edits:
+        edit(folder, where, old, new)
+    about = found(folder)
     if severity is None:
         assert about == []
         return
@@ -291,21 +276,15 @@ def test_a_mistake_is_an_error_in_its_file(folder: Path, name: str, old: str, ne
     assert all(one.line for one in errors)
 
 
-def test_a_permit_on_the_word_of_people_who_were_never_told(variant: Path) -> None:
-    notice = VARIANT[VARIANT.index("    notices:") : VARIANT.index("  marketing.communications.sms")]
-    edit(variant, "purposes.yaml", notice, "")
-    (one,) = found(variant)
-    assert "'plain' rests on consent, and" in one.message
-    assert (one.severity, one.file, one.line) == ("warning", "rules/plain.yaml", 4)
-
-
-@pytest.mark.parametrize("basis", ["legitimate_interest", "contract"])
-def test_a_variant_that_asks_for_no_consent_and_that_a_refusal_does_not_reach(
-    variant: Path, basis: str
-) -> None:
-    edit(variant, "purposes.yaml", '{"*": consent}\n    source: {', f'{{"*": {basis}}}\n    source: {{')
-    edit(variant, "rules/plain.yaml", "legal_basis: consent", f"legal_basis: {basis}")
-    edit(variant, "rules/plain.yaml", "require: {consent: granted}\n", "")
-    (one,) = found(variant)
-    assert (one.severity, one.file) == ("warning", "purposes.yaml")
-    assert f"would still get {PLAIN_EMAIL}" in one.message
+def test_a_permit_on_the_word_of_people_who_were_never_told(folder: Path) -> None:
+    text = (folder / "purposes.yaml").read_text(encoding="utf-8")
+    start = text.index("    notices:\n      - id: email-plain")
+    edit(folder, "purposes.yaml", text[start : text.index("  marketing.communications.sms:")], "")
+    rules = (folder / COMMUNICATIONS).read_text(encoding="utf-8")
+    start = rules.index(PERMIT)
+    permit = rules[start : rules.index("- id:", start)]
+    edit(folder, COMMUNICATIONS, permit, permit.replace(", notice_current: true", ""))
+    (one,) = found(folder)
+    assert "'email-plain' rests on consent, and" in one.message
+    assert (one.severity, one.file) == ("warning", COMMUNICATIONS)
+    assert one.line

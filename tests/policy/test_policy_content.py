@@ -29,9 +29,14 @@ def test_every_basis_names_the_law_that_it_rests_on(bundle: Bundle) -> None:
 
 def test_marketing_can_be_refused_without_losing_the_service(bundle: Bundle) -> None:
     """PIPL 24 and GDPR 22: whoever is chosen by their data is offered the same without."""
+    variants = {purpose.variant for purpose in bundle.purposes.values()} - {""}
+    assert variants == {"marketing.communications.email_plain"}
     for purpose in bundle.purposes.values():
-        if purpose.channels or purpose.key == "personalisation":
+        if (purpose.channels or purpose.key == "personalisation") and purpose.key not in variants:
             assert purpose.non_personalised, purpose.key
+    permits = [rule for rule in bundle.rules if rule.effect == "permit" and rule.purpose in variants]
+    assert frozenset[str]().union(*(rule.jurisdictions for rule in permits)) == set(LAWS)
+    assert not any(rule.inputs for rule in permits)
 
 
 def test_purposes_and_notices_speak_english_and_chinese(bundle: Bundle) -> None:
@@ -39,6 +44,9 @@ def test_purposes_and_notices_speak_english_and_chinese(bundle: Bundle) -> None:
         assert purpose.words().name == purpose.words("en-GB").name == purpose.name
         assert purpose.words("zh-CN") == purpose.words("zh") != purpose.words()
         assert purpose.words("fr").description == purpose.description
+        offered = purpose.words("zh").non_personalised
+        assert bool(offered) == bool(purpose.non_personalised), purpose.key
+        assert not offered or offered != purpose.non_personalised
         for notice in purpose.notices:
             assert notice.shown("zh-Hans") != notice.shown("fr") == notice.text
             assert notice.digest("zh") == hashlib.sha256(notice.shown("zh").encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from caller import Caller
-from test_policy_review import AFTER, EMAIL, PLAIN, explain, exported, germans, preference, texts
+from test_policy_review import EMAIL, PLAIN, explain, exported, germans, preference
 
 from cdp.cli.policy_explain import REASONS, told
 from cdp.gate.model import RESTRAINTS
@@ -19,24 +19,6 @@ def people(caller: Caller) -> Caller:
 def test_who_refused_is_told_of_the_variant_that_is_permitted(people: Caller) -> None:
     """PIPL 24, GDPR 22: the same without a choice by the person's data, which they agreed to."""
     variant = f"{EMAIL}_plain"
-    said = "    non_personalised: The same newsletter"
-    declared = (
-        f"  {variant}:\n    name: Plain\n    description: The same for everybody.\n"
-        '    basis: {"*": consent}\n    source: {"*": PIPL Art. 24}\n    channels: [email]\n'
-        "    notices: [{id: plain, version: 1, in_force_from: 2010-01-01, material: true, text: Plain.}]\n"
-    )
-    files = texts(
-        named=("purposes.yaml", said, f"    variant: {variant}\n{said}"),
-        purpose=("purposes.yaml", AFTER, declared + AFTER),
-        receives=("destinations/mailer.yaml", "purposes: [", f"purposes: [{variant}, "),
-    )
-    files["rules/plain.yaml"] = (
-        f"{{id: plain, effect: permit, purpose: {variant}, legal_basis: consent, "
-        "destinations: {type: esp}, require: {consent: granted}, fields: {user.contact.email: clear}}"
-    )
-    made = people.api("POST", "/policies/activate", {"files": files}, key=people.officer("first"))
-    named = {"approve": made["proposal"]["id"]}
-    people.api("POST", "/policies/activate", named, key=people.officer("second"))
     people.send(preference("ann", agreed=False, number=2))
     assert explain(people, "ann", **PLAIN)["instead"] is None
     identifiers = [{"type": "user_id", "value": "ann"}]

@@ -80,10 +80,3 @@ def test_proposing_approving_rejecting_and_switching_by_graphql(caller: Caller) 
     assert ask(caller, off)["enabled"] is False
     wrong = run(caller, propose, key=first, f=["no", "files"])["errors"][0]
     assert wrong["extensions"]["code"] == "invalid-input"
-
-
-def test_only_officers_ask_by_graphql(caller: Caller) -> None:
-    steward = caller.officer("steward", roles=("steward",))
-    for query in ("{policies}", "{suggestFields}", "{checkPolicies}", "{diffPolicies}",
-                  "mutation {proposePolicies}", 'mutation {approvePolicies(proposal: "x")}'):  # fmt: skip
-        assert run(caller, query, key=steward)["errors"][0]["extensions"]["code"] == "not-permitted"

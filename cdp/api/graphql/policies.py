@@ -1,6 +1,6 @@
 """The officer's verbs on policies, and one decision explained: as REST has them (``cdp/api/policies.py``).
 
-What REST answers as nested JSON is JSON here, too.
+A decision has types (``decisions.py``); what REST answers of whole bundles is JSON here, too.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from strawberry.scalars import JSON
 
 from cdp.api import policies as verbs
 from cdp.api.auth import roles
-from cdp.api.graphql.guard import Context, declared, guarded
+from cdp.api.graphql.decisions import PERSONAL, Decision, typed
+from cdp.api.graphql.guard import Context, guarded
 from cdp.api.rest.decisions import decision
 from cdp.errors import InvalidInputError
 
 Info = strawberry.Info[Context, None]
 _OFFICER = roles("officer")
-_PERSONAL = roles("officer", purpose=True)
 
 
 @strawberry.input
@@ -31,30 +31,6 @@ class DecisionInput:
     fields: list[str] | None = None
     export: strawberry.ID | None = None
     as_of: str | None = None
-
-
-@declared(_PERSONAL)
-@strawberry.type
-class Decision:
-    """An explanation; its parts are as ``POST /policies/explain`` shows them."""
-
-    outcome: str
-    reason: str
-    destination: str
-    purpose: str
-    bundle: str
-    at: str
-    ledger_position: int
-    jurisdictions: JSON
-    restraints: list[str]
-    rules: JSON
-    inputs: JSON
-    fields: JSON
-    consent: JSON
-    instead: str | None
-    in_segment: bool | None
-    recorded: JSON | None
-    not_reproduced: list[str]
 
 
 @strawberry.type
@@ -81,7 +57,7 @@ class PolicyQuery:
         """Propose declarations for fields that sources send and nobody declared."""
         return JSON(verbs.suggestions(info.context.services))
 
-    @guarded(_PERSONAL)
+    @guarded(PERSONAL)
     def explain_decision(self, info: Info, input: DecisionInput) -> Decision:  # noqa: A002  # as the schema names it
         """Explain one decision about one person."""
         body = verbs.ExplainBody(
@@ -93,8 +69,7 @@ class PolicyQuery:
             export=str(input.export or ""),
             as_of=input.as_of,
         )
-        found = decision(verbs.explained(info.context.services, info.context.caller, body))
-        return Decision(**{name: found[name] for name in Decision.__annotations__})
+        return typed(decision(verbs.explained(info.context.services, info.context.caller, body)))
 
 
 @strawberry.type

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import delete, get, post
+from litestar import delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
 from cdp.access import Principal, Role, Source, SourceKind
@@ -28,6 +28,12 @@ class SourceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     kind: SourceKind = "server"
     links: bool = False
+
+
+class LinksBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a source may have manage links made."""
+
+    links: bool
 
 
 class KeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,8 +77,9 @@ def disable_source(services: InjectedServices, caller: InjectedCaller, name: Fro
 
 @post("/sources/{name:str}/rotate", opt=allow("admin"), sync_to_thread=True, status_code=200)
 def rotate_source(services: InjectedServices, caller: InjectedCaller, name: FromPath[str]) -> dict[str, Any]:
-    """Give the source a new write key, shown this once; the old one stops working."""
-    return {"name": name, "write_key": services.access.rotate_source(caller.actor, name)}
+    """Give the source a new write key, shown this once; the old one stops. Nobody gets what they lack."""
+    links = caller.principal.may_state("rights")
+    return {"name": name, "write_key": services.access.rotate_source(caller.actor, name, links=links)}
 
 
 @post("/sources/{name:str}/secret", opt=allow("admin"), sync_to_thread=True, status_code=200)
@@ -81,6 +88,16 @@ def source_secret(services: InjectedServices, caller: InjectedCaller, name: From
     source = services.access.sign_source(caller.actor, name)
     secret = services.signatures.secret(source.source_id, source.secret_version or 0)
     return {"name": source.name, "secret": secret, "version": source.secret_version}
+
+
+@put("/sources/{name:str}/links", opt=allow("admin"), sync_to_thread=True)
+def source_links(
+    services: InjectedServices, caller: InjectedCaller, name: FromPath[str], data: JSONBody[LinksBody]
+) -> dict[str, Any]:
+    """Let a server source have manage links made, or no longer. Nobody can grant what they lack."""
+    if data.links:
+        caller.state("rights")
+    return _source(services.access.change_links(caller.actor, name, links=data.links))
 
 
 @get("/keys", opt=allow("admin"), sync_to_thread=True)
@@ -126,7 +143,7 @@ def revoke_key(services: InjectedServices, caller: InjectedCaller, name: FromPat
 def rebuild(services: InjectedServices, caller: InjectedCaller) -> dict[str, int]:
     """Make everything derived anew from the store: consent states, warehouse, every segment's members."""
     started = services.clock.now()
-    profiles = services.pipeline.rebuild_consent(caller.actor)
+    profiles = services.deriving.rebuild(caller.actor)
     reached = services.mirror.rebuild()
     held = [segment for segment in services.segments.list() if segment.definition is not None]
     services.segments.refresh([segment.name for segment in held], actor=caller.actor)
@@ -162,6 +179,7 @@ HANDLERS = [
     disable_source,
     rotate_source,
     source_secret,
+    source_links,
     list_keys,
     read_key,
     create_key,

@@ -19,7 +19,7 @@ from litestar.params import JSONBody
 from cdp.access import Source
 from cdp.api.auth import Caller, allow
 from cdp.api.injected import InjectedCaller, InjectedServices
-from cdp.api.rest.consents import OFFICERS_WORDS, Code
+from cdp.api.rest.consents import LINKS_WORDS, OFFICERS_WORDS, Code
 from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.services import Services
 from cdp.audit import Entry
@@ -35,6 +35,7 @@ Reason = Literal[
     "malformed",  # a column that is not known, is missing, or has a value of the wrong form
     "unknown_purpose",
     "unknown_recipient",
+    "method_of_ours",  # what only links of ours record
     "officer_only",  # restrictions are recorded and lifted one by one, by an officer
     "bad_identifier",
     "bad_time",
@@ -143,6 +144,8 @@ def _delivery(
         raise _BadRowError("malformed") from None
     if row.state in OFFICERS_WORDS:
         raise _BadRowError("officer_only")
+    if row.method in LINKS_WORDS:
+        raise _BadRowError("method_of_ours")
     if row.purpose not in services.bundle.purposes:
         raise _BadRowError("unknown_purpose")
     if not set(row.recipients) <= services.bundle.destinations.keys():

@@ -79,12 +79,13 @@ def _consent(standing: Standing, record: Record | None) -> dict[str, Any]:
 
 def _record(record: Record) -> dict[str, Any]:
     return {
-        "id": str(record.record_id),  # 63 bits, more than a JSON number holds everywhere
+        # ids have 63 bits, more than a JSON number holds everywhere
+        "id": str(record.record_id),
         "purpose": record.purpose,
         "state": record.state,
         "event_time": rfc3339(record.event_time),
         "received_at": rfc3339(record.received_at),
-        "source": record.source_id,
+        "source": str(record.source_id),
         "source_kind": record.source_kind,
         "act": record.act,
         "notice": record.notice_id or None,

@@ -9,6 +9,7 @@ call these routes (``cors.py``).
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 from litestar import Request, Response, Router, post
@@ -68,12 +69,17 @@ async def _ingest(request: Request[Any, Any, Any], services: Services, type_: st
             context=body.context,
             sec_gpc=carries_gpc(request),
         )
-        outcome = await asyncio.wrap_future(services.writer.submit(delivery))
-        if waits:
-            visible = await asyncio.to_thread(services.mirror.wait_for, outcome.commit_no, _MIRROR_SECONDS)
-            if not visible:
-                raise UnavailableError("stored, but the warehouse is late; the events are not lost")
+        with services.mirror.place() if waits else nullcontext():
+            outcome = await asyncio.wrap_future(services.writer.submit(delivery))
+            if waits:
+                await _visible(services, outcome.commit_no)
     return Response(_OK, media_type="application/json")
+
+
+async def _visible(services: Services, commit_no: int) -> None:
+    """Wait until segments see a commit."""
+    if not await asyncio.to_thread(services.mirror.wait_for, commit_no, _MIRROR_SECONDS):
+        raise UnavailableError("stored, but the warehouse is late; the events are not lost")
 
 
 async def _read(request: Request[Any, Any, Any], limit: int) -> bytes:

@@ -36,6 +36,7 @@ def _status(found: KeyringStatus) -> dict[str, Any]:
         "problem": found.problem or None,
         "current": found.current,
         "versions": [_version(version) for version in found.versions],
+        "lost": [{"version": version, "keys": keys} for version, keys in found.lost.items()],
     }
 
 
