@@ -22,6 +22,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """One purpose that a person may say yes or no to.
 
     :param group: name of the purpose at the top of it; empty when it stands alone.
+    :param instead: what is offered to whoever wants no choice made by their data; empty for nothing.
+    :param variant: name of the choice by which they ask for it; empty when they need not.
     :param basis: key of the text that says why.
     :param state: key of the text that says what is recorded.
     :param answer: which of the two answers holds now, or will when a restriction is lifted.
@@ -32,6 +34,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str
     group: str
+    instead: str
+    variant: str
     basis: str
     notice: str
     state: str
@@ -81,7 +85,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page.
 
     :param address: key of the text that names the kind of address.
-    :param texts: names the versions of what is shown to whoever says yes.
+    :param texts: names what is shown to whoever says yes: the versions of the texts, and what holds.
     """
 
     address: str

@@ -127,13 +127,13 @@ async def change(request: AnyRequest, site: InjectedSite, token: FromPath[str]) 
     elif form.get("do") == "request":
         result = await sync_to_thread(site.pages.request, token, form.get("kind", ""), said.code)
     elif form.get("do") in {"object", "lift"}:
-        result = await sync_to_thread(site.pages.act, token, form["do"], form.get("purpose", ""), said.code)
+        key, texts = form.get("purpose", ""), form.get("texts", "")
+        result = await sync_to_thread(site.pages.act, token, form["do"], key, texts, said.code)
     else:
         answers = {
             name.removeprefix("choice."): value for name, value in form.items() if name.startswith("choice.")
         }
-        texts = form.get("texts", "")
-        result = await sync_to_thread(site.pages.change, token, answers, texts, said.code)
+        result = await sync_to_thread(site.pages.change, token, answers, form.get("texts", ""), said.code)
     if result is None:
         return _gone(request, site, said)
     place = f"{_PLACE}/{token}?lang={said.code}&result={result}"

@@ -9,7 +9,9 @@ Invariants:
 2. Showing is a use for the purpose ``rights``: recorded with the person as its subject before anything is
    shown. What is shown is read before that, beside all writers, who wait for each other. It opens nothing
    sealed.
-3. Only acts change something. A yes counts for the text that was on the page, and under no restriction; a no
+3. Only acts change something. A yes, or the lifting of an objection, counts for what was on the page: the
+   text, and what held, so that a page from before a no, or one sent again, does not undo it; and under no
+   restriction. It is dated from before that is read, so that a no which comes in meanwhile outranks it. A no
    always counts.
 4. A link that is forged, old, of another kind, made for nobody or for somebody erased is the same None.
 """
@@ -22,7 +24,7 @@ from contextlib import suppress
 import msgspec
 
 from cdp.audit import Entry
-from cdp.clock import Clock
+from cdp.clock import Clock, Micros
 from cdp.consent import (
     ConsentLedger,
     EventType,
@@ -101,6 +103,7 @@ class PreferencePage:
         :param texts: ``View.texts`` of the page that was answered.
         :returns: None when the link is none.
         """
+        at = self._clock.now()
         link = self._links.open("manage", token)
         view = None if link is None else self._read(link, language)
         if link is None or view is None:
@@ -110,8 +113,8 @@ class PreferencePage:
         yes = [key for key in free if answers.get(key) == "yes" != before[key]]
         no = [key for key in before if answers.get(key) == "no"]
         lost = bool(yes) and texts != view.texts
-        agreed = [] if lost else [self._statement(key, yes=True, link=link, language=language) for key in yes]
-        refused = [self._statement(key, yes=False, link=link, language=language) for key in no]
+        agreed = [] if lost else [self._yes(key, at, link, language) for key in yes]
+        refused = [self._no(key, at, link, language) for key in no]
         self._record(link, [*agreed, *refused])
         if lost:
             return "texts_changed"
@@ -136,22 +139,26 @@ class PreferencePage:
         if link is None or view is None:
             return None
         tops = dict.fromkeys(lineage(choice.purpose)[-1] for choice in view.choices)
-        said = [self._statement(key, yes=False, link=link, language=language) for key in tops]
+        said = [self._no(key, self._clock.now(), link, language) for key in tops]
         self._record(link, said)
         return "nothing" if all(choice.answer == "no" for choice in view.choices) else "saved"
 
-    def act(self, token: str, act: str, key: str, language: str) -> Result | None:
+    def act(self, token: str, act: str, key: str, texts: str, language: str) -> Result | None:
         """Object to a purpose that nobody is asked about, or lift the objection to it.
 
         :param act: what its ``Always.act`` offers; another one changes nothing.
+        :param texts: as for ``change``.
         """
+        at = self._clock.now()
         link = self._links.open("manage", token)
         view = None if link is None else self._read(link, language)
         if link is None or view is None:
             return None
         if not any(one.purpose == key and act and one.act == act for one in view.always):
             return "nothing"
-        said = self._no(key, "granted" if act == "lift" else "objected", link, language)
+        if act == "lift" and texts != view.texts:
+            return "texts_changed"
+        said = self._said(key, "granted" if act == "lift" else "objected", at, link, language)
         self._record(link, [msgspec.structs.replace(said, event_type="explicit")])
         return "saved_partly" if act == "lift" and self._unmet(link, [key]) else "saved"
 
@@ -211,9 +218,7 @@ class PreferencePage:
         if link is None:
             return None
         said = [
-            msgspec.structs.replace(
-                self._statement(key, yes=False, link=link, language=""), method="one_click"
-            )
+            msgspec.structs.replace(self._no(key, self._clock.now(), link, ""), method="one_click")
             for key in link.purposes
             if key in self._bundle().purposes
         ]
@@ -261,28 +266,28 @@ class PreferencePage:
         said = {key: own[key] if one.state == "restricted" else one for key, one in standings.items()}
         asked, now = words.asked(bundle), self._clock.now()
         records = [r for r in self._ledger.records_of(connection, [number]) if r.purpose in bundle.purposes]
+        choices = tuple(words.choice(bundle, key, standings[key], said[key], language, now) for key in asked)
+        always = tuple(
+            words.always(purpose, standings[purpose.key], said[purpose.key], language)
+            for purpose in bundle.purposes.values()
+            if not words.ASKED & set(purpose.basis.values())
+        )
         return View(
             address=self._address(connection, number),
             expires_at=link.expires_at,
-            choices=tuple(
-                words.choice(bundle, key, standings[key], said[key], language, now) for key in asked
-            ),
-            always=tuple(
-                words.always(purpose, standings[purpose.key], said[purpose.key], language)
-                for purpose in bundle.purposes.values()
-                if not words.ASKED & set(purpose.basis.values())
-            ),
+            choices=choices,
+            always=always,
             recipients=tuple(self._recipients(connection, bundle, number, language)),
             requests=tuple(self._rights.of_identity(connection, number)),
             history=tuple(words.past(bundle, record, language) for record in reversed(records[-_HISTORY:])),
-            texts=words.texts(bundle, asked, language, now),
+            texts=words.texts(bundle, asked, (*choices, *always), language, now),
         )
 
     def _standings(
         self, connection: Connection, number: int, track: Track | None = None
     ) -> dict[str, Standing]:
         """Return purpose → state of this identity as if it were alone: links and history say nothing then."""
-        alone = Member(identity_no=number, device=False, linked_at={}, history=True)
+        alone = Member(identity_no=number, device=False, linked_at={})
         return self._ledger.states_of(connection, [alone], track)
 
     def _address(self, connection: Connection, number: int) -> str:
@@ -312,25 +317,30 @@ class PreferencePage:
 
     # -- recording ------------------------------------------------------------------------------
 
-    def _statement(self, key: str, yes: bool, link: Link, language: str) -> Statement:  # noqa: FBT001  # the answer
+    def _yes(self, key: str, at: Micros, link: Link, language: str) -> Statement:
         purpose = self._bundle().purposes[key]
-        if not yes:
-            return self._no(key, words.refusal(purpose), link, language)
-        notice = purpose.notice_at(self._clock.now())
+        notice = purpose.notice_at(at)
         kind: EventType = "separate" if purpose.separate_consent else "explicit"  # asked on its own, always
         return msgspec.structs.replace(
-            self._no(key, "granted", link, language),
+            self._said(key, "granted", at, link, language),
             event_type=kind,
             notice_id=notice.id if notice else "",
             notice_version=notice.version if notice else None,
         )
 
-    def _no(self, key: str, state: RecordState, link: Link, language: str) -> Statement:
+    def _no(self, key: str, at: Micros, link: Link, language: str) -> Statement:
+        return self._said(key, words.refusal(self._bundle().purposes[key]), at, link, language)
+
+    def _said(self, key: str, state: RecordState, at: Micros, link: Link, language: str) -> Statement:
+        """Return what was said.
+
+        :param at: from before anything was read of what held (invariant 3).
+        """
         return Statement(
             purpose=key,
             state=state,
             act=True,
-            event_time=self._clock.now(),
+            event_time=at,
             language=language,
             method=_METHOD,
             evidence=_proof(link),

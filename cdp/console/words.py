@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -42,6 +42,8 @@ def choice(
         purpose=key,
         **of_purpose(purpose, language),
         group=bundle.purposes[above[-1]].words(language).name if above else "",
+        instead=purpose.words(language).non_personalised,
+        variant=bundle.purposes[purpose.variant].words(language).name if purpose.variant else "",
         basis=basis(purpose),
         notice=notice(purpose, language, now),
         state=standing.reason if standing.state == "stale" else standing.state,
@@ -114,10 +116,13 @@ def named(bundle: Bundle, purposes: Collection[str], language: str, now: Micros)
     )
 
 
-def texts(bundle: Bundle, asked: Sequence[str], language: str, now: Micros) -> str:
-    """Return a name for all that is agreed to on a page; another text gives another name."""
-    shown = [(key, notice(bundle.purposes[key], language, now), language) for key in asked]
-    return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:32]
+def texts(
+    bundle: Bundle, asked: Sequence[str], shown: Iterable[Choice | Always], language: str, now: Micros
+) -> str:
+    """Return a name for all that a yes on a page answers, texts and what holds; of another page another."""
+    said = [(key, notice(bundle.purposes[key], language, now), language) for key in asked]
+    held = [(one.purpose, one.state, one.since) for one in shown]
+    return hashlib.sha256(msgspec.json.encode((said, held))).hexdigest()[:32]
 
 
 def basis(purpose: Purpose) -> str:

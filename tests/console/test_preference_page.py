@@ -17,6 +17,7 @@ from preference_reader import (
     press,
     records,
     state,
+    texts,
 )
 
 from cdp.clock import DAY, SECOND, FixedClock
@@ -46,6 +47,29 @@ def test_the_page_shows_what_holds_and_saves_what_is_changed(ada: Caller, clock:
     assert newest[SMS].event_type == "separate"
     assert newest[SMS].notice_id == "sms-news"
     assert newest[SMS].sealed is not None
+
+
+def test_whoever_wants_no_choice_by_their_data_reads_what_to_ask_for(ada: Caller, clock: FixedClock) -> None:
+    """PIPL 24, GDPR 22: beside the question, in plain words, and one click away."""
+    path = link(ada)
+    page = ada.http.get(path, params={"lang": "en"}).text
+    assert "If you do not want us to choose by your data: The same newsletter for everybody" in page
+    assert "To get that, answer yes to “E-mail news, the same for everybody” on this page." in page
+    assert "<legend>E-mail news, the same for everybody</legend>" in page
+    chinese = ada.http.get(path, params={"lang": "zh"}).text
+    assert "如果您不希望我们根据您的个人信息作出选择" in chinese
+    assert "除语言外不作任何选择。" in chinese
+    assert "请在本页对“人人相同的电子邮件资讯”选择“同意”" in chinese
+    clock.advance(SECOND)
+    chosen = {"marketing__communications__email": "no", "marketing__communications__email_plain": "yes"}
+    assert "Your choices are saved." in press(ada, path, **answers(page, **chosen)).text
+    assert state(ada) == "withdrawn"
+    assert state(ada, f"{EMAIL}_plain") == "granted"
+    newest = {record.purpose: record for record in records(ada)}
+    assert (newest[f"{EMAIL}_plain"].event_type, newest[f"{EMAIL}_plain"].notice_id) == (
+        "separate",
+        "email-plain",
+    )
 
 
 def test_no_identifier_stands_in_a_url_or_on_a_page(ada: Caller) -> None:
@@ -125,7 +149,7 @@ def test_a_yes_counts_for_the_text_on_the_page_only_and_a_no_always(ada: Caller)
         ada.http.get(path).text, marketing__communications__sms="yes", marketing__communications__email="no"
     )
     done = press(ada, path, **{**form, "texts": "0" * 32})
-    assert "Our texts changed" in done.text
+    assert "This page changed" in done.text
     assert state(ada, SMS) == "missing"
     assert state(ada) == "withdrawn"
 
@@ -190,7 +214,8 @@ def test_an_objection_is_shown_and_lifted_by_a_button(ada: Caller, clock: FixedC
     assert len(records(ada)) == count
     clock.advance(SECOND)
     assert re.search(button.format("lift"), ada.http.get(path).text)
-    done = press(ada, path, do="lift", purpose="segmentation", lang="en")
+    shown = texts(ada.http.get(path).text)
+    done = press(ada, path, do="lift", purpose="segmentation", texts=shown, lang="en")
     assert "Your choices are saved." in done.text
     assert re.search(button.format("object"), done.text)
     assert state(ada, "segmentation") not in {"objected", "restricted"}

@@ -144,6 +144,8 @@ def test_what_lies_below_a_purpose_that_is_owed_is_restrained(ada: Caller, kind:
     officer = Principal(key_id=key_id, name="officer", roles=frozenset({"officer"}))
     proposal = policies.propose(officer, policies.check(files), files, held.sha256, {}, {})
     policies.approve(officer, proposal.sha256)
+    ada.services.in_force.refresh()
+    ada.services.deriving.settle()
     ask(ada, kind)
     assert state(ada, "service") == "missing"
     assert state(ada, "service.better") == word
