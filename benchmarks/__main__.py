@@ -14,19 +14,17 @@ import gc
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from benchmarks import export, segments
 from benchmarks.databases import fresh_databases, size_of
+from benchmarks.server import served
 from cdp import app
 from cdp.settings import Settings
 
@@ -57,7 +55,7 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, object]:
         with fresh_databases(store, folder) as (database, keys):
             settings = Settings(data_dir=folder, database_url=database, keys_database_url=keys)
             app.initialise(settings)
-            with _server(settings) as (url, port):
+            with served(settings) as (url, port):
                 key = (folder / app.OPERATOR_FILE).read_text(encoding="ascii").strip()
                 load = _load(url, port, key, arguments)
             platform = app.build(settings)
@@ -108,33 +106,6 @@ def _mirror_delay(url: str, write_key: str) -> float:
     )
     assert answer.status_code == 200, answer.text  # noqa: S101  # a benchmark of a failure is none
     return round(time.perf_counter() - started, 2)
-
-
-@contextmanager
-def _server(settings: Settings) -> Iterator[tuple[str, int]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    environment = {
-        **os.environ,
-        "CDP_DATA_DIR": str(settings.data_dir),
-        "CDP_DATABASE_URL": settings.database_url,
-        "CDP_KEYS_DATABASE_URL": settings.keys_database_url,
-    }
-    command = [sys.executable, "-m", "cdp", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # ours
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                if httpx.get(f"{url}/health/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield url, port
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,21 @@
-"""Fresh databases to measure on, and what they weigh."""
+"""Fresh databases and platforms to measure on, and what they weigh."""
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+
+from cdp import app
+from cdp.app import Platform
+from cdp.settings import Settings
 
 
 @contextmanager
@@ -35,6 +41,24 @@ def fresh_databases(store: str, folder: Path) -> Iterator[tuple[str, str]]:
             for name in names:
                 connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
         engine.dispose()
+
+
+@contextmanager
+def fresh_platform(store: str) -> Iterator[Platform]:
+    """Yield a platform on a fresh data directory, with the garbage collector as the server has it."""
+    with tempfile.TemporaryDirectory(prefix="cdp-bench-") as name:
+        folder = Path(name)
+        with fresh_databases(store, folder) as (database, keys):
+            settings = Settings(data_dir=folder, database_url=database, keys_database_url=keys)
+            app.initialise(settings)
+            platform = app.build(settings)
+            app.calm_collector()
+            try:
+                yield platform
+            finally:
+                platform.writer.stop()
+                platform.close()
+                gc.unfreeze()
 
 
 def size_of(url: str) -> int:

@@ -103,13 +103,13 @@ def bare_loop(services: Services, profile_nos: list[int]) -> int:
             chunk = profile_nos[start : start + 2000]
             rows = services.profiles.observations(connection, chunk, FIELDS)
             keys = services.keyring.deks(o.identity_no for found in rows.values() for o in found.values())
-            for found in rows.values():
+            for profile_no in chunk:
                 row = {
                     name: msgspec.json.decode(
                         open_sealed(keys[o.identity_no], prefixes[name], o.event_id, o.identity_no, o.sealed)
                     )
-                    for name, o in found.items()
-                    if o.sealed is not None
+                    for name, found in rows.items()
+                    if (o := found[profile_no]).sealed is not None
                 }
                 out.write(msgspec.json.encode(row) + b"\n")
                 written += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,14 +18,13 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.databases import fresh_databases
+from benchmarks.databases import fresh_platform
 from benchmarks.retail import bodies
 from cdp import app
 from cdp.access import Source
 from cdp.app import Platform
 from cdp.crypto import Rotation
 from cdp.ingest import Delivery
-from cdp.settings import Settings
 
 _FIRST = 1_000_000_000  # above the identity numbers that ingest will take
 _CHUNK = 10_000
@@ -44,17 +42,8 @@ def main() -> None:
 
 
 def _run(store: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="cdp-bench-") as name:
-        folder = Path(name)
-        with fresh_databases(store, folder) as (database, keys):
-            settings = Settings(data_dir=folder, database_url=database, keys_database_url=keys)
-            app.initialise(settings)
-            platform = app.build(settings)
-            try:
-                return _measure(platform, arguments)
-            finally:
-                platform.writer.stop()
-                platform.close()
+    with fresh_platform(store) as platform:
+        return _measure(platform, arguments)
 
 
 def _measure(platform: Platform, arguments: argparse.Namespace) -> dict[str, Any]:

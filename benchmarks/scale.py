@@ -15,7 +15,8 @@ import msgspec
 from cdp.api import Services
 from cdp.clock import DAY
 from cdp.consent import Record, Standing
-from cdp.consent.queries import add_records, add_states
+from cdp.consent.queries import add_records
+from cdp.consent.states.queries import add_states
 from cdp.crypto import Place, seal
 from cdp.identity.tables import identities, profile_members
 from cdp.profiles import add_observations
@@ -78,6 +79,7 @@ def _page(services: Services, size: int, *, sealed: bool) -> None:
         states = [
             (
                 no,
+                services.ledger.rules.names[PURPOSE],
                 Standing(
                     purpose=PURPOSE,
                     state=state,

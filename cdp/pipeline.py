@@ -56,7 +56,6 @@ _REFUSED = Counter(
     "cdp_ingest_refused_events", "Events cut for people who refused, by what was done", ["done", "purpose"]
 )
 _CUT = {"strip": "stripped", "drop": "dropped"}
-_REBUILD_PAGE = 1000
 _REPLAY_PAGE = 500
 _KEY_LOST = (
     "the key of the person it is about is lost or altered; replay it once the key database was restored from "
@@ -318,49 +317,6 @@ class Pipeline:
             counts=counts,
             people={"identities": len(resolved.created)},
         )
-
-    # -- what is derived ------------------------------------------------------------------------
-
-    def rebuild_consent(self, actor: str) -> int:
-        """Derive the consent states of everybody who has a record anew.
-
-        When other policies come in force meanwhile it begins again, also where those of before are back at
-        the end: states are marked as derived only when all of them were derived under the same.
-
-        :returns: the number of identities with a record.
-        """
-        while True:
-            with self._committer.batch() as batch:
-                self._ledger.begin_deriving(batch)
-            under, count, after = batch.policies, 0, 0
-            while page := self._rebuilt_page(after):
-                count, after = count + len(page), page[-1]
-            with self._committer.batch() as batch:
-                if batch.policies == under:
-                    self._ledger.mark_derived(batch)
-                    batch.record(Entry(action="consent.rebuild", actor=actor, counts={"identities": count}))
-                    return count
-
-    def _rebuilt_page(self, after: int) -> list[int]:
-        return retrying(lambda: self._rebuild_page(after))
-
-    def _rebuild_page(self, after: int) -> list[int]:
-        with self._committer.batch() as batch:
-            page = self._ledger.speakers(batch.connection, after, _REBUILD_PAGE)
-            held = self._identity.lock(batch.connection, page)
-            members = self._identity.consent_members(batch.connection, {held[number][0] for number in page})
-            self._ledger.refresh(batch, members, ())
-            return page
-
-    def settle_consent(self) -> None:
-        """Derive consent states anew when they were derived under other purposes than those of now.
-
-        Call it before anything is served: a permission under old policies is no permission.
-        """
-        with self._committer.store.reading() as connection:
-            current = self._ledger.is_derived(connection)
-        if not current:
-            self.rebuild_consent("system")
 
     # -- quarantine -----------------------------------------------------------------------------
 

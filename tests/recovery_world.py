@@ -131,7 +131,7 @@ def erase(caller: Caller, name: str, kind: str = "user_id") -> int:
     number = number_of(caller, name, kind)
     assert number is not None
     with services.committer.batch() as batch:
-        batch.facts.append(Fact(identity_no=number, line=Erasure(tag="", at=services.clock.now())))
+        batch.facts.append(Fact(identity_no=number, line=Erasure()))
         batch.erase()
     services.keyring.destroy([number])
     services.identity.observe_epoch(-1)

@@ -19,6 +19,7 @@ from cdp.worker import Beside, Periodic, Worker
 _HOUSEKEEPING_SECONDS = 3600.0
 KEYS_SECONDS = 1.0
 _POLICIES_SECONDS = 1.0
+_PAGES_A_TURN = 20
 _UNDECLARED_SECONDS = 60.0
 _RECALLS_SECONDS = 2.0
 _FIGURES_SECONDS = 30.0
@@ -49,7 +50,13 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
 
     def follow_policies() -> None:
         services.in_force.refresh()
-        services.pipeline.settle_consent()
+        services.deriving.settle()
+
+    def derive_ahead() -> None:
+        candidates = services.policies.proposed()
+        services.deriving.clear(candidates, _PAGES_A_TURN)
+        for candidate in candidates:
+            services.deriving.prepare(candidate, _PAGES_A_TURN)
 
     return Worker(
         [
@@ -60,6 +67,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("housekeeping", _HOUSEKEEPING_SECONDS, keep_house),
             Periodic("keys", KEYS_SECONDS, services.rotation.advance),
             Periodic("policies", _POLICIES_SECONDS, follow_policies),
+            Periodic("consent", _POLICIES_SECONDS, derive_ahead),
             Periodic("undeclared", _UNDECLARED_SECONDS, services.undeclared.flush),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),

@@ -19,7 +19,7 @@ from cdp.api import Services
 from cdp.app.schedule import schedule
 from cdp.audit import AuditLog, Entry
 from cdp.clock import Clock, SystemClock
-from cdp.consent import ConsentLedger, ReceiptIssuer
+from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import (
     BlindIndex,
     Keyring,
@@ -78,7 +78,7 @@ def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool 
         services.recovery.settle()
         if services.recovery.state.ready:
             _compare_folder(settings, services.bundle)
-        services.pipeline.settle_consent()
+        services.deriving.settle()
         return Platform(services, writer, worker, opened.pop_all().close)
 
 
@@ -200,6 +200,7 @@ def _wire(
         recovery=recovery,
         access=access,
         ledger=ledger,
+        deriving=Deriving(committer, ledger, identity, clock),
         receipts=ReceiptIssuer(committer, keyring, ledger, audit),
         identity=identity,
         steward=Steward(identity, committer, clock),

@@ -60,6 +60,18 @@ def source_secret(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  
         show_record(api.post(f"/sources/{quote(name, safe='')}/secret"), as_json=as_json)
 
 
+@sources.command("links")
+def source_links(
+    name: str,
+    allow: Annotated[bool, typer.Option("--allow/--forbid", help="From now on; links made before live on.")],
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Say whether a server source may have links to people's own choices made."""
+    with connected() as api:
+        made = api.call("PUT", f"/sources/{quote(name, safe='')}/links", body={"links": allow})
+    show_record(made, as_json=as_json)
+
+
 @keys.command("create")
 def create_key(
     role: Annotated[list[KeyRole], typer.Option(help="What it may do; repeatable.")],

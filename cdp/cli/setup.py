@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -103,7 +106,15 @@ def application() -> object:
     """Return the ASGI application; the server's worker process calls this."""
     from cdp.app import create  # noqa: PLC0415  # as above
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     return create(load(), mirror_apart=True)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it was killed: nobody else would, and it holds the lock."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag

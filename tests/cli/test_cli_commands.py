@@ -84,6 +84,13 @@ def test_init_may_be_repeated_and_hides_its_key(shell: Shell, tmp_path: Path) ->
     assert {item["ok"] for item in shell.json("doctor")} == {True}
 
 
+def test_a_sources_permission_is_given_and_taken_away(ready: Shell) -> None:
+    ready("source", "create", "shop")
+    assert ready.json("source", "links", "shop", "--allow")["links"] is True
+    assert ready.json("source", "links", "shop", "--forbid")["links"] is False
+    ready("source", "links", "shop", expect=2)
+
+
 def test_sources_and_keys(ready: Shell) -> None:
     made = ready.json("source", "create", "shop", "--kind", "browser")
     assert made["write_key"]

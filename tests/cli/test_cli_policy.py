@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from test_cli_commands import ROOT, Shell
+
+from cdp.cli.client import connected
 
 
 @pytest.fixture
@@ -84,3 +87,92 @@ def test_a_wrong_candidate_is_named_with_file_and_line(ready: Shell, candidate: 
     mailer.write_text(mailer.read_text().replace("minimum_audience:", "minimum_audiense:"))
     for verb in ("diff", "activate"):
         assert "destinations/mailer.yaml:" in ready("policy", verb, str(candidate), expect=1)
+
+
+def test_what_is_for_officers_is_refused_to_a_marketer(ready: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ready.json("key", "create", "--name", "m", "--role", "marketer", "--purpose", "*")
+    monkeypatch.setenv("CDP_API_KEY", made["key"])
+    for verb in (
+        ("show",),
+        ("diff",),
+        ("diff", str(ROOT / "policies")),
+        ("activate",),
+        ("activate", "--approve", "x" * 12),
+        ("reject", "x"),
+        ("suggest",),
+        ("explain", "--profile", "p", "--destination", "mailer", "--purpose", "analytics"),
+        ("switch", "mailer", "off", "--reason", "test"),
+    ):
+        assert "officer" in ready("policy", *verb, expect=1), verb
+
+
+BROKEN = [
+    ("purposes.yaml", "basis: {", "bases: {", "unknown key 'bases'; did you mean 'basis'?"),
+    ("rules/protection.yaml", "effect: limit", "effect: limits", "did you mean 'limit'?"),
+    ("jurisdictions.yaml", "controller: [EU]", "controller: [EUU]", "did you mean 'EU'?"),
+    ("signals.yaml", "tcf:\n", "tcf:\n  marketing.communications.email: [1]\n", "direct communication"),
+    ("destinations/mailer.yaml", "country: IE", "country: [IE", "not valid YAML"),
+    ("fields.yaml", "traits:", "traits: &x", "anchors"),
+    ("taxonomy.yaml", "categories:", "categories: !!map", "tags"),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "said"), BROKEN, ids=[row[0] for row in BROKEN])
+def test_each_verb_names_file_line_and_fix(
+    ready: Shell, tmp_path: Path, name: str, old: str, new: str, said: str
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(ROOT / "policies", folder)
+    text = (folder / name).read_text(encoding="utf-8")
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    held = ready.json("policy", "show")["sha256"]
+    for verb in ("check", "diff", "activate"):
+        line = ready("policy", verb, str(folder), expect=1)
+        assert re.search(rf"{re.escape(name)}:\d+: ", line), (verb, line)
+        assert said in line or verb == "check", (verb, line)
+    assert ready.json("policy", "show")["sha256"] == held
+
+
+def test_policies_that_contradict_each_other_are_reported(ready: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "torn"
+    shutil.copytree(ROOT / "policies", folder)
+    shutil.rmtree(folder / "tests")  # they would say what no longer comes out as expected
+    assert "warning" not in ready("policy", "check", str(folder))
+    (folder / "rules" / "zz.yaml").write_text("{id: never, effect: forbid, purpose: marketing.advertising}")
+    found = ready.json("policy", "check", str(folder))["findings"]
+    assert {one["severity"] for one in found} >= {"warning"}
+    warned = [one for one in found if "ads-first-party-opt-in" in one["message"]]
+    assert warned
+    assert warned[0]["place"].startswith("rules/advertising.yaml:")
+    assert "zz.yaml" in warned[0]["message"] + warned[0]["fix"]
+
+
+def test_an_officer_asks_about_a_person_and_about_fields(
+    ready: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = ready.json("source", "create", "shop", "--kind", "server")
+    traits = {"email": "ann@people.example", "country": "Germany", "shoe_size": 42}
+    shown = {"type": "track", "event": "Privacy Notice Shown", "userId": "ann", "messageId": "m2"}
+    with connected() as api:
+        api.ingest(
+            shop["write_key"],
+            [{"type": "identify", "userId": "ann", "messageId": "m1", "traits": traits}, shown],
+        )
+        assert api.get("/policies/suggestions")["fields"]  # kept from here on
+    made = ready.json("key", "create", "--name", "o", "--role", "officer", "--purpose", "*")
+    monkeypatch.setenv("CDP_API_KEY", made["key"])
+    with connected() as api:
+        body = {"type": "user_id", "value": "ann"}
+        profile = api.call("POST", "/profiles/lookup", body=body, purpose="compliance_review")["id"]
+    asked = ("policy", "explain", "--profile", profile, "--destination", "mailer")
+    told = ready(*asked, "--purpose", "marketing.communications.email")
+    for part in ("denied: there is no consent", "EU (controller)", "was given the notice on 20"):
+        assert part in told, (part, told)
+    assert "ann@people.example" not in told
+    assert ready.json(*asked, "--purpose", "analytics")["outcome"] == "denied"
+    assert "for compliance_review or rights only" in ready(
+        *asked, "--purpose", "analytics", "--for", "analytics", expect=1
+    )
+    assert "shoe_size" in ready("policy", "suggest")
+    assert [one["name"] for one in ready.json("policy", "suggest")] == ["shoe_size"]

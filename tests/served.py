@@ -1,0 +1,51 @@
+"""`cdp serve` in a process of its own."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cdp.settings import Settings
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Yield the address of a server that is ready, and its process; it ends with the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        "PATH": str(Path(sys.executable).parent),
+        "CDP_DATA_DIR": str(settings.data_dir),
+        "CDP_DATABASE_URL": settings.database_url,
+        "CDP_KEYS_DATABASE_URL": settings.keys_database_url,
+        "CDP_POLICIES_DIR": str(settings.policies_dir),
+    }
+    command = [sys.executable, "-m", "cdp", "serve", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url, process)
+        yield url, process
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    pytest.fail("the server did not become ready")
