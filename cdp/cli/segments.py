@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from cdp.cli.client import connected
-from cdp.cli.options import AsJson, ListKind, Purpose
+from cdp.cli.options import AsJson, ListKind
 from cdp.cli.output import say, show_json, show_list, show_record
 from cdp.errors import DefinitionError, InvalidInputError
 
@@ -73,7 +73,6 @@ def import_list(
     file: Path,
     kind: Annotated[ListKind, typer.Option(help="What standing on it means.")],
     type_: Annotated[str, typer.Option("--type", help="Identifier type of the lines.")] = "email",
-    purpose: Purpose = "",
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Replace a list by the identifiers in a file, one a line."""
@@ -84,7 +83,7 @@ def import_list(
     members = [{"type": type_, "value": line.strip()} for line in lines if line.strip()]
     body = {"kind": kind, "members": members}
     with connected() as api:
-        answer = api.call("PUT", f"/lists/{quote(name, safe='')}", body=body, purpose=purpose)
+        answer = api.call("PUT", f"/lists/{quote(name, safe='')}", body=body)
     if as_json:
         show_json(answer)
     else:

@@ -41,12 +41,10 @@ class Lists:
         kind: ListKind,
         identity_nos: Iterable[int],
         *,
-        purpose: str = PURPOSE,
         category: str = LIST_CATEGORY,
     ) -> PeopleList:
         """Make a white, grey or black list hold exactly these identities.
 
-        :param purpose: stated by whoever looked them up.
         :param category: the data category that standing on the list tells about a person.
         """
         if kind not in get_args(ListKind):
@@ -65,7 +63,7 @@ class Lists:
                 Entry(
                     action="list.put",
                     actor=actor,
-                    purpose=purpose,
+                    purpose=PURPOSE,
                     object={"list": name, "kind": kind},
                     people={"entries": len(found)},
                 )

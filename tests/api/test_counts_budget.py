@@ -211,7 +211,7 @@ def test_a_list_is_short_by_its_people_not_by_its_entries(caller: Caller) -> Non
     }
     for name, members in lists.items():
         body = {"kind": "grey", "members": members}
-        assert caller.api("PUT", f"/lists/{name}", body, purpose="segmentation")["members"] == 60
+        assert caller.api("PUT", f"/lists/{name}", body)["members"] == 60
     assert answer(caller, key, {"where": {"list": "crowd"}}).status_code == 200
     assert answer(caller, key, {"where": {"list": "one"}}).status_code == 403
     caller.api("PUT", "/segments/hidden", {"where": {"not": {"list": "one"}}})

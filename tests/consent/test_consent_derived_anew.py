@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from threading import Thread
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
+from derivation_world import (
+    People,
+    devices_otherwise,
+    fail,
+    one_by_one,
+    shorter,
+    states,
+    stored,
+    total,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_world import BUNDLE, DEVICE, EMAIL, MAIL, SMS, START, USER, World, draft, statement
-from pyroaring import BitMap
-from sqlalchemy import delete, select
+from ledger_world import BUNDLE, EMAIL, MAIL, SMS, START, USER, World, draft, statement
+from sqlalchemy import delete
 
 from cdp.clock import DAY
-from cdp.consent import ConsentLedger, Deriving, Member, Record, Standing
-from cdp.consent import queries as ledger_queries
+from cdp.consent import Deriving, Member, Record
 from cdp.consent.anew import derive as derive_module
-from cdp.consent.derive import derive
 from cdp.consent.model import RecordState
 from cdp.consent.queries import add_records
-from cdp.consent.rules import Rules
 from cdp.consent.states import queries as states_queries
-from cdp.consent.states.queries import states_of
 from cdp.consent.tables import consent_projections, consent_records, consent_standings
 from cdp.errors import UnavailableError
 from cdp.policy import Bundle, Notice, Purpose
-from cdp.store import Batch, Connection
 
 DIRECT = "marketing.communications"
+
+
 KEYS = ("marketing", DIRECT, EMAIL, SMS)
+
+
 STATES: tuple[RecordState, ...] = (
     "granted",
     "granted",
@@ -44,37 +48,12 @@ STATES: tuple[RecordState, ...] = (
     "opted_out",
     "informed",
 )
+
+
 RARE: tuple[RecordState, ...] = ("restricted", "restriction_lifted")
+
+
 NOTICE = "email-news"
-
-
-class People:
-    """The profile map of a test, as identity would tell of it."""
-
-    def __init__(self, profiles: Mapping[int, list[Member]]) -> None:
-        self.profiles = dict(profiles)
-        self.relinked: set[int] = set()
-
-    def alone(self, _connection: Connection, after: int, upto: int) -> Any:
-        alone = [no for no, members in self.profiles.items() if len(members) == 1 and after < no <= upto]
-        return np.array(alone, np.int64)
-
-    def devices(self, _connection: Connection, identity_nos: Iterable[int]) -> set[int]:
-        devices = {one.identity_no for members in self.profiles.values() for one in members if one.device}
-        return devices & set(identity_nos)
-
-    def profiles_of(self, _connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
-        home = {one.identity_no: no for no, members in self.profiles.items() for one in members}
-        return {number: home[number] for number in identity_nos if number in home}
-
-    def consent_members(self, _connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[Member]]:
-        return {no: self.profiles[no] for no in profile_nos}
-
-    def relinked_since(self, _connection: Connection, _commit_no: int) -> BitMap:
-        return BitMap(self.relinked)
-
-    def lock(self, connection: Connection, touched: Collection[int]) -> dict[int, tuple[int, int]]:
-        return {number: (home, 0) for number, home in self.profiles_of(connection, touched).items()}
 
 
 def notices(versions: int, material: bool) -> tuple[Notice, ...]:  # noqa: FBT001  # a draw
@@ -174,25 +153,6 @@ def fresh(world: World, records: list[Record]) -> None:
         add_records(batch.connection, batch.id, records)
 
 
-def stored(world: World, bundle: Bundle) -> dict[tuple[int, str], Standing]:
-    with world.store.reading() as connection:
-        return {
-            (no, key): state
-            for key, name in Rules(bundle).names.items()
-            for no, state in states_of(connection, name, None).items()
-        }
-
-
-def one_by_one(world: World, bundle: Bundle, people: People) -> dict[tuple[int, str], Standing]:
-    with world.store.reading() as connection:
-        return derive(connection, Rules(bundle), people.profiles, world.clock.now())
-
-
-def total(world: World) -> int:
-    with world.store.reading() as connection:
-        return len(connection.execute(select(consent_standings.c.profile_no)).all())
-
-
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(derive_module, "_PAGE", 7)
@@ -242,27 +202,6 @@ def test_made_as_columns_or_one_by_one_the_states_are_the_same(
     assert total(world) == len(one_by_one(world, new, people)), "nothing is left of other policies"
 
 
-def shorter(days: int) -> Bundle:
-    """Return policies under which a consent to e-mail holds for so many days."""
-    stated = msgspec.structs.replace(BUNDLE.purposes[EMAIL], validity_days=days)
-    return msgspec.structs.replace(BUNDLE, purposes={**BUNDLE.purposes, EMAIL: stated})
-
-
-@pytest.fixture
-def spoken(world: World) -> tuple[World, People, Deriving]:
-    """A world in which somebody agreed ten days ago."""
-    world.relink({no: (no,) for no in (USER, MAIL, DEVICE)})
-    world.say(draft(statement("granted")), draft(statement("granted"), named=(MAIL,)))
-    world.clock.advance(10 * DAY)
-    people = People({no: world.members(no) for no in world.profiles})
-    return world, people, Deriving(world.committer, world.ledger, people, world.clock)
-
-
-def states(world: World) -> dict[int, str]:
-    with world.store.reading() as connection:
-        return {no: state.state for no, state in world.ledger.states(connection, EMAIL).items()}
-
-
 def test_what_is_made_ahead_is_no_change_and_is_served_once_it_is_in_force(
     spoken: tuple[World, People, Deriving],
 ) -> None:
@@ -306,7 +245,7 @@ def test_a_derivation_that_broke_off_is_taken_up_and_nothing_of_it_served(
     world.ledger.adopt(shorter(5))
     with pytest.raises(UnavailableError):
         states(world)
-    monkeypatch.setattr(states_queries, "add_missing_states", _fail)
+    monkeypatch.setattr(states_queries, "add_missing_states", fail)
     with pytest.raises(RuntimeError):
         deriving.settle()
     with pytest.raises(UnavailableError):
@@ -314,10 +253,6 @@ def test_a_derivation_that_broke_off_is_taken_up_and_nothing_of_it_served(
     monkeypatch.undo()
     Deriving(world.committer, world.ledger, people, world.clock).settle()  # another process
     assert states(world) == {USER: "stale", MAIL: "stale"}
-
-
-def _fail(*_: object) -> None:
-    raise RuntimeError
 
 
 def test_of_two_who_make_the_same_one_stores_it(
@@ -363,173 +298,8 @@ def test_a_restraint_binds_below_a_purpose_that_is_declared_no_more(world: World
     assert world.state() == "withdrawn"
 
 
-def devices_otherwise() -> Bundle:
-    kinds = BUNDLE.identity
-    types = {
-        kind: msgspec.structs.replace(rule, device=not rule.device) for kind, rule in kinds.types.items()
-    }
-    return msgspec.structs.replace(BUNDLE, identity=msgspec.structs.replace(kinds, types=types))
-
-
 def test_nothing_is_made_ahead_for_other_devices(spoken: tuple[World, People, Deriving]) -> None:
     _, _, deriving = spoken
     other = devices_otherwise()
     assert deriving.prepare(other)
     assert deriving.progress(other) is not None
-
-
-def at_once(stack: ExitStack, work: Callable[[], object]) -> Thread:
-    """Do something in another process, which ends, or waits for whoever called this."""
-    thread = Thread(target=work)
-    thread.start()
-    stack.callback(thread.join)
-    thread.join(0.5)
-    return thread
-
-
-def once(monkeypatch: pytest.MonkeyPatch, of: Any, name: str, before: Callable[[], object]) -> None:
-    """Have something happen right before the first call of a function."""
-    real = getattr(of, name)
-
-    def first(*given: Any, **named: Any) -> Any:
-        monkeypatch.setattr(of, name, real)
-        before()
-        return real(*given, **named)
-
-    monkeypatch.setattr(of, name, first)
-
-
-def other_process(world: World, people: People, bundle: Bundle) -> tuple[ConsentLedger, Deriving]:
-    ledger = ConsentLedger(world.keyring, bundle, world.clock)
-    return ledger, Deriving(world.committer, ledger, people, world.clock)
-
-
-def right(world: World, people: People, bundle: Bundle) -> dict[int, str]:
-    found = one_by_one(world, bundle, people)
-    return {no: state.state for (no, key), state in found.items() if key == EMAIL}
-
-
-def test_what_is_cleared_is_not_what_another_makes_meanwhile(
-    spoken: tuple[World, People, Deriving], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, people, deriving = spoken
-    world.ledger.adopt(shorter(500))
-    deriving.settle()
-    world.ledger.adopt(BUNDLE)
-    _, other = other_process(world, people, BUNDLE)
-    with ExitStack() as stack:
-        once(monkeypatch, states_queries, "delete_page", lambda: at_once(stack, other.settle))
-        deriving.clear([], 20)
-    deriving.settle()
-    assert states(world) == right(world, people, BUNDLE) == {USER: "granted", MAIL: "granted"}
-
-
-def test_what_is_said_while_a_page_is_made_is_kept(
-    spoken: tuple[World, People, Deriving], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, people, _ = spoken
-    world.ledger.adopt(shorter(500))
-    _, other = other_process(world, people, shorter(500))
-    withdrawn = draft(statement("withdrawn", START + 10 * DAY), received_at=START + 10 * DAY)
-    with ExitStack() as stack:
-        once(monkeypatch, states_queries, "add_states", lambda: at_once(stack, other.settle))
-        world.say(withdrawn)
-    other.settle()
-    assert states(world) == {USER: "withdrawn", MAIL: "granted"}
-
-
-def test_a_split_while_a_page_is_made_leaves_no_old_grant(
-    spoken: tuple[World, People, Deriving],
-) -> None:
-    world, people, _ = spoken
-    world.ledger.adopt(shorter(500))
-    _, other = other_process(world, people, shorter(500))
-    with ExitStack() as stack, world.committer.batch() as batch:
-        world.ledger.refresh(batch, {}, (USER,))  # it has no state yet that could be deleted
-        assert at_once(stack, other.settle).is_alive(), "it waits for what this batch leaves"
-        people.relinked.add(USER)
-        del people.profiles[USER]
-    assert states(world) == {MAIL: "granted"}
-
-
-def test_nobody_is_derived_again_where_another_was_first(
-    spoken: tuple[World, People, Deriving], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, people, deriving = spoken
-    world.ledger.adopt(shorter(5))
-    _, other = other_process(world, people, shorter(5))
-    once(monkeypatch, deriving, "_touched", other.settle)
-    monkeypatch.setattr(deriving, "_refresh", _fail)
-    deriving.settle()
-    assert states(world) == {USER: "stale", MAIL: "stale"}
-
-
-def test_an_erasure_meanwhile_has_every_step_run_again(
-    spoken: tuple[World, People, Deriving], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, _, deriving = spoken
-    world.ledger.adopt(shorter(5))
-    opened, seen = world.committer.batch, [0]
-
-    @contextmanager
-    def batch() -> Iterator[Batch]:
-        with opened() as made:
-            yield made
-            seen[0] += 1
-            made.epoch -= seen[0] % 2  # of every two the first finds that somebody was erased
-
-    monkeypatch.setattr(world.committer, "batch", batch)
-    deriving.settle()
-    assert deriving.rebuild("test") == 2
-    assert states(world) == {USER: "stale", MAIL: "stale"}
-
-
-def test_what_was_made_for_a_candidate_that_is_no_more_is_deleted(
-    spoken: tuple[World, People, Deriving],
-) -> None:
-    world, _, deriving = spoken
-    before = total(world)
-    assert deriving.prepare(shorter(5))
-    assert deriving.prepare(shorter(6))
-    deriving.clear([shorter(6)], 20)
-    assert total(world) == before + 2
-    assert deriving.progress(shorter(6)) is None
-    assert deriving.progress(shorter(5)) is not None
-    deriving.clear([], 20)
-    assert total(world) == before
-    assert states(world) == {USER: "granted", MAIL: "granted"}
-
-
-def test_a_candidate_follows_what_is_said_so_that_the_switch_finds_nothing_left(
-    spoken: tuple[World, People, Deriving], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, _, deriving = spoken
-    assert deriving.prepare(shorter(5))
-    world.say(draft(statement("withdrawn", START + 10 * DAY), received_at=START + 10 * DAY))
-    with world.store.reading() as connection:
-        everything = world.ledger.changed_since(connection, 0)
-    assert deriving.prepare(shorter(5))
-    with world.store.reading() as connection:
-        assert world.ledger.changed_since(connection, 0) == everything, "nobody has seen it"
-    world.ledger.adopt(shorter(5))
-    monkeypatch.setattr(deriving, "_refresh", _fail)
-    deriving.settle()
-    assert states(world) == {USER: "withdrawn", MAIL: "stale"}
-
-
-def test_a_page_that_was_read_under_other_policies_is_not_stored(
-    spoken: tuple[World, People, Deriving], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, _, deriving = spoken
-    before = total(world)
-    other = devices_otherwise()
-
-    def adopt() -> None:
-        monkeypatch.setattr(states_queries, "add_missing_states", _fail)
-        with world.committer.batch(head_first=True) as batch:
-            batch.change_policies()
-        world.ledger.adopt(other)
-
-    once(monkeypatch, ledger_queries, "speakers", adopt)
-    assert deriving.prepare(shorter(5))
-    assert total(world) == before

