@@ -60,7 +60,7 @@ _DESTINATION = "destination/"
 _CACHE_KEYS = 200_000
 _CACHE_SECONDS = 60.0
 _TRIES = 5
-_Held = dict[tuple[int, Domain], Dek]
+_Held = dict[int, Dek]
 _Rows = list[tuple[object, ...]]
 _T = TypeVar("_T")
 
@@ -80,7 +80,7 @@ class Keyring:
         self.provider = provider
         self._clock = clock
         self._lock = threading.Lock()
-        self._cache: _Held = {}
+        self._cache: dict[Domain, _Held] = {"person": {}, "proof": {}}
         self._cache_until = 0.0
         self._epoch = 0
         self._erasures = 0
@@ -167,7 +167,7 @@ class Keyring:
         if not wanted:
             return
         erasures = self._erasures
-        fresh: _Held = {}
+        fresh: dict[tuple[int, Domain], Dek] = {}
 
         def made(version: int) -> _Rows:
             rows: _Rows = []
@@ -181,7 +181,10 @@ class Keyring:
             return rows
 
         taken = set(self._wrapping(made, queries.add_deks))
-        self._keep({key: dek for key, dek in fresh.items() if key in taken}, erasures)
+        for domain in domains:
+            self._keep(
+                {no: fresh[no, domain] for no in identity_nos if (no, domain) in taken}, domain, erasures
+            )
 
     def _wrapping(
         self,
@@ -222,12 +225,13 @@ class Keyring:
         with self._lock:
             self._expire()
             erasures = self._erasures
-            found = {no: dek for no in wanted if (dek := self._cache.get((no, domain)))}
-        missing = [no for no in wanted if no not in found]
-        if not missing:
+            cached = self._cache[domain]
+            found = {no: cached[no] for no in wanted if no in cached}
+        if len(found) == len(wanted):
             return found, None
+        missing = [no for no in wanted if no not in found]
         loaded, altered = self._read(missing, domain)
-        self._keep({(no, domain): dek for no, dek in loaded.items()}, erasures)
+        self._keep(loaded, domain, erasures)
         return found | loaded, altered
 
     def _read(self, numbers: Sequence[int], domain: Domain) -> tuple[dict[int, Dek], AlteredKeyError | None]:
@@ -255,7 +259,7 @@ class Keyring:
         with self._lock:
             self._erasures += 1  # what another thread has read meanwhile is not kept
             for no in numbers:
-                self._cache.pop((no, domain), None)
+                self._cache[domain].pop(no, None)
 
     def destroyed(self, identity_nos: Iterable[int], domain: Domain = "person") -> set[int]:
         """Return those whose key was destroyed; a key that is lost, altered or never made is not."""
@@ -344,24 +348,29 @@ class Keyring:
             if moved:
                 self._epoch = epoch
                 self._erasures += 1
-                self._cache.clear()
+                self._forget()
         return moved
 
-    def _keep(self, keys: _Held, erasures: int) -> None:
+    def _keep(self, keys: _Held, domain: Domain, erasures: int) -> None:
         """Hold keys in memory, unless somebody was erased since they were read: theirs may be dead."""
         with self._lock:
             self._expire()
             if erasures != self._erasures:
                 return
-            if len(self._cache) + len(keys) > _CACHE_KEYS:
-                self._cache.clear()
-            self._cache.update(keys)
+            cached = self._cache[domain]
+            if len(cached) + len(keys) > _CACHE_KEYS:
+                cached.clear()
+            cached.update(keys)
 
     def _expire(self) -> None:
         now = time.monotonic()
         if now > self._cache_until:
-            self._cache.clear()
+            self._forget()
             self._cache_until = now + _CACHE_SECONDS
+
+    def _forget(self) -> None:
+        for cached in self._cache.values():
+            cached.clear()
 
 
 def _lost(name: str) -> KeyAccessError:

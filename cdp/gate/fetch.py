@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from cdp.access import Principal
@@ -18,7 +21,7 @@ from cdp.gate.queries import Stored
 class Fetch:
     """One rendering on its way: whom is left to deliver under which plan, and up to where it was checked.
 
-    ``members`` maps profile_no → its identities in M∖D; ``then`` a plan authorised → its people; ``plans``
+    ``members`` gives a profile's identities in M∖D; ``then`` maps a plan authorised → its people; ``plans``
     the meet of that and of what is permitted now → those of whom a row may leave under it; ``waiting`` are
     those of them who have not left. ``held`` maps anchor → identities of those of whom one might at the
     beginning; ``fresh`` are the anchors not held before. ``key_seen`` is the head at which the key was last
@@ -46,10 +49,9 @@ class Fetch:
         self.fetch_no = random_id()
         self.started_at: Micros = 0
         self.key = self.given.destination, self.given.purpose, self.given.segment
-        self.held: dict[int, list[int]] = {}
+        self.held: dict[int, Sequence[int]] = {}
         self.fresh = BitMap()
         self.identities = BitMap()
-        self.members: dict[int, list[int]] = {}
         self.then: dict[FieldPlan, BitMap] = {}
         self.plans: dict[FieldPlan, BitMap] = {}
         self.waiting = BitMap()
@@ -57,18 +59,21 @@ class Fetch:
         self.checked = 0
         self.key_seen = -1
         self._valid_until = self.given.valid_until
-        self._profiles: dict[int, int] = {}
+        self._own = BitMap()  # identities whose profile bears their number: most of them
+        self._profiles: dict[int, int] = {}  # of the others
+        self._several: dict[int, list[int]] = {}  # the identities of their profiles
 
-    def choose(self, identities: BitMap, profiles: Mapping[int, int], plan: FieldPlan) -> None:
+    def choose(self, identities: BitMap, profiles: NDArray[np.int64], plan: FieldPlan) -> None:
         """Take people of one class as it was authorised.
 
-        :param profiles: identity_no → profile_no of those of ``identities`` that are still there.
+        :param profiles: (identity_no, profile_no) of those of ``identities`` that are still there,
+            an array of two columns.
         """
         self.identities |= identities
-        self._profiles |= profiles
-        for number, profile_no in profiles.items():
-            self.members.setdefault(profile_no, []).append(number)
-        people = BitMap(profiles.values())
+        own = profiles[:, 0] == profiles[:, 1]
+        self._own |= _set(profiles[own, 0])
+        self._profiles.update(profiles[~own].tolist())
+        people = _set(profiles[:, 1])
         for earlier in self.then.values():  # in two classes is who was merged since
             earlier.difference_update(people)
         self.then[plan] = self.then.get(plan, BitMap()) | people
@@ -76,7 +81,15 @@ class Fetch:
     def start(self) -> None:
         """Begin with everybody chosen, each under the plan authorised."""
         self.plans = {plan: BitMap(people) for plan, people in self.then.items()}
-        self.waiting = BitMap(self.members)
+        self.waiting = BitMap.union(BitMap(), *self.then.values())
+        self._chosen = len(self.waiting)
+        for number, profile_no in self._profiles.items():
+            own = [profile_no] if profile_no in self._own else []
+            self._several.setdefault(profile_no, own).append(number)
+
+    def members(self, profile_no: int) -> Sequence[int]:
+        """Return the identities of one of those chosen."""
+        return self._several.get(profile_no) or (profile_no,)
 
     def people(self, identities: BitMap) -> BitMap:
         """Return whom of those who wait one of the identities belongs to."""
@@ -88,7 +101,8 @@ class Fetch:
 
         :param known: identities known at the destination; the first of a profile's is taken, else its own.
         """
-        held = list(self.identities & known)
+        several = BitMap([*self._profiles, *(self._several.keys() & self._own)])
+        held = list(several & known)
         first = {self._profiles.get(number, number): number for number in reversed(held)}
         return {profile_no: first.get(profile_no, profile_no) for profile_no in self.waiting}
 
@@ -99,7 +113,7 @@ class Fetch:
     @property
     def expected(self) -> int:
         """How many rows there were to be, when nobody is restrained."""
-        return self.given.counts.released if self.only is None else len(self.members)
+        return self.given.counts.released if self.only is None else self._chosen
 
     def deny(self, people: BitMap) -> None:
         """Let no row of ``people`` leave."""
@@ -126,3 +140,7 @@ class Fetch:
         """Note that rows of ``people`` leave now."""
         self.waiting -= people
         self.delivered |= people
+
+
+def _set(numbers: NDArray[np.int64]) -> BitMap:
+    return BitMap(array("I", numbers.astype(np.uint32).tobytes()))

@@ -40,7 +40,6 @@ from cdp.gate.judge import Judge
 from cdp.gate.model import ADDRESSES, Column, Value
 from cdp.gate.rows import Linking, Reading, Row, RowReader
 from cdp.gate.transform import REF, pseudonymiser
-from cdp.identity import profiles_of
 from cdp.segments import SegmentService
 from cdp.store import Committer, Connection, Store, read_head, retrying
 
@@ -157,7 +156,7 @@ class Renderer:
             identities = BitMap.deserialize(one.identities) - changed
             if fetch.only is not None:
                 identities &= fetch.only
-            fetch.choose(identities, profiles_of(connection, identities), one.plan)
+            fetch.choose(identities, queries.memberships(connection, identities), one.plan)
         fetch.start()
         anew = fetch.aged(self._clock.now()) or fetch.given.bundle != fetch.question.bundle.sha256
         self._decide(connection, fetch, fetch.given.ledger_position, anew=anew)
@@ -178,7 +177,7 @@ class Renderer:
                 batch.id,
                 fetch.started_at,
             )
-            fetch.held = {anchor: fetch.members[no] for no, anchor in anchors.items()}
+            fetch.held = {anchor: fetch.members(no) for no, anchor in anchors.items()}
             fetch.fresh = self._deliveries.begin(
                 batch, fetch.key, fetch.stored.inputs, given.fields, fetch.held
             )
@@ -192,9 +191,11 @@ class Renderer:
         pseudonym = pseudonymiser(key, REF)
         held = self._keyring.pseudonym_secrets(anchors.values())
         return sorted(
-            (pseudonym(held[anchor]), profile_no, held[anchor])
-            for profile_no, anchor in anchors.items()
-            if anchor in held
+            [
+                (pseudonym(secret), profile_no, secret)
+                for profile_no, anchor in anchors.items()
+                if (secret := held.get(anchor)) is not None
+            ]
         )
 
     # -- while it streams -----------------------------------------------------------------------
@@ -235,7 +236,7 @@ class Renderer:
             connection, since, fetch.waiting, fetch.people, fetch.question.bundle
         )
         again = BitMap(fetch.waiting) if anew else touched
-        members = {no: fetch.members[no] for no in again}
+        members = {no: fetch.members(no) for no in again}
         fetch.decided(again, self._judge.decide(connection, fetch.question, members, relinked))
         return again | objected
 
@@ -252,7 +253,7 @@ class Renderer:
 
     def end(self, fetch: Fetch) -> None:
         """Commit the end of a fetch, with whom it skipped."""
-        delivered = BitMap([number for no in fetch.delivered for number in fetch.members[no]])
+        delivered = BitMap([number for no in fetch.delivered for number in fetch.members(no)])
         skipped = fetch.expected - len(fetch.delivered)
         with self._committer.batch() as batch:
             queries.end_fetch(

@@ -7,7 +7,7 @@ A value whose key is destroyed, lost or altered is absent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
@@ -161,7 +161,7 @@ class _Held(NamedTuple):
         """Return the values of one column for ``people``, ascending."""
         if step is None:
             return repeat(None, len(people))
-        opened: Iterator[Json] = (self._identifiers if step.identifier else self._traits)(step, people)
+        opened = self._identifiers(step, people) if step.identifier else self._traits(step, people)
         if (pseudonym := step.pseudonym) is not None:
             return [
                 None if value is None else pseudonym(secrets[no])
@@ -170,25 +170,28 @@ class _Held(NamedTuple):
         apply = step.apply
         return [None if value is None or apply is None else apply(value) for value in opened]
 
-    def _traits(self, step: _Step, people: BitMap) -> Iterator[Json]:
-        held, keys, prefix = self.traits.get(step.name, {}), self.keys, step.prefix
-        for one in map(held.get, people):
+    def _traits(self, step: _Step, people: BitMap) -> list[Json]:
+        keys, prefix, found = self.keys, step.prefix, list[Json]()
+        for one in map(self.traits.get(step.name, {}).get, people):
+            value: Json = None
             if one is None:
-                yield None
+                pass
             elif one.sealed is None:
-                yield None if one.value is None else _decode(one.value)
-            elif (key := keys.get(one.identity_no)) is None:
-                yield None
-            else:
-                yield _decode(open_sealed(key, prefix, one.event_id, one.identity_no, one.sealed))
+                value = None if one.value is None else _decode(one.value)
+            elif (key := keys.get(one.identity_no)) is not None:
+                value = _decode(open_sealed(key, prefix, one.event_id, one.identity_no, one.sealed))
+            found.append(value)
+        return found
 
-    def _identifiers(self, step: _Step, people: BitMap) -> Iterator[Json]:
+    def _identifiers(self, step: _Step, people: BitMap) -> list[Json]:
+        found = list[Json]()
         for held in map(self.identifiers[step.name].get, people):
-            if held is None or (key := self.keys.get(held[0])) is None:
-                yield None
-            else:
+            value: Json = None
+            if held is not None and (key := self.keys.get(held[0])) is not None:
                 number, sealed = held
-                yield open_sealed(key, step.prefix, number.to_bytes(8), number, sealed).decode()
+                value = open_sealed(key, step.prefix, number.to_bytes(8), number, sealed).decode()
+            found.append(value)
+        return found
 
 
 def _column(fields: FieldCatalogue, name: str, transforms: Collection[Transform]) -> Column:

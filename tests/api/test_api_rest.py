@@ -190,11 +190,9 @@ def test_a_marketer_sees_noised_counts_and_none_on_a_short_list(caller: Caller) 
     assert counts.pop() % 10 == 0
     members = [{"type": "user_id", "value": "u1"}, {"type": "user_id", "value": "unheard-of"}]
     listed = {"kind": "grey", "members": members}
-    caller.api("PUT", "/lists/staff", listed, expect=400)  # it looks people up: for what?
-    assert caller.api("GET", "/audit?action=list.put")["items"] == []
-    put = caller.api("PUT", "/lists/staff", listed, purpose="data_quality")
+    put = caller.api("PUT", "/lists/staff", listed)
     (entry,) = caller.api("GET", "/audit?action=list.put")["items"]
-    assert (entry["purpose"], entry["people"]) == ("data_quality", {"entries": "<10"})
+    assert (entry["purpose"], entry["people"]) == ("segmentation", {"entries": "<10"})
     assert (put["members"], put["unknown"]) == (1, 1)
     short = {"where": {"all": [WHERE["where"], {"not": {"list": "staff"}}]}}
     assert caller.api("POST", "/segments/preview", short)["count"] == 11
