@@ -8,7 +8,8 @@ Invariants:
    write key may stand in the body, so that the handler itself authenticates) are said explicitly.
 3. A route that reads single people says ``purpose=True``: the caller states a purpose in the header
    ``CDP-Purpose``, else its key's only purpose counts, else the answer is 400; the key must carry it.
-4. Refusals are audited. An attempt with an unknown key counts against that key and its address.
+4. Refusals are audited. An attempt with an unknown key counts against that key from that address, and
+   against the address: nobody uses up somebody else's attempts, not with a key that stands in a page either.
 
 5. While a restored database is not in order only what says ``always`` answers.
 
@@ -209,7 +210,7 @@ class Guard:
             return
         # (2) credential
         try:
-            caller = self._authenticate(connection, sources="source" in access.roles)
+            caller = self._authenticate(connection)
         except NotAuthenticatedError:
             self._denials.record("anonymous", "access.unknown_key", where)
             raise
@@ -221,32 +222,33 @@ class Guard:
             raise
         connection.scope["state"][_STATE] = caller
 
-    def _authenticate(self, connection: Connection, *, sources: bool) -> Caller:
+    def _authenticate(self, connection: Connection) -> Caller:
         credential = credential_of(connection.headers.get("authorization", ""))
         if not credential:
             raise NotAuthenticatedError("send an API key as `Authorization: Bearer KEY`")
-        key_hash = hash_key(credential)
         address = connection.client.host if connection.client else ""
-        if wait := self._by_key.wait(key_hash):
+        attempt = hash_key(credential), address
+        if wait := self._by_key.wait(attempt):
             raise OverloadedError("too many failed attempts with this key", retry_after=wait)
         try:
-            return self._caller(credential, connection.headers.get(PURPOSE_HEADER), sources=sources)
+            return self._caller(credential, connection.headers.get(PURPOSE_HEADER))
         except NotAuthenticatedError:
             # A valid key is never held back by its neighbours behind one address, so the address
             # is charged after the look-up: 256 random bits are not found by trying.
-            self._by_key.take(key_hash)
+            self._by_key.take(attempt)
             if not self._by_address.take(address):
                 wait = self._by_address.wait(address)
                 raise OverloadedError("too many failed attempts from here", retry_after=wait) from None
             raise
 
-    def _caller(self, credential: str, purpose: str | None, *, sources: bool) -> Caller:
+    def _caller(self, credential: str, purpose: str | None) -> Caller:
         try:
             key = self._access.principal(credential)
-        except NotAuthenticatedError:
-            if not sources:
-                raise
-            return Caller(source=self._access.source(credential))
+        except NotAuthenticatedError as error:
+            try:
+                return Caller(source=self._access.source(credential))
+            except NotAuthenticatedError:
+                raise error from None
         return Caller(key=key, purpose=self._purpose(key, purpose))
 
     def _purpose(self, key: Principal, stated: str | None) -> str:

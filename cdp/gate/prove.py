@@ -114,8 +114,12 @@ class Prover:
                     return anchor
         return None
 
-    def of_identities(self, actor: str, export_id: str, identity_nos: Iterable[int]) -> list[Proof]:
+    def of_identities(
+        self, actor: str, export_id: str, identity_nos: Iterable[int], *, purpose: str | None = None
+    ) -> list[Proof]:
         """Return the proof about each identity whose key is there.
+
+        :param purpose: what they are looked at for; what the export was for when None.
 
         :raises NotFoundError: there is no such export.
         :raises ConflictError: somebody taken out while it was decided was erased, so D cannot be shown again.
@@ -153,7 +157,7 @@ class Prover:
                 Entry(
                     action="export.prove",
                     actor=actor,
-                    purpose=given.purpose,
+                    purpose=given.purpose if purpose is None else purpose,
                     destination=given.destination,
                     object={"export": export_id},
                     subjects=tuple(numbers),

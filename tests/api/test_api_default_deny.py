@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import pytest
 import strawberry
 from litestar import Litestar, get
@@ -198,6 +200,23 @@ def test_failed_attempts_are_limited_by_key_and_a_good_key_still_works(small: Sm
     assert statuses[0] == 401
     assert statuses[-1] == 429
     assert small.call("GET", "/api/v1/keys", small.key("admin")) == 200
+
+
+def test_a_write_key_that_stands_in_a_page_cannot_be_used_up_by_others(small: Small) -> None:
+    _, write_key = small.access.create_source("system", "shop", "browser")
+    statuses = {small.call("GET", "/api/v1/keys", write_key) for _ in range(15)}
+    assert statuses == {403}, "it is known, and may not"
+    for _ in range(15):
+        last = small.call("GET", "/api/v1/keys", "cdp_wrong")
+    assert last == 429
+
+    async def from_elsewhere() -> int:
+        transport = httpx.ASGITransport(small.app, client=("198.51.100.7", 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            headers = {"Authorization": "Bearer cdp_wrong"}
+            return (await client.get("/api/v1/keys", headers=headers)).status_code
+
+    assert asyncio.run(from_elsewhere()) == 401, "what was tried from one address counts at no other"
 
 
 def test_a_revoked_key_stops_working(small: Small) -> None:

@@ -131,6 +131,7 @@ def test_a_feed_is_read_by_the_segment_s_id_and_a_proof_by_reference(caller: Cal
     assert said["present"] is True
     assert said["proofs"][0]["manifest"]["root"] == export["manifest_root"]
     profile = caller.lookup("user_id", "user-ada")["id"]
-    assert caller.api("GET", f"{proof}?profile={profile}")["present"] is True
+    caller.api("GET", f"{proof}?profile={profile}", expect=400)  # an officer says for what
+    assert caller.api("GET", f"{proof}?profile={profile}", purpose="rights")["present"] is True
     caller.api("GET", f"{proof}?profile={profile}", key=key, expect=400)
     caller.api("GET", proof, key=key, expect=400)
