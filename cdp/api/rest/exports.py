@@ -94,11 +94,12 @@ def proof(
     services.exports.get(caller.principal, export_id)
     proofs = services.gate.proofs
     if profile and caller.has("officer"):
+        purpose = caller.state(caller.purpose)
         number = services.profile_ids.decode(profile)
         with services.store.reading() as connection:
             profile_no = services.identity.profile_of(connection, number)
             found = services.identity.members(connection, profile_no)
-        items = proofs.of_identities(caller.actor, export_id, found)
+        items = proofs.of_identities(caller.actor, export_id, found, purpose=purpose)
     elif profile_ref:
         items = [proofs.of_reference(caller.principal, export_id, profile_ref)]
     else:
