@@ -56,8 +56,13 @@ _HTTP_SLUGS = {
 _SAYABLE = re.compile(
     r"Expected `[\w |-]+`(, got `[\w |-]+`)?( - at `[$.\w\[\]-]+`)?"
     r"|Object missing required field `\w+`( - at `[$.\w\[\]-]+`)?"
-    r"|Missing required \w+ parameter '[\w-]+'.*"
 )
+_MISSING = re.compile(r"Missing required \w+ parameter '[\w-]+'")  # the path that follows holds values
+_UNSAYABLE = {  # what the decoder says repeats what was sent; this says as much without it
+    "Object contains unknown field": "it has a field that is not known here; /schema lists them",
+    "Invalid enum value": "none of the values allowed here; /schema lists them",
+}
+_UNREADABLE = "the body is no JSON that can be read"
 _INGEST = "/v1/"
 _log = structlog.get_logger("cdp.api")
 
@@ -98,9 +103,11 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         detail = error.message
     elif isinstance(error, ValidationException):
         name, problems = "invalid-input", _places(error)
+        if missing := _MISSING.match(error.detail):
+            problems.append({"place": "", "problem": missing[0]})
         detail = "the request does not fit; see `problems`" if problems else "the request does not fit"
     elif status < 500:
-        detail = HTTPStatus(status).description or HTTPStatus(status).phrase
+        detail = _UNREADABLE if status == 400 else HTTPStatus(status).description or HTTPStatus(status).phrase
     else:
         incident = log_incident(error)
         detail = f"an unforeseen error; the server's log has it as incident {incident}"
@@ -142,9 +149,14 @@ def _places(error: ValidationException) -> list[dict[str, str]]:
     for extra in error.extra if isinstance(error.extra, list) else []:
         if isinstance(extra, dict):
             message = str(extra.get("message", ""))
-            said = message if _SAYABLE.fullmatch(message) else "not valid here"
-            found.append({"place": str(extra.get("key", "")), "problem": said})
+            found.append({"place": str(extra.get("key", "")), "problem": _said(message)})
     return found
+
+
+def _said(message: str) -> str:
+    if _SAYABLE.fullmatch(message):
+        return message
+    return next((said for start, said in _UNSAYABLE.items() if message.startswith(start)), "not valid here")
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {Exception: handle, HTTPException: handle}

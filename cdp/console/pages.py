@@ -328,7 +328,7 @@ def _page(
         **given,
     )
     headers = {**HEADERS, "Content-Language": said.code}
-    return Response(text.encode(), status_code=status, headers=headers, media_type="text/html; charset=utf-8")
+    return Response(text.encode(), status_code=status, headers=headers, media_type="text/html")
 
 
 def _date(said: Language, at: Micros) -> str:

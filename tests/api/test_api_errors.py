@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ SECRET = "ada.nobody@example.org"
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
     count: int
-    kind: str = ""
+    kind: Literal["", "a", "b"] = ""
 
 
 @get("/raise/{name:str}", sync_to_thread=False)
@@ -41,10 +42,15 @@ def body(data: JSONBody[Body], n: FromQuery[int] = 0) -> None:
     del data, n
 
 
+@get("/needs/{name:str}", sync_to_thread=False)
+def needs(name: FromPath[str], n: FromQuery[int]) -> None:
+    del name, n
+
+
 @pytest.fixture
 def client() -> Iterator[TestClient[Litestar]]:
     app = Litestar(
-        [raising, raising_in_ingest, body], exception_handlers=EXCEPTION_HANDLERS, logging_config=None
+        [raising, raising_in_ingest, body, needs], exception_handlers=EXCEPTION_HANDLERS, logging_config=None
     )
     with TestClient(app, raise_server_exceptions=False) as opened:
         yield opened
@@ -144,6 +150,19 @@ def test_a_wrong_body_is_refused_without_repeating_it(client: TestClient[Litesta
 def test_a_wrong_type_is_named_with_its_place(client: TestClient[Litestar]) -> None:
     problems = client.post("/body", json={"count": "x"}).json()["problems"]
     assert problems == [{"place": "count", "problem": "Expected `int`, got `str`"}]
+
+
+def test_what_does_not_fit_is_told_from_what_is_missing(client: TestClient[Litestar]) -> None:
+    def problem(sent: dict[str, object]) -> str:
+        return str(client.post("/body", json=sent).json()["problems"][0]["problem"])
+
+    assert "not known here" in problem({"count": 1, SECRET: 1})
+    assert "none of the values allowed" in problem({"count": 1, "kind": SECRET})
+    assert problem({}) == "Object missing required field `count`"
+    answer = client.get(f"/needs/{SECRET}")
+    assert answer.json()["problems"][0]["problem"] == "Missing required query parameter 'n'"
+    assert SECRET not in answer.text
+    assert "JSON" in client.post("/body", content=b"{").json()["detail"]
 
 
 def test_a_wrong_query_parameter_is_refused_without_repeating_it(client: TestClient[Litestar]) -> None:
