@@ -47,6 +47,7 @@ from cdp.ingest import (
 )
 from cdp.profiles import add_observations
 from cdp.recovery import Recovery
+from cdp.segments import Lists
 from cdp.statements import Cut, StatementRecorder
 from cdp.store import Batch, Committer, EpochMovedError, retrying
 
@@ -120,6 +121,7 @@ class Pipeline:
         keys: EventKeys,
         identity: IdentityService,
         ledger: ConsentLedger,
+        lists: Lists,
         recovery: Recovery,
         quarantine: Quarantine,
         clock: Clock,
@@ -131,6 +133,7 @@ class Pipeline:
         self._event_keys = keys
         self._identity = identity
         self._ledger = ledger
+        self._lists = lists
         self._recovery = recovery
         self._statements = StatementRecorder(identity, ledger, recovery)
         self._quarantine = quarantine
@@ -153,8 +156,8 @@ class Pipeline:
         events: list[Indexed] = []
         rejects: list[Reject] = []
         for delivery in deliveries:
-            for raw in delivery.messages:
-                prepared = self._prepare_one(Message(delivery, raw))
+            for message in delivery.each():
+                prepared = self._prepare_one(message)
                 if isinstance(prepared, Reject):
                     rejects.append(prepared)
                 else:
@@ -269,6 +272,7 @@ class Pipeline:
             fresh = self._statements.turn_away(batch.connection, new, self._keeper, cut)
             speaking = [*fresh, *heard, *self._fresh_words(batch, prepared.words)]
             resolved = self._identity.resolve(batch, speaking)
+            self._lists.arrived(batch, resolved)
             said = self._statements.append(batch, speaking, resolved)
             kept = self._statements.keep(batch.connection, fresh, resolved, self._keeper, cut)
             owned = [(item.classified, resolved.identity_of[item.indexes[0]]) for item in kept]

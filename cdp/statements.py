@@ -83,18 +83,21 @@ class StatementRecorder:
     def append(self, batch: Batch, events: Sequence[Indexed], resolved: Resolved) -> Said:
         """Append what was said about consent, and derive the states of every profile it touches (step 2)."""
         saying = [item for item in events if item.classified.event.statements]
-        drafts = [self._draft(item, [resolved.identity_of[at] for at in item.indexes]) for item in saying]
+        drafts = [
+            self._draft(item, [resolved.identity_of[at] for at in item.indexes], place)
+            for place, item in enumerate(events)
+            if item.classified.event.statements
+        ]
         returned = self._recovery.returned(batch, resolved)
         speaking = {number for draft in drafts for number in draft.named}.union(returned)
         touched = self._identity.profiles_of(batch.connection, speaking)
-        relinked = set(resolved.changed).difference(resolved.created)
-        affected = relinked | set(touched.values())
+        affected = resolved.relinked.union(touched.values())
         if not affected and not resolved.gone:
             return Said()
         members = self._identity.consent_members(batch.connection, affected)
         taken = self._ledger.append(batch, drafts, members, touched)
         spoken = taken.profiles.union(touched[number] for number in returned)
-        again = {profile_no: members[profile_no] for profile_no in relinked | spoken}
+        again = {profile_no: members[profile_no] for profile_no in resolved.relinked | spoken}
         self._ledger.refresh(batch, again, resolved.gone)
         counts = {
             "statements_unknown": taken.unknown,
@@ -171,15 +174,18 @@ class StatementRecorder:
         device = next((place for place, kind in enumerate(kinds) if is_device(kind)), None)
         return (device if person is None else person), event.source.kind != "browser" or person is not None
 
-    def _draft(self, item: Indexed, named: Sequence[int]) -> Draft:
-        """Return what an event says, of the identities that its identifiers stand for."""
+    def _draft(self, item: Indexed, named: Sequence[int], place: int = 0) -> Draft:
+        """Return what an event says, of the identities that its identifiers stand for.
+
+        :param place: in its batch: what one call says is said one after the other, as links are made.
+        """
         event = item.classified.event
         speaker, verified = self._speaker(item)
         return Draft(
             statements=event.statements,
             named=tuple(named),
             authenticated=None if speaker is None else named[speaker],
-            received_at=event.landed_at,
+            received_at=event.landed_at + place,
             source_id=event.source.source_id,
             source_kind=event.source.kind,
             verified=verified,

@@ -49,6 +49,7 @@ class Chosen(msgspec.Struct, frozen=True):
     as_of: int
     version: int
     categories: frozenset[str]
+    reads: frozenset[str] = frozenset()  # these categories are of no field: none is called otherwise later
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -245,6 +246,7 @@ class World:
                 identity_no=number,
                 device=False,
                 linked_at={other: START for other in numbers if other != number},
+                vouched_at={other: START for other in numbers if other != number},
                 came_with=dict.fromkeys((other for other in numbers if other != number), True),
             )
             for number in numbers

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, delete
 
 from cdp.clock import DAY, FixedClock, Micros
-from cdp.identity.tables import profile_members
+from cdp.identity.tables import identifier_index, profile_members
 from cdp.ingest.tables import events
 from cdp.policy import FieldCatalogue, FieldRule
 from cdp.profiles.tables import trait_observations
-from cdp.store import Batch, Committer, Store, initialise, insert_many, metadata, upsert
+from cdp.store import Batch, Committer, Store, initialise, insert_ignoring, insert_many, metadata, upsert
 
 NOW: Micros = 20_000 * DAY
 
@@ -48,6 +48,11 @@ def catalogue(
     )
 
 
+def index_of(identity_no: int) -> bytes:
+    """Return what stands for the blind index of an identity."""
+    return identity_no.to_bytes(16)
+
+
 class Population:
     """Writes rows of events, traits and links in batches of a real ``Committer``.
 
@@ -76,6 +81,8 @@ class Population:
             for number in group
         ]
         upsert(batch.connection, profile_members, rows, ["identity_no"])
+        indexes = [(index_of(row["identity_no"]), row["identity_no"]) for row in rows]
+        insert_ignoring(batch.connection, identifier_index, ("blind_index", "identity_no"), sorted(indexes))
 
     def event(
         self,

@@ -20,6 +20,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import secrets
+import time
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -142,23 +145,33 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Denials:
-    """Records refusals in the audit log, a bounded number a minute for each actor.
+    """Records refusals in the audit log: a bounded number a minute for each actor, and one for each address.
 
-    What goes over the bound is counted, and the next entry of that actor carries the count.
+    What goes over a bound is counted, and the next entry of that actor, or address, carries the count.
+
+    :param now: seconds on a monotonic clock.
     """
 
-    def __init__(self, committer: Committer) -> None:
+    def __init__(self, committer: Committer, now: Callable[[], float] = time.monotonic) -> None:
         self._committer = committer
-        self._buckets = Buckets(_DENIALS_PER_MINUTE, _DENIALS_PER_MINUTE / 60)
+        self._buckets = Buckets(_DENIALS_PER_MINUTE, _DENIALS_PER_MINUTE / 60, now=now)
+        self._addresses = Buckets(1, 1 / 60, now=now)
+        # Of this process alone: the log forgets nothing, and the few addresses there are could be tried out.
+        self._address_key = secrets.token_bytes(32)
         self._unsaid: dict[str, int] = {}
 
-    def record(self, actor: str, action: str, where: str, *, purpose: str = "") -> None:
-        """Record that ``actor`` was refused at ``where`` (a route's template or a field's name)."""
-        if not self._buckets.take(actor):
+    def record(self, actor: str, action: str, where: str, *, purpose: str = "", address: str = "") -> None:
+        """Record that ``actor`` was refused at ``where`` (a route's template or a field's name).
+
+        :param address: where a call came from whose actor nobody knows; the log gets a keyed digest of it.
+        """
+        origin = hashlib.blake2b(address.encode(), key=self._address_key, digest_size=8).hexdigest()
+        who = f"{actor} {origin}" if address else actor
+        if (address and not self._addresses.take(who)) or not self._buckets.take(actor):
             if len(self._unsaid) < 10_000:  # actors, as memory is not the caller's to fill
-                self._unsaid[actor] = self._unsaid.get(actor, 0) + 1
+                self._unsaid[who] = self._unsaid.get(who, 0) + 1
             return
-        unsaid = self._unsaid.pop(actor, 0)
+        unsaid = self._unsaid.pop(who, 0)
         counts = {"unsaid": unsaid} if unsaid else {}
         with self._committer.batch() as batch:
             batch.record(
@@ -167,7 +180,7 @@ class Denials:
                     actor=actor,
                     outcome="denied",
                     purpose=purpose,
-                    object={"at": where},
+                    object={"at": where, "from": origin} if address else {"at": where},
                     counts=counts,
                 )
             )
@@ -212,7 +225,7 @@ class Guard:
         try:
             caller = self._authenticate(connection)
         except NotAuthenticatedError:
-            self._denials.record("anonymous", "access.unknown_key", where)
+            self._denials.record("anonymous", "access.unknown_key", where, address=_address(connection))
             raise
         # (3) role, (4) purpose
         try:
@@ -226,7 +239,7 @@ class Guard:
         credential = credential_of(connection.headers.get("authorization", ""))
         if not credential:
             raise NotAuthenticatedError("send an API key as `Authorization: Bearer KEY`")
-        address = connection.client.host if connection.client else ""
+        address = _address(connection)
         attempt = hash_key(credential), address
         if wait := self._by_key.wait(attempt):
             raise OverloadedError("too many failed attempts with this key", retry_after=wait)
@@ -271,6 +284,11 @@ def require(caller: Caller, access: Access) -> None:
         raise NotPermittedError(f"this needs the role {wanted}")
     if access.purpose:
         caller.state(caller.purpose)
+
+
+def _address(connection: Connection) -> str:
+    """Return where a call comes from; empty where the server does not say."""
+    return connection.client.host if connection.client else ""
 
 
 def credential_of(header: str) -> str:

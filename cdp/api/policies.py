@@ -57,7 +57,12 @@ def overview(services: Services) -> dict[str, Any]:
         **bundle(services.bundle),
         "four_eyes": found.four_eyes,
         "proposals": [
-            {**proposal(held), "difference": held.summary, "consent": _progress(services, held.sha256)}
+            {
+                **proposal(held),
+                "failed": held.failed,
+                "difference": held.summary,
+                "consent": _progress(services, held.sha256),
+            }
             for held in found.proposals
         ],
         "activations": [activation(held) for held in found.history],
@@ -84,33 +89,44 @@ def check(services: Services, files: Files, tests: Files) -> dict[str, Any]:
 
     :param tests: of uploaded files; the server's own go with its own folder.
     """
-    folder = services.settings.policies_dir
-    cases = read_tests(folder) if files is None and tests is None else encoded(tests or {})
-    found = check_candidate(_candidate(services, files), cases, services.clock.now())
+    return _tested(services, *_candidate(services, files, tests))
+
+
+def _tested(services: Services, given: Mapping[str, bytes], cases: Mapping[str, bytes]) -> dict[str, Any]:
+    found = check_candidate(given, cases, services.clock.now())
     return {
         "bundle": None if found.bundle is None else found.bundle.sha256,
         "tests": found.tests,
+        "failed": sum(finding.severity == "error" for finding in found.findings),
         "findings": [msgspec.structs.asdict(finding) for finding in found.findings],
     }
 
 
-def diff(services: Services, caller: Caller, files: Files) -> dict[str, Any]:
-    """Return what a candidate would change."""
-    checked = services.policies.check(_candidate(services, files))
-    return difference(services.review.difference(caller.actor, checked))
+def diff(services: Services, caller: Caller, files: Files, tests: Files) -> dict[str, Any]:
+    """Return what a candidate would change, and what a check of it finds.
+
+    :param tests: as for ``check``.
+    """
+    given, cases = _candidate(services, files, tests)
+    checked = services.policies.check(given)
+    shown = difference(services.review.difference(caller.actor, checked))
+    return {**shown, "check": _tested(services, given, cases)}
 
 
-def propose(services: Services, caller: Caller, files: Files) -> dict[str, Any]:
-    """Propose a candidate; the answer shows its difference.
+def propose(services: Services, caller: Caller, files: Files, tests: Files) -> dict[str, Any]:
+    """Propose a candidate; the answer shows its difference, and what a check of it finds.
 
+    A test that fails keeps nobody from it: whoever approves decides. How many do is in the audit log.
+
+    :param tests: as for ``check``.
     :raises ConflictError: it is in force already.
     """
-    given = _candidate(services, files)
+    given, cases = _candidate(services, files, tests)
     checked = services.policies.check(given)
     if checked.sha256 == services.bundle.sha256:
         raise ConflictError("this bundle is in force already")
     found = services.review.difference(caller.actor, checked)
-    shown = difference(found)
+    shown = {**difference(found), "check": _tested(services, given, cases)}
     made = services.policies.propose(caller.principal, checked, given, found.base, shown, found.people())
     return {"proposal": proposal(made), "difference": made.summary}
 
@@ -118,7 +134,7 @@ def propose(services: Services, caller: Caller, files: Files) -> dict[str, Any]:
 def approve(services: Services, caller: Caller, named: str) -> dict[str, Any]:
     """Put a proposed candidate in force.
 
-    :param named: the proposal's id, or the bundle's SHA-256 or its first 12 digits or more.
+    :param named: the proposal's id, or the bundle's whole SHA-256.
     """
     for candidate in services.policies.proposed(named):
         services.deriving.prepare(candidate)  # while the policies of now go on being served
@@ -186,8 +202,11 @@ def encoded(files: Mapping[str, str]) -> dict[str, bytes]:
     return {name: text.encode() for name, text in files.items()}
 
 
-def _candidate(services: Services, files: Files) -> dict[str, bytes]:
-    return read_folder(services.settings.policies_dir) if files is None else encoded(files)
+def _candidate(services: Services, files: Files, tests: Files) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return a candidate's files and its tests."""
+    folder = services.settings.policies_dir
+    cases = read_tests(folder) if files is None and tests is None else encoded(tests or {})
+    return read_folder(folder) if files is None else encoded(files), cases
 
 
 def bundle(held: Bundle) -> dict[str, Any]:
@@ -233,7 +252,7 @@ def difference(found: Difference) -> dict[str, Any]:
     return {
         "base": found.base,
         "candidate": found.candidate,
-        "changes": [msgspec.structs.asdict(change) for change in found.changes],
+        "changes": msgspec.to_builtins(found.changes),
         "permits": msgspec.to_builtins(found.permits),
         "flows": msgspec.to_builtins(found.flows),
         "warnings": list(found.warnings),
@@ -259,6 +278,7 @@ def activation(found: Activation) -> dict[str, Any]:
         "proposed_by": found.proposed_by,
         "proposed_at": rfc3339(found.proposed_at),
         "approved_by": found.approved_by,
+        "failed": found.failed,
         "activated_at": rfc3339(found.activated_at),
         "four_eyes": found.four_eyes,
     }

@@ -11,12 +11,12 @@ from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Review
-from cdp.identity import IdentityService, Steward
+from cdp.identity import IdentityService
 from cdp.ingest import Quarantine, Undeclared
 from cdp.journal import Journal
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import PortraitService
+from cdp.portrait import PortraitService, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
 from cdp.rights import Acts, Links, RightsService
@@ -50,7 +50,7 @@ class Services:
     deriving: Deriving
     receipts: ReceiptIssuer
     identity: IdentityService
-    steward: Steward
+    steward: Relinker
     profiles: ProfileService
     quarantine: Quarantine
     undeclared: Undeclared
@@ -68,6 +68,7 @@ class Services:
     webhooks: Webhooks
     review: Review
     portrait: PortraitService
+    reveal: Revealer
     acts: Acts
     rights: RightsService
     links: Links

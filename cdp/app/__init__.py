@@ -1,13 +1,14 @@
 """The composition root: the only place where concrete parts are chosen.
 
-``setup`` prepares an empty data directory; ``wiring`` opens the stores, checks that the schema is current and
-puts the stages together; ``schedule`` says what runs beside them, and how often; ``serving`` makes the HTTP
-application around it all.
+``setup`` prepares an empty data directory, which ``lost`` tells from one that lost its database; ``wiring``
+opens the stores, checks that the schema is current and puts the stages together; ``schedule`` says what runs
+beside them, and how often; ``serving`` makes the HTTP application around it all.
 """
 
+from cdp.app.lost import check_made
 from cdp.app.schedule import KEYS_SECONDS, mirror_task
 from cdp.app.serving import application, calm_collector, configure_logging, create
-from cdp.app.setup import OPERATOR_FILE, establish, initialise, move_root, replay
+from cdp.app.setup import OPERATOR_FILE, begin_anew, establish, initialise, move_root, replay
 from cdp.app.wiring import SEGMENTATION, Platform, build
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "SEGMENTATION",
     "Platform",
     "application",
+    "begin_anew",
     "build",
     "calm_collector",
+    "check_made",
     "configure_logging",
     "create",
     "establish",

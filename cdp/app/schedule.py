@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from cdp.api import Services
+from cdp.app.lost import check_made
 from cdp.audit import Entry
 from cdp.clock import SystemClock
 from cdp.ingest import EventKeys
@@ -80,6 +81,8 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
 def mirror_task(settings: Settings) -> Iterator[Periodic]:
     """Open what ``cdp worker`` runs: the mirror alone, which only reads the database."""
     with closing(Store(settings.database)) as store:
+        with closing(Store(settings.keys_database)) as keys:
+            check_made(settings, store, keys)
         in_force = InForce(store)
         mirror = Mirror(store, settings.mirror_dir, in_force.bundle.fields, SystemClock())
         in_force.subscribe(lambda held: mirror.adopt(held.fields))

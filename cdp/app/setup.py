@@ -8,8 +8,9 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from cdp import policy
+from cdp import policy, recovery
 from cdp.access import OPERATOR_NAME, OPERATOR_ROLES
+from cdp.app.lost import NO_KEYS_FOR_JOURNAL, check_not_lost, is_lost
 from cdp.app.serving import configure_logging
 from cdp.app.wiring import NO_KEYS, build, check_parts, make_policies
 from cdp.audit import AuditLog, Entry
@@ -22,7 +23,7 @@ from cdp.crypto import (
     open_target,
     prepare,
 )
-from cdp.errors import ConfigurationError, KeyAccessError
+from cdp.errors import ConfigurationError, ConflictError, KeyAccessError
 from cdp.identity import blind_indexes
 from cdp.journal import Journal
 from cdp.recovery import Replayed, State
@@ -38,6 +39,7 @@ def initialise(settings: Settings, clock: Clock | None = None) -> bool:
     A root key is made for an empty database only: one that lost its key gets an error, not a new key.
 
     :returns: False when everything was there already.
+    :raises ConfigurationError: something of it was lost; nothing is made.
     """
     clock = clock or SystemClock()
     check_parts(settings)
@@ -46,7 +48,9 @@ def initialise(settings: Settings, clock: Clock | None = None) -> bool:
         kind, _, place = settings.key_provider.partition(":")
         is_new = migrate.is_empty(store)
         has_keys = Keyring.exists(keys)
-        if not has_keys and not is_new:
+        if is_new:
+            check_not_lost(settings, keys)
+        elif not has_keys:
             raise ConfigurationError(NO_KEYS)
         if kind == "file" and not has_keys and not Path(place).exists():
             FileKeyProvider.create(Path(place))
@@ -79,8 +83,9 @@ def establish(settings: Settings, clock: Clock | None = None) -> bool:
         audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
         journal = Journal(settings.journal_dir, keyring.secret("journal"), clock, blind_indexes)
         with closing(journal):
-            # A journal is begun, or found to be lost, when the platform starts: not here.
-            told = journal if journal.segments() else None
+            # A journal is begun, found to be lost, or replayed when the platform starts: not here. One that
+            # is still to be replayed knows which policies were in force, and these may be others.
+            told = journal if journal.segments() and recovery.in_order(store) else None
             policies = make_policies(settings, Committer(store, audit.append, clock, told), clock)
             return policies.establish(policy.read_folder(settings.policies_dir))
 
@@ -117,9 +122,37 @@ def move_root(settings: Settings, to: str, clock: Clock | None = None) -> bool:
     return True
 
 
+def begin_anew(settings: Settings, clock: Clock | None = None) -> tuple[State, Replayed]:
+    """Make an empty main database where one was lost without a backup, and replay its journal into it.
+
+    Until that is done it is not in order, also where this is interrupted; safe to repeat.
+
+    :raises ConflictError: the main database is there.
+    :raises ConfigurationError: nothing of a lost one is left, or its keys are gone.
+    :raises PolicyError: the folder's policies are wrong; right them and repeat.
+    """
+    check_parts(settings)
+    with closing(Store(settings.database)) as store, closing(Store(settings.keys_database)) as keys:
+        if not migrate.is_empty(store):
+            if recovery.in_order(store):
+                raise ConflictError("the main database is there and in order; there is nothing to begin anew")
+        elif not is_lost(settings, keys):
+            raise ConfigurationError("neither a journal nor keys are left of a main database; run `cdp init`")
+        else:
+            if not Keyring.exists(keys):
+                raise ConfigurationError(NO_KEYS_FOR_JOURNAL)
+            migrate.upgrade(keys, migrate.Chain.KEYS)
+            migrate.upgrade(store, then=recovery.not_in_order)
+    establish(settings, clock)
+    recovery.drop_derived(settings.mirror_dir)
+    found = replay(settings, clock)
+    initialise(settings, clock)  # an operator key is what is left to make
+    return found
+
+
 def replay(settings: Settings, clock: Clock | None = None) -> tuple[State, Replayed]:
     """Replay the journal into a restored database, as every start does; returns how that ended."""
     configure_logging(settings.log_level)
     with closing(build(settings, clock)) as platform:
-        recovery = platform.services.recovery
-        return recovery.state, recovery.done
+        gatekeeper = platform.services.recovery
+        return gatekeeper.state, gatekeeper.done

@@ -9,6 +9,7 @@ import resource
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from pyroaring import BitMap
@@ -16,6 +17,7 @@ from pyroaring import BitMap
 from cdp import policy
 from cdp.access import AccessService
 from cdp.api import Services
+from cdp.app.lost import check_made
 from cdp.app.schedule import schedule
 from cdp.audit import AuditLog, Entry
 from cdp.clock import Clock, SystemClock
@@ -31,13 +33,13 @@ from cdp.crypto import (
 )
 from cdp.errors import ConfigurationError, PolicyError
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
-from cdp.gate import Gate, Review
+from cdp.gate import Gate, Review, check_inside
 from cdp.identity import IdentityService, Steward, blind_indexes
 from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
 from cdp.journal import Journal
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import PortraitService
+from cdp.portrait import PortraitService, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation, Recovery
 from cdp.rights import Acts, Links, RightsService
@@ -87,11 +89,12 @@ def _wire(
 ) -> tuple[Services, Writer, Worker]:
     check_parts(settings)
     store = opened.enter_context(closing(Store(settings.database)))
+    key_store = opened.enter_context(closing(Store(settings.keys_database)))
+    check_made(settings, store, key_store)
     if migrate.pending(store):
-        raise ConfigurationError("the database schema is not current; run `cdp init` or `cdp migrate`")
+        raise ConfigurationError("the database schema is not current; run `cdp migrate`")
     in_force = InForce(store)
     bundle = in_force.bundle
-    key_store = opened.enter_context(closing(Store(settings.keys_database)))
     if not Keyring.exists(key_store):
         raise ConfigurationError(NO_KEYS)
     if migrate.pending(key_store, migrate.Chain.KEYS):
@@ -128,10 +131,16 @@ def _wire(
     def excluded(connection: Connection) -> BitMap:
         return ledger.restrained(connection, SEGMENTATION)
 
-    def unreadable(categories: frozenset[str]) -> frozenset[str]:
-        return policy.unreadable(in_force.bundle, categories)
-
-    segments = SegmentService(store, committer, warehouse, bundle.fields, clock, excluded, unreadable)
+    segments = SegmentService(
+        store,
+        committer,
+        warehouse,
+        bundle.fields,
+        clock,
+        excluded,
+        partial(_unreadable, in_force, clock),
+        journal.tag,
+    )
     links = Links(
         committer,
         identity,
@@ -161,7 +170,7 @@ def _wire(
         ledger,
         identity,
         audit,
-        Installation(journal, access, policies, segments.lists, outbox, webhooks),
+        Installation(journal, access, policies, segments.lists, outbox, webhooks, gate.deliveries),
         lambda: in_force.bundle.purposes,
         clock,
     )
@@ -172,6 +181,7 @@ def _wire(
         event_keys,
         identity,
         ledger,
+        segments.lists,
         recovery,
         quarantine,
         clock,
@@ -203,7 +213,7 @@ def _wire(
         deriving=Deriving(committer, ledger, identity, clock),
         receipts=ReceiptIssuer(committer, keyring, ledger, audit),
         identity=identity,
-        steward=Steward(identity, committer, clock),
+        steward=Relinker(committer, ids, identity, Steward(identity, committer, clock), gate),
         profiles=profiles,
         quarantine=quarantine,
         undeclared=undeclared,
@@ -231,7 +241,8 @@ def _wire(
             segments,
             clock,
         ),
-        portrait=PortraitService(committer, ids, identity, profiles, ledger, segments, audit, bundle),
+        portrait=PortraitService(committer, ids, identity, profiles, ledger, segments, audit, gate),
+        reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,
         rights=RightsService(committer, identity, acts, clock, in_force.refresh),
         links=links,
@@ -251,8 +262,16 @@ def _adopt(
     services.mirror.adopt(bundle.fields)
     services.undeclared.adopt(bundle.fields)
     services.segments.adopt(bundle.fields)
-    services.portrait.adopt(bundle)
     services.pipeline.adopt(*judging(bundle))  # last: from here on events are judged anew
+
+
+def _unreadable(in_force: InForce, clock: Clock, categories: frozenset[str]) -> frozenset[str]:
+    """Return those of some data categories that no definition may read, while any may be evaluated at all.
+
+    :raises NotPermittedError: the controller is switched off, or barred otherwise.
+    """
+    check_inside(in_force.bundle, SEGMENTATION, clock.now())
+    return policy.unreadable(in_force.bundle, categories)
 
 
 def make_policies(settings: Settings, committer: Committer, clock: Clock) -> Policies:

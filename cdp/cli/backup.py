@@ -27,6 +27,13 @@ from cdp.store import Progress as Report
 from cdp.store import Store
 
 _NO_JOURNAL = "journal_lost"
+_WithoutBackup = Annotated[
+    bool,
+    typer.Option(
+        "--without-backup",
+        help="The main database is lost and has no backup: begin an empty one, replay the journal into it.",
+    ),
+]
 _WithoutJournal = Annotated[
     bool,
     typer.Option(
@@ -75,46 +82,52 @@ def backup(
 def restore(
     folder: Annotated[Path | None, typer.Argument(help="A backup's folder.")] = None,
     keys: Annotated[Path | None, typer.Option(help="Restore the key database too, from its folder.")] = None,
+    without_backup: _WithoutBackup = False,  # noqa: FBT002  # a flag
     without_journal: _WithoutJournal = False,  # noqa: FBT002  # a flag
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Fill the empty databases from a backup and replay the journal; without a folder only the latter."""
-    from cdp.app import replay  # noqa: PLC0415  # all of the platform
+    from cdp.app import begin_anew, replay  # noqa: PLC0415  # all of the platform
 
     settings = load()
-    if folder is None and keys is not None:
-        raise InvalidInputError("--keys goes with a backup's folder")
-    if folder is not None:
-        with alone(settings.data_dir):
-            _fill(folder, keys)
+    if folder is None and keys is not None and not without_backup:
+        raise InvalidInputError("--keys goes with a backup's folder, or with --without-backup")
+    if folder is not None and without_backup:
+        raise InvalidInputError("a backup's folder and --without-backup exclude each other")
+    with alone(settings.data_dir):
+        _fill(folder, keys)
+        if without_backup:
+            state, replayed = begin_anew(settings)
+        elif not without_journal:
+            state, replayed = replay(settings)
     if without_journal:
         with connected(settings) as api:
             done = api.post("/recovery/replay", {"without_journal": True, "reason": _NO_JOURNAL})
+    elif not state.ready:
+        raise NotRecoveredError(state.reason)
     else:
-        with alone(settings.data_dir):
-            state, replayed = replay(settings)
-        if not state.ready:
-            raise NotRecoveredError(state.reason)
         done = msgspec.to_builtins(replayed)
     show_record(done, as_json=as_json)
     if not as_json:
         say("the database is in order; `cdp audit verify`, then `cdp serve`")
 
 
-def _fill(folder: Path, keys: Path | None) -> None:
+def _fill(folder: Path | None, keys: Path | None) -> None:
     from cdp import recovery  # noqa: PLC0415  # most of the platform
 
     settings = load()
-    main = recovery.read_manifest(folder, settings.workspace)
+    main = None if folder is None else recovery.read_manifest(folder, settings.workspace)
     held = None if keys is None else recovery.read_manifest(keys, settings.workspace)
     with closing(Store(settings.database)) as store, closing(Store(settings.keys_database)) as key_store:
-        recovery.check_empty(store, main)
+        if main is not None:
+            recovery.check_empty(store, main)
         if keys is not None and held is not None:
             with _bar("key database") as report:
                 recovery.restore_keys(key_store, keys, held, report)
-        with _bar("main database") as report:
-            recovery.restore(store, folder, main, report)
-    recovery.drop_derived(settings.mirror_dir)
+        if folder is not None and main is not None:
+            with _bar("main database") as report:
+                recovery.restore(store, folder, main, report)
+            recovery.drop_derived(settings.mirror_dir)
 
 
 @contextmanager

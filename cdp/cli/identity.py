@@ -34,11 +34,13 @@ def show(profile: str, purpose: Purpose = "data_quality", as_json: AsJson = Fals
 def split(
     identity_id: Annotated[str, typer.Argument(metavar="ID", help="An id from `cdp identity show`.")],
     do: Annotated[bool, typer.Option("--do", help="Do it; without, only say what it would do.")] = False,  # noqa: FBT002  # a flag
+    purpose: Purpose = "",
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Take an identifier out of its profile: revoke every link that ties it to the others."""
     with connected() as api:
-        plan = api.post(f"/profiles/{identity_id}/split", {"dry_run": not do})
+        body = {"dry_run": not do}
+        plan = api.call("POST", f"/profiles/{identity_id}/split", body=body, purpose=purpose)
     if as_json:
         show_json(plan)
         return

@@ -48,6 +48,11 @@ def say(text: str) -> None:
     _console().print(escape(text), soft_wrap=True)
 
 
+def counted(number: int, what: str) -> str:
+    """Return ``1 mistake`` or ``2 mistakes``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _console() -> Console:
     width = None if sys.stdout.isatty() else _PIPED_WIDTH  # a program that reads us wants whole lines
     return Console(file=sys.stdout, highlight=False, width=width)

@@ -11,11 +11,11 @@ import typer
 
 from cdp.cli.client import connected
 from cdp.cli.options import AsJson
-from cdp.cli.output import say, show_json, show_list, show_record
-from cdp.cli.policy_check import check
+from cdp.cli.output import counted, say, show_json, show_list, show_record
+from cdp.cli.policy_check import COLUMNS, check, placed
 from cdp.cli.policy_explain import told
 from cdp.errors import InvalidInputError
-from cdp.policy import read_folder
+from cdp.policy import read_folder, read_tests
 
 policies = typer.Typer(help="Policies: what data may be used for.", no_args_is_help=True)
 
@@ -54,6 +54,7 @@ def show(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
         return
     eyes = "two officers" if found["four_eyes"] else "one officer"
     say(f"in force: {found['sha256']}; {eyes} activate others")
+    say(f"destinations: {', '.join(held['name'] for held in found['destinations'])}")
     for title in ("proposals", "activations", "switches"):
         if found[title]:
             say(f"\n{title}:")
@@ -73,11 +74,11 @@ def diff(folder: Folder = None, as_json: AsJson = False) -> None:  # noqa: FBT00
 def activate(
     folder: Folder = None,
     approve: Annotated[
-        str, typer.Option(help="Approve this proposal: its id, or the SHA-256 of its bundle.")
+        str, typer.Option(help="Approve this proposal: its id, or the whole SHA-256 of its bundle.")
     ] = "",
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
-    """Propose a candidate, which shows its difference; with --approve put a proposed one in force."""
+    """Propose a candidate and show what it changes and fails; with --approve put a proposed one in force."""
     if approve and folder is not None:
         raise InvalidInputError("--approve names what was proposed; give no folder with it")
     body = {"approve": approve} if approve else _candidate(folder)
@@ -86,7 +87,10 @@ def activate(
     if as_json:
         show_json(done)
     elif approve:
-        say(f"in force: {done['activated']['sha256']}")
+        activated = done["activated"]
+        say(f"in force: {activated['sha256']}")
+        if activated["failed"]:
+            say(f"though {counted(activated['failed'], 'mistake')} stood in its check when it was proposed")
     else:
         _show_difference(done["difference"], as_json=False)
         say(f"\nproposed as {done['proposal']['id']}; nothing is in force yet. A second officer approves it:")
@@ -150,7 +154,10 @@ def _candidate(folder: Path | None) -> dict[str, Any]:
     if folder is None:
         return {}
     try:
-        return {"files": {name: content.decode() for name, content in read_folder(folder).items()}}
+        return {
+            "files": {name: content.decode() for name, content in read_folder(folder).items()},
+            "tests": {name: content.decode() for name, content in read_tests(folder).items()},
+        }
     except UnicodeDecodeError:
         raise InvalidInputError(f"a file in {folder} is not UTF-8 text") from None
 
@@ -162,7 +169,8 @@ def _show_difference(found: Mapping[str, Any], *, as_json: bool) -> None:
     if not found["changes"]:
         say("the candidate says nothing else than what is in force")
     else:
-        show_list(found["changes"], ("what", "section", "name", "details"), as_json=False)
+        changes = [{**change, "details": _details(change)} for change in found["changes"]]
+        show_list(changes, ("what", "section", "name", "details"), as_json=False)
     if found["permits"]:
         say("\nnewly permitted by the text, whether or not it means anybody today:")
         show_list(found["permits"], _PERMIT_COLUMNS, as_json=False)
@@ -179,3 +187,23 @@ def _show_difference(found: Mapping[str, Any], *, as_json: bool) -> None:
         show_list(fields, _FIELD_COLUMNS, as_json=False)
     for warning in found["warnings"]:
         say(f"\nnote: {warning}")
+    _show_check(found.get("check"))
+
+
+def _details(change: Mapping[str, Any]) -> list[str]:
+    """Return what something said and says; of a proposal of an earlier version, where it differs."""
+    values = [
+        f"{value['attribute']}: {value['before']} → {value['after']}".removeprefix(": ")
+        for value in change.get("values", ())
+    ]
+    return values or change["details"]
+
+
+def _show_check(found: Mapping[str, Any] | None) -> None:
+    """Say what a check of the candidate finds; nothing of a proposal of an earlier version."""
+    if found is None:
+        return
+    if found["findings"]:
+        say("\nits check finds:")
+        show_list(map(placed, found["findings"]), COLUMNS, as_json=False)
+    say(f"\ncheck: {counted(found['failed'], 'mistake')}, {counted(found['tests'], 'policy test')} decided")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from cdp import policy
 from cdp.cli.options import AsJson
-from cdp.cli.output import say, show_json, show_list, show_record
+from cdp.cli.output import counted, say, show_json, show_list, show_record
 from cdp.clock import SystemClock
 from cdp.errors import ConfigurationError
 from cdp.gate import check_candidate
-from cdp.policy import Finding
 from cdp.settings import load
 
-_COLUMNS = ("severity", "place", "message", "fix")
+COLUMNS = ("severity", "place", "message", "fix")
 
 
 def check(
@@ -43,28 +44,25 @@ def check(
             "declared_properties": len(bundle.fields.properties),
         }
     summary["tests"] = found.tests
-    rows = [_row(finding) for finding in found.findings]
+    rows = [placed(msgspec.structs.asdict(finding)) for finding in found.findings]
     if as_json:
         show_json({**summary, "findings": rows})
     else:
         if rows:
-            show_list(rows, _COLUMNS, as_json=False)
+            show_list(rows, COLUMNS, as_json=False)
             say("")
         show_record(summary, as_json=False)
     errors = [finding for finding in found.findings if finding.severity == "error"]
     if errors:
-        first = _row(errors[0])
-        raise ConfigurationError(f"{len(errors)} mistakes; {first['place']}: {first['message']}")
+        first = next(row for row in rows if row["severity"] == "error")
+        raise ConfigurationError(f"{counted(len(errors), 'mistake')}; {first['place']}: {first['message']}")
 
 
-def _row(finding: Finding) -> dict[str, str]:
-    place = finding.file if finding.line is None else f"{finding.file}:{finding.line}"
-    return {
-        "severity": finding.severity,
-        "place": place,
-        "message": finding.message,
-        "fix": finding.fix,
-    }
+def placed(finding: Mapping[str, Any]) -> dict[str, str]:
+    """Return a finding as a row, with file and line in one column."""
+    file, line = finding["file"], finding["line"]
+    place = file if line is None else f"{file}:{line}"
+    return {"place": place, **{name: finding[name] for name in ("severity", "message", "fix")}}
 
 
 def write_schemas(directory: Path) -> None:

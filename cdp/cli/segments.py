@@ -76,6 +76,8 @@ def import_list(
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Replace a list by the identifiers in a file, one a line."""
+    if "/" in name:
+        raise InvalidInputError("the name of a list has no slash; the file comes after it")
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
@@ -87,7 +89,8 @@ def import_list(
     if as_json:
         show_json(answer)
     else:
-        say(f"list {name}: {len(members)} lines read, {answer['members']} known identifiers")
+        known, unknown = answer["members"], answer["unknown"]
+        say(f"list {name}: {len(members)} lines read, {known} known identifiers, {unknown} not known yet")
 
 
 def _headline(held: Mapping[str, Any]) -> str:

@@ -50,11 +50,12 @@ def init() -> None:
 
 def migrate_() -> None:
     """Bring both databases to the newest schema, and its first policies in force where it has none."""
-    from cdp.app import establish  # noqa: PLC0415  # as above
+    from cdp.app import check_made, establish  # noqa: PLC0415  # as above
 
     settings = load()
     with alone(settings.data_dir):
         with closing(Store(settings.keys_database)) as keys, closing(Store(settings.database)) as store:
+            check_made(settings, store, keys)
             done = [f"keys {revision}" for revision in migrate.upgrade(keys, migrate.Chain.KEYS)]
             done += migrate.upgrade(store)
         if establish(settings):
@@ -72,9 +73,10 @@ def serve(
 
     from cdp.app import build  # noqa: PLC0415  # as above
 
+    url = f"http://{_LOCAL.get(host, host)}:{port}"
+    os.environ.setdefault("CDP_PUBLIC_URL", url)  # the server process, too, makes links to where it listens
     settings = load()
     _check_free(host, port)
-    url = f"http://{_LOCAL.get(host, host)}:{port}"
     with alone(settings.data_dir), announced(settings.data_dir, url):
         build(settings).close()  # what is wrong with the configuration is said here, in one line
         say(f"API on {url}, REST docs at {url}/schema, GraphQL at {url}/graphql; Ctrl-C ends it")
@@ -152,10 +154,13 @@ def _directory(path: Path) -> str:
 
 
 def _database(settings: Settings) -> str:
+    from cdp.app import check_made  # noqa: PLC0415  # as above
+
     with closing(Store(settings.database)) as store, closing(Store(settings.keys_database)) as keys:
+        check_made(settings, store, keys)
         pending = migrate.pending(store) + migrate.pending(keys, migrate.Chain.KEYS)
     if pending:
-        raise ConfigurationError("the schema is not current; run `cdp init` or `cdp migrate`")
+        raise ConfigurationError("the schema is not current; run `cdp migrate`")
     return "schema is current"
 
 

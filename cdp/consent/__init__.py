@@ -17,7 +17,7 @@ from cdp.consent.model import (
     State,
     Statement,
 )
-from cdp.consent.news import Track, track_of
+from cdp.consent.news import Track
 from cdp.consent.precedence import standing
 from cdp.consent.receipt import jwk as receipt_jwk
 from cdp.consent.receipt import verify as verify_receipt
@@ -51,6 +51,5 @@ __all__ = [
     "bound_by",
     "receipt_jwk",
     "standing",
-    "track_of",
     "verify_receipt",
 ]

@@ -69,8 +69,11 @@ def after(draft: Draft, received_at: Micros) -> Draft:
     return msgspec.structs.replace(draft, received_at=received_at + 1)
 
 
-def describe(draft: Draft, statement: Statement, purpose: Purpose) -> Record:
-    """Return what is recorded of a statement, before it is known of whom and as which record."""
+def describe(draft: Draft, statement: Statement, purpose: Purpose | None) -> Record:
+    """Return what is recorded of a statement, before it is known of whom and as which record.
+
+    :param purpose: as declared; None where policies do not declare it.
+    """
     notice_id, version, sha256 = _notice(statement, purpose, min(statement.event_time, draft.received_at))
     return Record(
         record_id=0,
@@ -94,13 +97,16 @@ def describe(draft: Draft, statement: Statement, purpose: Purpose) -> Record:
         method=_plain(statement.method),
         jurisdiction=_plain(statement.jurisdiction),
         recipients=tuple(sorted({_plain(name) for name in statement.recipients})),
+        said_of=draft.named[0] if restrains(statement) else None,
     )
 
 
-def _notice(statement: Statement, purpose: Purpose, at: Micros) -> tuple[str, int | None, str]:
+def _notice(statement: Statement, purpose: Purpose | None, at: Micros) -> tuple[str, int | None, str]:
     """Return id, version and digest of the notice that a statement was made on."""
     named, version = statement.notice_id, statement.notice_version
     found: Notice | None = None
+    if purpose is None:
+        return _plain(named), version, ""
     if named:
         found = purpose.notice_named(named, version, at)
     elif statement.state in ("granted", INFORMED):

@@ -75,7 +75,8 @@ class Appended(msgspec.Struct, frozen=True, kw_only=True):
 
     :param profiles: those that have a new record.
     :param records: for each draft the ids of its new records, an authenticated or named identity's first.
-    :param unknown: statements about purposes that the policies do not declare: counted, not stored.
+    :param unknown: statements that restrain nothing, about purposes that the policies do not declare:
+        counted, not stored.
     :param unbound: statements that nobody could be held to: an unverified word or a device's grant in a
         message without a device.
     """
@@ -87,7 +88,11 @@ class Appended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the append-only ledger."""
+    """One row of the append-only ledger.
+
+    :param said_of: of a restraint, the first of the identities that its message named: of it it was said,
+        and to the others it was written. None: it was said of the one that it is written to.
+    """
 
     record_id: int
     identity_no: int
@@ -111,6 +116,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     jurisdiction: str = ""
     recipients: tuple[str, ...] = ()
     sealed: bytes | None = None
+    said_of: int | None = None
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -131,6 +137,7 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     notice_id: str
     notice_version: int | None
     jurisdiction: str
+    said_of: int | None
     recipients: tuple[str, ...]
 
 
@@ -140,6 +147,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     :param linked_at: other identity_no → when the chain of accepted links to it was complete
         (received time; the latest link on the best chain). An act at A received after
         ``A.linked_at[B]`` answers for B. Every other member of the profile is a key.
+    :param vouched_at: the same along links on which a restraint may be lifted: those on more than an unsigned
+        browser's word, and from there into devices (``identity/relate.py``). Others are no key.
     :param came_with: identities that the event in which it was first seen linked it to → whether a server or
         import said so. Having no record is neutral towards what those stand on (rule 5, ``carry.py``).
     :param seen_at: when it was first seen; an unsigned browser's later grant is not for it.
@@ -148,6 +157,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     identity_no: int
     device: bool
     linked_at: dict[int, Micros]
+    vouched_at: dict[int, Micros] = {}
     came_with: dict[int, bool] = {}
     seen_at: Micros = 0
 
@@ -160,6 +170,13 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
             return True
         linked_at = self.linked_at.get(identity_no)
         return linked_at is not None and received_at >= linked_at
+
+    def lifts(self, received_at: Micros, restraint: Record | Told) -> bool:
+        """True when an act of this identity speaks for whom a restraint was said of, and is written to."""
+        whose = (restraint.identity_no, restraint.said_of)
+        since = (received_at if one == self.identity_no else self.vouched_at.get(one or 0) for one in whose)
+        vouched = any(at is not None and received_at >= at for at in since)
+        return vouched and self.answers(received_at, restraint.identity_no)
 
 
 class Named(msgspec.Struct, frozen=True, array_like=True):

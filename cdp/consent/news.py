@@ -7,8 +7,10 @@ Invariants:
 2. A stamp that grants is news only where nothing was ever recorded, where it names fewer recipients than
    the grants before it that could lift nothing either (that takes some away), and where it is a TCF string
    that the person has renewed since.
-3. A stamp that restrains is news over a grant, over a milder restraint, and over one that an act for a
-   purpose below has lifted since: otherwise a refusal would be lost on exactly what was re-affirmed.
+3. A stamp that restrains is news over a grant, over a milder restraint, over one that was said of somebody
+   else, who may lift it, and over one that an act for a purpose below has lifted since: otherwise a
+   refusal would be lost on exactly what was re-affirmed. Its repetitions are not noted: an act from
+   before one that arrives after it lifts it.
 4. Three kinds of restraint are lifted by different hands, so none hides another: a restriction (an
    officer), ``Sec-GPC`` (an explicit act where the law allows), all others (an act).
 5. ``Sec-GPC`` comes with every request. An act that lifted it has settled it until the person restrains
@@ -76,10 +78,11 @@ class Latest:
         """Return when the newest record of any of these was received; 0 when there is none."""
         return max((self._received.get(number, 0) for number in identity_nos), default=0)
 
-    def is_news(self, identity_no: int, statement: Statement | Record) -> bool:
+    def is_news(self, identity_no: int, statement: Statement | Record, said_of: int) -> bool:
         """True when ``statement`` says of this identity what the ledger does not know.
 
         :param statement: an act as it would be recorded.
+        :param said_of: the first identity that its message names.
         """
         held = self._newest.get(identity_no)
         if held is None:
@@ -93,8 +96,9 @@ class Latest:
             return first or self.narrows(identity_no, statement) or _renews(last, statement)
         if last is None or last.state not in RESTRAINING:
             return True
-        if track == "gpc":
-            return False
+        nearer = said_of == identity_no and last.said_of not in {None, identity_no}
+        if nearer or track == "gpc":
+            return nearer
         harsher = SEVERITY.index(statement.state) > SEVERITY.index(last.state)
         return harsher or any(_order(one) > _order(last) and _eases(one, last) for one in held.values())
 
@@ -121,10 +125,10 @@ class Latest:
             lifted = {
                 other.identity_no
                 for other in profile
-                if member.answers(act.received_at, other.identity_no)
-                and (held := self._newest.get(other.identity_no)) is not None
+                if (held := self._newest.get(other.identity_no)) is not None
                 and (signal := held.get(("gpc", purpose))) is not None
                 and rank(act) > rank(signal)
+                and member.lifts(act.received_at, signal)
             }
             asked = any(other.device and other.identity_no in lifted & set(named) for other in profile)
             answered = {
@@ -194,6 +198,7 @@ def _said(record: Record | Told) -> tuple[object, ...]:
         record.recipients,
         record.source_kind,
         record.verified,
+        record.said_of,
     )
 
 

@@ -6,10 +6,11 @@ The order of the steps:
    restraint wins (rule 1).
 2. **Restraints** on the purpose or anything above it bind (rule 6) until an act lifts them (rule 2):
    an act of a source that may lift (rule 3), for the restrained purpose or one between it and ours,
-   ranking above the restraint, by the same identity or by one that answers for it (rule 4). ``Sec-GPC``
+   ranking above the restraint, by the same identity or by one that answers for it (rule 4) and is vouched
+   for, to it or to whom the restraint was said of (rule 3, ``Member.lifts``). ``Sec-GPC``
    is lifted by an explicit act for exactly our purpose where the law allows (rule 8), a restriction by
    an officer's record alone. One that binds decides: the most severe wins.
-3. **Grants**, for exactly this purpose, per identity: the acts that may lift and rank above every restraint
+3. **Grants**, for exactly this purpose, per identity: the acts that may lift and prevail over every restraint
    of the identity, its own or of one that answers for it. Of those that name recipients the newest for each
    counts, and all of them stand side by side (rule 6); one that names nobody is for whomever, replaces those
    before it, and is replaced by one that names somebody. Where there is no such act: the *first* grant told
@@ -145,9 +146,9 @@ class _Profile:
                 self.acts.append(record)
         self.gpc_acts = [act for act in self.acts if act.purpose == self.key and lifts_gpc(act)]
 
-    def answers(self, act: Record, identity_no: int) -> bool:
-        """True when ``act`` speaks for this identity."""
-        return self.members[act.identity_no].answers(act.received_at, identity_no)
+    def prevails(self, act: Record, restraint: Record) -> bool:
+        """True when ``act`` ranks above a restraint and speaks for whom it binds."""
+        return rank(act) > rank(restraint) and self.members[act.identity_no].lifts(act.received_at, restraint)
 
     def binding(self) -> list[Record]:
         """Return the restraints that nothing has lifted."""
@@ -160,20 +161,22 @@ class _Profile:
         else:
             lifting = self.gpc_acts if restraint.signal == GPC else self.acts
         return any(
-            rank(act) > rank(restraint)
-            and covers(restraint.purpose, act.purpose)
-            and self.answers(act, restraint.identity_no)
-            for act in lifting
+            covers(restraint.purpose, act.purpose) and self.prevails(act, restraint) for act in lifting
         )
 
     def grants_of(self, member: Member) -> Held:
         """Return the grants that one identity stands on; nothing where there is none."""
         number = member.identity_no
         restrained = self.restraints.get(number, [])
-        floor = max(map(rank, restrained), default=None)
-        acts = [act for act in self.acts if act.purpose == self.key and self.answers(act, number)]
+        acts = [
+            act
+            for act in self.acts
+            if act.purpose == self.key
+            and self.members[act.identity_no].answers(act.received_at, number)
+            and all(self.prevails(act, restraint) for restraint in restrained)
+        ]
         held: Held = {}
-        for act in sorted((act for act in acts if floor is None or rank(act) > floor), key=order):
+        for act in sorted(acts, key=order):
             held = {**held, **held_by(act)} if act.recipients and WHOMEVER not in held else held_by(act)
         return held if held or restrained else _first(self.grants.get(number, []))
 

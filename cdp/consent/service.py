@@ -7,7 +7,8 @@ Invariants:
 2. Only changes are appended: every act; a stamp that grants only where nothing was recorded; a stamp
    that restrains only where it says more than what already binds: over a grant, a milder restraint, or
    one that an act on a purpose below has lifted since (rule 2). Stamps on every event cost no rows.
-3. A grant that names no notice was given on the one in force at the time.
+3. A grant that names no notice was given on the one in force at the time. Of a purpose that policies do not
+   declare nothing can be granted; what restrains it is recorded, for the day on which they do again.
 4. Evidence is sealed under the identity's ``proof`` key, or not kept at all.
 5. Of contradictory statements in one message the restraining one is the later (it wins ties anyway).
 6. Restraints, and acts that may lift them, reach the journal before their transaction takes the head.
@@ -95,13 +96,15 @@ class ConsentLedger:
             dated = after(draft, last.received(numbers))
             for statement in sorted(draft.statements, key=restrains):
                 purpose = self._bundle.purposes.get(statement.purpose)
-                if purpose is None:
+                if purpose is None and not restrains(statement):
                     unknown += 1
                     continue
                 bound = bound_by(draft, statement, numbers, devices)
                 unbound += not bound
                 said = describe(dated, statement, purpose) if statement.act else None
-                fresh = [number for number in bound if last.is_news(number, said or statement)]
+                fresh = [
+                    number for number in bound if last.is_news(number, said or statement, draft.named[0])
+                ]
                 if fresh and statement.signal == GPC:
                     there = {profile_of[number] for number in draft.named}
                     profiles = [members[profile_no] for profile_no in there]

@@ -32,6 +32,7 @@ consent_records = Table(
     Column("jurisdiction", Name, nullable=False),
     Column("recipients", Json, nullable=False),
     Column("sealed", Bytes),  # evidence, under the identity's proof key; row key = record_id, 8 bytes
+    Column("said_of", Number),  # identity whom a restraint was said of; nothing: its own
 )
 """Append-only."""
 

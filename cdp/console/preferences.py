@@ -4,8 +4,8 @@ Invariants:
 
 1. Scope is the identity that the link was made for: its own records, its own recipients, its own
    requests. What is recorded of other identities in the same profile is never shown. What the person
-   *says* follows the rules of the ledger: a no binds everybody then in the profile, and is recorded again
-   where a yes of another of its identities has lifted it since.
+   *says* follows the rules of the ledger: a no binds everybody then in the profile, and is recorded each
+   time that it is said: it outranks what was said before it, here or elsewhere, and arrives later.
 2. Showing is a use for the purpose ``rights``: recorded with the person as its subject before anything is
    shown. What is shown is read before that, beside all writers, who wait for each other. It opens nothing
    sealed.
@@ -210,7 +210,7 @@ class PreferencePage:
         )
 
     def withdraw(self, token: str, language: str) -> Named | None:
-        """Withdraw from the purposes of a link.
+        """Withdraw from the purposes of a link, those that policies no longer declare included.
 
         Somebody erased, or nobody, gets the same answer: it is true of them as well.
         """
@@ -220,7 +220,6 @@ class PreferencePage:
         said = [
             msgspec.structs.replace(self._no(key, self._clock.now(), link, ""), method="one_click")
             for key in link.purposes
-            if key in self._bundle().purposes
         ]
         self._record(link, said)
         return words.named(self._bundle(), link.purposes, language or link.language, self._clock.now())
@@ -329,7 +328,8 @@ class PreferencePage:
         )
 
     def _no(self, key: str, at: Micros, link: Link, language: str) -> Statement:
-        return self._said(key, words.refusal(self._bundle().purposes[key]), at, link, language)
+        purpose = self._bundle().purposes.get(key)
+        return self._said(key, words.refusal(purpose), at, link, language)
 
     def _said(self, key: str, state: RecordState, at: Micros, link: Link, language: str) -> Statement:
         """Return what was said.

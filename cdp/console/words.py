@@ -134,7 +134,12 @@ def basis(purpose: Purpose) -> str:
     return next(basis for basis in order if basis in found)
 
 
-def refusal(purpose: Purpose) -> RecordState:
-    """Return the word for no: the strictest basis names it, and it binds under every other."""
+def refusal(purpose: Purpose | None) -> RecordState:
+    """Return the word for no: the strictest basis names it, and it binds under every other.
+
+    :param purpose: None where policies do not declare it, and nobody knows its basis.
+    """
+    if purpose is None:
+        return "withdrawn"
     found = set(purpose.basis.values())
     return "withdrawn" if "consent" in found else "opted_out" if "opt_out" in found else "objected"

@@ -99,6 +99,12 @@ class Keyring:
             return queries.has_kek(connection)
 
     @staticmethod
+    def holds_people(store: Store) -> bool:
+        """True when anybody has or had a key there, whatever the version of the schema."""
+        with store.reading() as connection:
+            return queries.has_dek(connection)
+
+    @staticmethod
     def initialise(store: Store, provider: KeyProvider, workspace: str, clock: Clock) -> None:
         """Bring the schema up to date; make the first KEK in an empty key database, and the named secrets."""
         upgrade(store, Chain.KEYS)

@@ -39,6 +39,13 @@ def has_kek(connection: Connection) -> bool:
     return connection.execute(select(keks.c.version).limit(1)).first() is not None
 
 
+def has_dek(connection: Connection) -> bool:
+    """True when anybody has a key, destroyed or not; also before the schema was made."""
+    if not inspect(connection).has_table(deks.name):
+        return False
+    return connection.execute(select(deks.c.identity_no).limit(1)).first() is not None
+
+
 def all_keks(connection: Connection) -> Sequence[Row[Any]]:
     """Return every KEK version, destroyed ones included, oldest first."""
     return connection.execute(select(keks).order_by(keks.c.version)).all()

@@ -5,18 +5,23 @@
    audience, policies) there are removals to tell nevertheless, and nothing else.
 3. A page of changes is read; those who are there are fetched through the gate like any export, so nobody is
    in it who is not permitted now, and all of them count as delivered.
-4. A row says ``add`` or ``update`` when its HMAC is not that of the row delivered up to the cursor.
+4. A row says ``add`` or ``update`` when its HMAC is not that of the row delivered up to the cursor. None is
+   kept of whoever is left out.
+5. When all of that is stored, which may take its time, everybody in the page is looked at once more; it ends
+   before the first of whom anything happened meanwhile, who is read anew with the next one.
 
 Invariants: a repeated cursor gives the same or newer truth; a removal stays in the feed, so none is lost; a
 cursor holds numbers only. A page may be empty and not the last one; an *add* of who is there changes them.
+A cursor that is not of this feed is as none: the feed is told from its start, and the page says so. So who
+reads on after a restore, when each feed is another one, misses nothing and keeps nobody.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any
 
 import msgspec
@@ -38,7 +43,7 @@ _AT_ONCE = 500
 class Cursor(msgspec.Struct, frozen=True):
     """How far a destination has read.
 
-    :param audience_no: of which feed; 0 before the first page.
+    :param audience_no: of which feed; of none before the first page.
     :param seq: the last change that it has; ``removed`` the last removal, further on while it gets only
         those.
     """
@@ -52,9 +57,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """A page.
 
     :param changes: ``{"op", "profile_ref", …}``.
+    :param from_start: everybody is named from here on; whoever is not is not in the audience.
     """
 
     changes: list[dict[str, Any]]
+    from_start: bool
     cursor: Cursor
     has_more: bool
 
@@ -79,7 +86,6 @@ class Feeds:
         :param segment: its id, as destinations see it.
         :raises NotPermittedError: the key lacks the purpose, or nothing may leave and there is no removal.
         :raises NotFoundError: there is no such segment or destination.
-        :raises InvalidInputError: the cursor is another feed's.
         """
         if not principal.may_state(purpose):  # 1
             raise NotPermittedError("this key may not use data for this purpose")
@@ -94,8 +100,8 @@ class Feeds:
         audience = self._gate.feed.find(principal.destination, purpose, name)
         if audience is None:
             raise refused or NotFoundError("there is no such feed for this key")
-        if cursor.audience_no not in {0, audience.audience_no}:
-            raise InvalidInputError("the cursor is one of another feed; begin without one")
+        if cursor.audience_no != audience.audience_no:
+            cursor = Cursor()
         if refused is None:
             try:
                 with without_cause(principal):
@@ -112,12 +118,15 @@ class Feeds:
         page = rows[:limit]
         there = BitMap(row.anchor for row in page if row.removed is None)
         shown: dict[int, dict[str, Any]] = {}
+        moved: Callable[[], BitMap] = BitMap
         if there and audience.fed_export is not None:
-            shown = self._fetched(principal, audience, there)  # 3
+            shown, moved = self._fetched(principal, audience, there)  # 3
         made = self._made(audience, [row for row in page if row.removed is not None])
-        delivered = []
+        delivered: list[tuple[int, bytes | None, int]] = []
         for row in page:
             if row.anchor not in shown:
+                if row.digest is not None:
+                    delivered.append((row.anchor, None, row.seq))
                 continue
             digest = self._digest(shown[row.anchor])
             since = row.digest_seq if digest == row.digest else row.seq
@@ -128,11 +137,14 @@ class Feeds:
                 delivered.append((row.anchor, digest, row.seq))
         if delivered:
             retrying(partial(self._keep, audience, delivered))
+        late = moved()  # 5
+        page = list(takewhile(lambda row: row.anchor not in late, page))
         at = page[-1].seq if page else cursor.seq
         return Changes(
-            changes=[made[seq] for seq in sorted(made)],
+            changes=[made[seq] for seq in sorted(made) if seq <= at],
+            from_start=cursor.seq == 0,
             cursor=Cursor(audience.audience_no, at, max(at, cursor.removed)),
-            has_more=len(rows) > limit,
+            has_more=len(rows) > len(page),
         )
 
     def _removals(self, audience: Audience, cursor: Cursor, limit: int) -> Changes:
@@ -143,23 +155,25 @@ class Feeds:
         made = self._made(audience, page)
         return Changes(
             changes=[made[seq] for seq in sorted(made)],
+            from_start=False,
             cursor=Cursor(audience.audience_no, cursor.seq, page[-1].seq if page else after),
             has_more=len(rows) > limit,
         )
 
     def _fetched(
         self, principal: Principal, audience: Audience, anchors: BitMap
-    ) -> dict[int, dict[str, Any]]:
-        """Return anchor → row, of those who are permitted now."""
-        rendering, named = self._gate.render_some(audience.fed_export or "", principal, anchors)
+    ) -> tuple[dict[int, dict[str, Any]], Callable[[], BitMap]]:
+        """Return anchor → row, of those who are permitted now; and what tells of whom that may not be so."""
+        rendering, named, moved = self._gate.render_some(audience.fed_export or "", principal, anchors)
         names = [column.name for column in rendering.columns]
-        return {
+        shown = {
             named[row.profile_ref]: {
                 PROFILE_REF: row.profile_ref,
                 **{name: value for name, value in zip(names, row.values, strict=True) if value is not None},
             }
             for row in chain.from_iterable(iter(partial(rendering.take, _AT_ONCE), []))
         }
+        return shown, moved
 
     def _made(self, audience: Audience, rows: Sequence[Change]) -> dict[int, dict[str, Any]]:
         """Return seq → removal, of everybody who can be named."""
@@ -179,7 +193,7 @@ class Feeds:
         except KeyAccessError:
             return None
 
-    def _keep(self, audience: Audience, rows: Sequence[tuple[int, bytes, int]]) -> None:
+    def _keep(self, audience: Audience, rows: Sequence[tuple[int, bytes | None, int]]) -> None:
         with self._committer.batch() as batch:
             self._gate.feed.delivered(batch, audience, rows)
 

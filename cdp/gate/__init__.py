@@ -4,11 +4,13 @@
 and read every person alike.
 """
 
+from cdp.gate.admit import Refusal
 from cdp.gate.bind import bind
 from cdp.gate.compile import compile_sets
-from cdp.gate.decide import decide, meet
-from cdp.gate.deliveries import Audience, Change, Holding
+from cdp.gate.decide import PERMITTED, decide, meet
+from cdp.gate.deliveries import Audience, Change, Deliveries, Holding
 from cdp.gate.explain import RuleFinding, condition_word, explain
+from cdp.gate.inside import CONTROLLER, Admitted, View, check_inside, refusal
 from cdp.gate.issue import Recall
 from cdp.gate.manifest import word as transform_word
 from cdp.gate.model import (
@@ -23,6 +25,7 @@ from cdp.gate.model import (
     Released,
     Rendering,
     Request,
+    Revealed,
     Terms,
     Truth,
     Value,
@@ -42,13 +45,17 @@ from cdp.gate.review import (
 from cdp.gate.rows import UNSUBSCRIBE_URL
 
 __all__ = [
+    "CONTROLLER",
+    "PERMITTED",
     "UNSUBSCRIBE_URL",
+    "Admitted",
     "Audience",
     "Authorisation",
     "Change",
     "Column",
     "Decision",
     "DecisionQuestion",
+    "Deliveries",
     "Difference",
     "Explained",
     "FactSets",
@@ -61,22 +68,27 @@ __all__ = [
     "Proof",
     "Recall",
     "Recorded",
+    "Refusal",
     "Released",
     "Rendering",
     "Request",
+    "Revealed",
     "Review",
     "RuleFinding",
     "Terms",
     "Truth",
     "Value",
+    "View",
     "bind",
     "check_candidate",
+    "check_inside",
     "compile_sets",
     "condition_word",
     "decide",
     "explain",
     "judge_case",
     "meet",
+    "refusal",
     "run_policy_tests",
     "transform_word",
 ]

@@ -5,8 +5,8 @@
 3. Read one snapshot at ledger position L: members − restrained − lists − ``identity_changed``,
    decided over sets (``compile.py``), every absence counted by its reason; the manifest M over the
    identities that remain. This is the slow part, and no lock is held.
-4. A new transaction that takes the log-head lock first; when the policies moved (an activation, a switch),
-   all of it is decided anew. D = identities restrained or relinked since L;
+4. A new transaction that takes the log-head lock first; when the policies moved (an activation, a switch, a
+   list of another category), all of it is decided anew. D = identities restrained or relinked since L;
    the destination's minimum audience is checked on M∖D; the export, its sets and roots and the
    audit entry are stored. A refusal is stored just so, as an entry with outcome ``denied``.
 """
@@ -25,13 +25,14 @@ from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring
 from cdp.gate import counts, manifest, queries
 from cdp.gate.admit import Refusal, too_few, unread_inputs
+from cdp.gate.bind import chosen_by
 from cdp.gate.decide import offered
 from cdp.gate.facts import touching
 from cdp.gate.judge import Judge, Question, denied
 from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Shown, Terms
 from cdp.identity import members_of
 from cdp.policy import Transform
-from cdp.segments import Members, SegmentService
+from cdp.segments import Lists, Members, SegmentService
 from cdp.store import Batch, Committer, EpochMovedError, Store, policies_version, read_head
 
 
@@ -42,6 +43,7 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     :param classes: disjoint sets of profiles, with their plans.
     :param manifest: position → value of the leaf of each identity.
     :param secrets: proof secret of each identity.
+    :param reads: names of what the definition read.
     """
 
     export_id: str
@@ -56,6 +58,7 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Mapping[bytes, bytes]
     root: bytes
     secrets: Mapping[int, bytes]
+    reads: frozenset[str]
 
     def people(self) -> BitMap:
         """Return the profiles."""
@@ -98,13 +101,17 @@ class Authoriser:
         question = self._judge.bind(admitted, members.categories, request.fields)  # 2
         candidates = self._candidates(question, members)  # 3
         given = self._given(request, question, members, candidates)
-        unlisted = _unlisted(question.terms)
+        unlisted = question.terms.unlisted()
         refusal = unread_inputs(unlisted) if unlisted else None
         if dry_run:
             return self._rehearse(asked, request, question, given, refusal)
         with self._committer.batch(head_first=True) as batch:  # 4
             if (batch.epoch, batch.policies) != (candidates.epoch, candidates.policies):
                 raise EpochMovedError
+            lists = Lists.categories(batch.connection)
+            read = question.terms.inputs
+            if chosen_by(question.bundle, read, members.reads, lists) != read:
+                raise EpochMovedError  # a list tells something else now
             given, refusal = self._settle(batch, asked, request, question, candidates, given, refusal)
         if refusal is not None:
             raise refusal.error
@@ -147,6 +154,7 @@ class Authoriser:
             manifest=tree,
             root=manifest.root(tree),
             secrets=held,
+            reads=chosen.reads,
         )
 
     def _given(
@@ -248,6 +256,7 @@ class Authoriser:
         stored = queries.Stored(
             authorisation=given,
             inputs=question.terms.inputs,
+            reads=candidates.reads,
             classes=tuple(
                 Class(identities=candidates.identities(people).serialize(), plan=plan)
                 for people, plan in candidates.classes
@@ -259,11 +268,6 @@ class Authoriser:
         entry = _about(asked, given)
         batch.record(msgspec.structs.replace(entry, subjects=tuple(candidates.identities(people - lost))))
         return given, None
-
-
-def _unlisted(terms: Terms) -> frozenset[str]:
-    """Return the categories read that no permit lists, whoever the person is."""
-    return terms.inputs - frozenset[str]().union(*(permit.inputs for permit in terms.permits))
 
 
 def _kinds(terms: Terms, transforms: Sequence[AbstractSet[Transform]]) -> dict[str, str]:

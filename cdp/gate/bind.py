@@ -14,7 +14,7 @@ Pure. Matching, and why it errs on the side of the person:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cdp.errors import InvalidInputError
 from cdp.gate.model import CLEAR, DROP, Clause, Condition, FieldPlan, Terms
@@ -28,8 +28,10 @@ from cdp.policy import (
     aims_at,
     covers,
     touches,
+    unreadable,
     word,
 )
+from cdp.segments import check_readable, classified
 
 _BASIS_CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "consent": (Condition("consent"),),
@@ -62,6 +64,32 @@ def bind_all(bundle: Bundle, destination: Destination, purpose: Purpose, categor
     rules = [rule for rule in bundle.rules if _bears_on(rule, destination, purpose)]
     every = tuple(categories)
     return _terms(bundle, purpose, rules, frozenset(every), every, every)
+
+
+def bind_categories(
+    bundle: Bundle,
+    destination: Destination,
+    purpose: Purpose,
+    inputs: frozenset[str],
+    categories: Sequence[str],
+) -> Terms:
+    """Return the terms under which what is of these categories may leave, whatever field holds it."""
+    rules = [rule for rule in bundle.rules if _bears_on(rule, destination, purpose)]
+    return _terms(bundle, purpose, rules, inputs, tuple(categories), tuple(categories))
+
+
+def chosen_by(
+    bundle: Bundle, inputs: frozenset[str], reads: frozenset[str], lists: Mapping[str, str]
+) -> frozenset[str]:
+    """Return every category that people were chosen by: what it was called then, and what it is called now.
+
+    :param inputs: the categories of then; ``reads`` the names of what the definition read.
+    :param lists: list name → its category now.
+    :raises DefinitionError: no definition may read one of them any more.
+    """
+    now = classified(reads, bundle.fields, lists)
+    check_readable(unreadable(bundle, now))
+    return inputs | now
 
 
 def _terms(

@@ -86,7 +86,9 @@ class FactReader:
         people = BitMap(members)
         known = self._known(connection, members, purpose.key, Telling.of(bundle), now)
         held = known.standings
-        restraints = self._lists(connection, people, relinked)
+        restraints = {"identity_changed": relinked}
+        if not purpose.internal:  # a black list says who is sent nothing, not who may not be looked after
+            restraints["black_list"] = self._segments.blocked(connection) & people
         if purpose.restrainable:
             restraints |= {state: found & people for state, found in held.restrained().items()}
         minors = known.minors(now)
@@ -157,13 +159,6 @@ class FactReader:
             addresses = [queries.of_type(connection, several, kind) for kind in sorted(kinds)]
             people = BitMap(one for one in people if confirms(members[one], addresses, confirmed))
         return people, None if first == NEVER else first
-
-    def _lists(self, connection: Connection, people: BitMap, relinked: BitMap) -> dict[str, BitMap]:
-        """Return the restraints that are not the ledger's."""
-        restraints: dict[str, BitMap] = defaultdict(BitMap)
-        restraints["identity_changed"] = relinked
-        restraints["black_list"] = self._segments.blocked(connection) & people
-        return restraints
 
     def check_derived(self, connection: Connection) -> None:
         """Refuse while states of consent are those of other purposes (``ConsentLedger.check_derived``)."""

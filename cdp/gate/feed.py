@@ -117,8 +117,8 @@ class Feeder:
         return {anchor: released.profile_ref for anchor, released in made.items()}
 
     @staticmethod
-    def delivered(batch: Batch, audience: Audience, rows: Sequence[tuple[int, bytes, int]]) -> None:
-        """Store (anchor, digest of the row, number at which it became that) of rows delivered."""
+    def delivered(batch: Batch, audience: Audience, rows: Sequence[tuple[int, bytes | None, int]]) -> None:
+        """Store (anchor, digest of the row, number at which it became that) of rows delivered, or None."""
         delivery_queries.set_digests(batch.connection, audience.audience_no, rows)
 
     # -- inside ---------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ class Fetch:
     the meet of that and of what is permitted now → those of whom a row may leave under it; ``waiting`` are
     those of them who have not left. ``held`` maps anchor → identities of those of whom one might at the
     beginning; ``fresh`` are the anchors not held before. ``key_seen`` is the head at which the key was last
-    found live.
+    found live. A fetch of some only is gathered before any of it is handed over: whoever is taken goes on
+    waiting, and ``moved`` are those of them about whom was decided again since.
 
     Invariant: nobody comes back into ``waiting``: a later yes brings nobody into a decision of before.
 
@@ -56,6 +57,7 @@ class Fetch:
         self.plans: dict[FieldPlan, BitMap] = {}
         self.waiting = BitMap()
         self.delivered = BitMap()
+        self.moved = BitMap()
         self.checked = 0
         self.key_seen = -1
         self._valid_until = self.given.valid_until
@@ -117,6 +119,7 @@ class Fetch:
 
     def deny(self, people: BitMap) -> None:
         """Let no row of ``people`` leave."""
+        self.moved |= people & self.delivered
         self.waiting -= people
         for held in self.plans.values():
             held.difference_update(people)
@@ -124,6 +127,7 @@ class Fetch:
     def decided(self, people: BitMap, partition: Partition) -> None:
         """Take a decision about some of those who wait."""
         whole = people == self.waiting
+        self.moved |= people & self.delivered
         self.waiting -= people - partition.permitted()
         for held in self.plans.values():
             held.difference_update(people)
@@ -137,8 +141,9 @@ class Fetch:
         self._valid_until = partition.valid_until if whole else min(ends, default=None)
 
     def deliver(self, people: BitMap) -> None:
-        """Note that rows of ``people`` leave now."""
-        self.waiting -= people
+        """Note that rows of ``people`` leave now, or are gathered to leave."""
+        if self.only is None:
+            self.waiting -= people
         self.delivered |= people
 
 

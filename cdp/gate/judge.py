@@ -11,13 +11,21 @@ from pyroaring import BitMap
 from cdp.access import Principal
 from cdp.audit import Entry
 from cdp.clock import Clock
+from cdp.errors import DefinitionError, NotPermittedError
 from cdp.gate.admit import Refusal, admit
-from cdp.gate.bind import bind
+from cdp.gate.bind import bind, chosen_by
 from cdp.gate.compile import compile_sets
 from cdp.gate.facts import FactReader
 from cdp.gate.model import Partition, Terms
+from cdp.gate.queries import Stored
 from cdp.policy import Bundle, Destination, Purpose
+from cdp.segments import Lists
 from cdp.store import Committer, Connection
+
+_CHOSEN_BY = Refusal(
+    "input_not_permitted",
+    NotPermittedError("the policies no longer let people be chosen by what this export's definition read"),
+)
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +96,19 @@ class Judge:
         bundle, destination, purpose = admitted
         terms = bind(bundle, destination, purpose, inputs, fields)
         return Question(bundle=bundle, destination=destination, purpose=purpose, terms=terms)
+
+    def chosen_by(
+        self, connection: Connection, asked: Entry, bundle: Bundle, stored: Stored
+    ) -> frozenset[str]:
+        """Return every category that the people of an export were chosen by, as of then and as of now.
+
+        :param asked: the entry under which a refusal is recorded.
+        :raises NotPermittedError: no definition may read one of them any more.
+        """
+        try:
+            return chosen_by(bundle, stored.inputs, stored.reads, Lists.categories(connection))
+        except DefinitionError:
+            self.refuse(asked, _CHOSEN_BY)
 
     def in_force(self, connection: Connection, question: Question) -> bool:
         """True when nothing about the policies, switches included, changed since ``question`` was bound."""

@@ -55,6 +55,11 @@ def pack(tree: Mapping[bytes, bytes]) -> bytes:
     return b"".join(place + tree[place] for place in sorted(tree))
 
 
+def size(packed: bytes) -> int:
+    """Return how many leaves ``pack`` packed."""
+    return len(packed) // (2 * _HALF)
+
+
 def unpack(packed: bytes) -> dict[bytes, bytes]:
     """Return the leaves that ``pack`` packed."""
     return {

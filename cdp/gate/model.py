@@ -102,6 +102,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
 
+    def unlisted(self) -> frozenset[str]:
+        """Return the categories read that no permit lists, whoever the person is."""
+        return self.inputs - frozenset[str]().union(*(permit.inputs for permit in self.permits))
+
     def conditions(self) -> tuple[Condition, ...]:
         """Return every condition that any clause needs, in the order used for reasons."""
         clauses = (*self.permits, *self.forbids, *self.limits)
@@ -292,3 +296,21 @@ class Released(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "<released>"
+
+
+class Revealed(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of one profile, opened for the controller.
+
+    :param row: aligned with ``columns``: the fields that the plan does not drop.
+    :param plan: field → transform, of each field asked for.
+    """
+
+    row: Released
+    columns: tuple[Column, ...]
+    plan: dict[str, str]
+    bundle: str
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Field → value; None where nothing is known, or nothing that can be opened."""
+        return {column.name: value for column, value in zip(self.columns, self.row.values, strict=True)}

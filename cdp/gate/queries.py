@@ -182,12 +182,14 @@ def spoken_since(connection: Connection, commit_no: int, names: Collection[str])
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """An authorisation with the sets that stand behind it.
 
+    :param inputs: categories that the definition read then; ``reads`` the names of what it read.
     :param manifest: sorted leaves, position(32) ‖ value(32).
     :param changed: D, identities that were restrained or relinked while it was decided.
     """
 
     authorisation: Authorisation
     inputs: frozenset[str]
+    reads: frozenset[str]
     classes: tuple[Class, ...]
     manifest: bytes
     changed: bytes
@@ -214,6 +216,7 @@ def add_export(connection: Connection, batch: int, stored: Stored) -> None:
             ledger_position=given.ledger_position,
             valid_until=given.valid_until,
             inputs=_json(sorted(stored.inputs)),
+            reads=_json(sorted(stored.reads)),
             fields=_json(given.fields),
             plan=_json(given.plan),
             counts=_json(given.counts),
@@ -240,15 +243,15 @@ def find_export(connection: Connection, export_id: str) -> Authorisation | None:
 def load_export(connection: Connection, export_id: str) -> Stored | None:
     """Return an export with its sets."""
     e, c = exports.c, export_classes.c
-    row = connection.execute(
-        _exports(e.inputs, e.manifest, e.changed).where(e.export_id == export_id)
-    ).first()
+    wanted = _exports(e.inputs, e.reads, e.manifest, e.changed).where(e.export_id == export_id)
+    row = connection.execute(wanted).first()
     if row is None:
         return None
     query = select(c.plan, c.identities).where(c.export_id == export_id).order_by(c.class_no)
     return Stored(
         authorisation=_authorisation(row),
         inputs=frozenset(msgspec.json.decode(row.inputs, type=list[str])),
+        reads=frozenset(msgspec.json.decode(row.reads, type=list[str])),
         classes=tuple(
             Class(identities=bytes(one.identities), plan=msgspec.json.decode(one.plan, type=FieldPlan))
             for one in connection.execute(query)
@@ -303,8 +306,6 @@ _PLAIN = (
     "segment_as_of", "ledger_position", "valid_until", "created_at", "bundle", "manifest_root",
     "changed_root", "audit_index", "mode",
 )  # fmt: skip
-
-
 _DECODED = ("fields", "plan", "counts", "noised")
 
 

@@ -2,14 +2,15 @@
 
 For each audience (destination, purpose, segment):
 
-1. The policies in force are bound to everything that its people were chosen by and every field that left of
-   them. A destination or purpose that is gone, or a contract that has ended, permits nobody. The switch of
-   the destination is not asked: switched off, nothing leaves, and what is held is recalled as if it were on;
-   recalling *everything* held there is an officer's own decision (``everything``).
+1. The policies in force are bound to everything that its people were chosen by, as it was called then and is
+   called now, and every field that left of them. Where no definition may read one of them any more, nobody
+   is permitted. A destination or purpose that is gone, or a contract that has ended, permits nobody. The
+   switch of the destination is not asked: switched off, nothing leaves, and what is held is recalled as if it
+   were on; recalling *everything* held there is an officer's own decision (``everything``).
 2. Decided about are, of the people held: those to whom something happened since the last look (consent,
    links, recorded places, black lists), those who were not held at the last look, and everybody when the
-   policies are others or a grant has aged. Facts are those of the whole profile as it is now, with all that
-   it merged with.
+   policies or what they are bound to differ or a grant has aged. Facts are those of the whole profile as it
+   is now, with all that it merged with.
 3. An anchor stays while its profile is permitted, not restrained for evaluating segments (that was how it
    came there, so no audience holds who objects to it), *and* the profile's reference is made from it: after
    a merge one person has one reference, and the others are removed.
@@ -28,12 +29,16 @@ import msgspec
 from pyroaring import BitMap
 
 from cdp.clock import SECOND, Clock, Micros, day
+from cdp.errors import DefinitionError
 from cdp.gate import queries
+from cdp.gate.bind import chosen_by
 from cdp.gate.deliveries import Audience
 from cdp.gate.deliveries import queries as delivery_queries
 from cdp.gate.judge import Judge, Question
+from cdp.gate.model import Terms
 from cdp.identity import members_of, profiles_of
 from cdp.policy import Bundle
+from cdp.segments import Lists
 from cdp.store import Connection, Store, chunks, read_head
 
 Reason = Literal["unlist", "erase"]
@@ -61,12 +66,13 @@ class _Look(msgspec.Struct):
     """The last look at one audience.
 
     :param kept: the anchors that may stay, as of then.
+    :param terms: what the policies were bound to; None: they permitted nobody.
     """
 
     audience: Audience
     kept: BitMap
     bundle: str
-    ended: bool
+    terms: Terms | None
     valid_until: Micros | None
     whole_at: Micros
 
@@ -101,9 +107,10 @@ class Recaller:
             revisions = delivery_queries.revisions(connection)
             blocked = self._judge.facts.blocked(connection)
             touched = self._touched(connection, head, bundle, blocked) if revisions else BitMap()
+            lists = Lists.categories(connection)
         for audience_no, revision in revisions.items():
             look = self._looks.pop(audience_no, None)  # broken off, there is none
-            yield self._look(audience_no, revision, look, touched, bundle)
+            yield self._look(audience_no, revision, look, touched, bundle, lists)
         # only now: a turn that broke off is taken again whole
         self._position, self._blocked = head, blocked
 
@@ -119,7 +126,13 @@ class Recaller:
         return spoken | BitMap(number for numbers in members.values() for number in numbers)
 
     def _look(
-        self, audience_no: int, revision: int, look: _Look | None, touched: BitMap, bundle: Bundle
+        self,
+        audience_no: int,
+        revision: int,
+        look: _Look | None,
+        touched: BitMap,
+        bundle: Bundle,
+        lists: Mapping[str, str],
     ) -> Iterator[Found]:
         audience = None if look is None else look.audience
         if audience is None or audience.revision != revision:
@@ -128,14 +141,15 @@ class Recaller:
         now, people = self._clock.now(), audience.holding.people()
         target = bundle.destinations.get(audience.destination)
         ended = target is not None and target.contract_ended(day(now))
-        fresh = look is None or look.bundle != bundle.sha256 or look.ended != ended or _aged(look, now)
+        question = None if ended else question_of(bundle, audience, lists)
+        terms = None if question is None else question.terms
+        fresh = look is None or (look.bundle, look.terms) != (bundle.sha256, terms) or _aged(look, now)
         kept, until = BitMap(), None
         if look is None or fresh:
             wanted = people
         else:
             wanted = (audience.holding.touched(touched) if touched else BitMap()) | (people - look.kept)
             kept, until = (look.kept & people) - wanted, look.valid_until
-        question = None if ended else question_of(bundle, audience)
         for chunk in chunks(wanted, _SLICE):
             part = BitMap(chunk)
             stay, ends, strayed = self._decide(audience, question, part)
@@ -153,7 +167,7 @@ class Recaller:
             audience=audience,
             kept=kept,
             bundle=bundle.sha256,
-            ended=ended,
+            terms=terms,
             valid_until=until,
             whole_at=now if look is None or fresh else look.whole_at,
         )
@@ -205,11 +219,18 @@ def everything(audience: Audience) -> Found:
     )
 
 
-def question_of(bundle: Bundle, audience: Audience) -> Question | None:
-    """Return the policies bound to an audience; None when they permit nobody there at all."""
+def question_of(bundle: Bundle, audience: Audience, lists: Mapping[str, str]) -> Question | None:
+    """Return the policies bound to an audience; None when they permit nobody there at all.
+
+    :param lists: list name → its category now.
+    """
     destination = bundle.destinations.get(audience.destination)
     purpose = bundle.purposes.get(audience.purpose)
     if destination is None or purpose is None or purpose.key not in destination.purposes:
         return None
+    try:
+        inputs = chosen_by(bundle, audience.inputs, audience.reads, lists)
+    except DefinitionError:
+        return None
     declared = tuple(sorted(name for name in audience.fields if bundle.fields.output(name) is not None))
-    return Judge.bind((bundle, destination, purpose), audience.inputs, declared)
+    return Judge.bind((bundle, destination, purpose), inputs, declared)

@@ -6,7 +6,7 @@ recalls stand in ``recall.py`` and ``issue.py``, and the references that they na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from pyroaring import BitMap
 
@@ -16,13 +16,15 @@ from cdp.clock import Clock, Micros
 from cdp.consent import ConsentLedger
 from cdp.crypto import Keyring
 from cdp.gate import queries
+from cdp.gate.admit import Refusal
 from cdp.gate.authorise import Authoriser
 from cdp.gate.deliveries import Deliveries
 from cdp.gate.facts import FactReader
 from cdp.gate.feed import Feeder
+from cdp.gate.inside import Admitted, Insider
 from cdp.gate.issue import Issuer
 from cdp.gate.judge import Judge
-from cdp.gate.model import Authorisation, Released, Rendering, Request, Value
+from cdp.gate.model import Authorisation, Released, Rendering, Request, Revealed, Value
 from cdp.gate.opening import Opener
 from cdp.gate.prove import Prover
 from cdp.gate.recall import Recaller
@@ -62,6 +64,8 @@ class Gate:
         self.facts = facts = FactReader(ledger, segments, opener)
         self._judge = Judge(committer, policy, facts, clock)
         self._authoriser = Authoriser(store, committer, keyring, audit, segments, self._judge, clock)
+        rows = RowReader(keyring, profiles, opener)
+        self.inside = Insider(self._judge, rows, keyring, clock)
         self.deliveries = Deliveries(store, committer, clock)
         self._renderer = Renderer(
             store,
@@ -71,7 +75,7 @@ class Gate:
             access,
             segments,
             self._judge,
-            RowReader(keyring, profiles, opener),
+            rows,
             self.deliveries,
             keyring.destination_key,
             unsubscribe,
@@ -138,15 +142,36 @@ class Gate:
 
     def render_some(
         self, export_id: str, principal: Principal, anchors: BitMap
-    ) -> tuple[Rendering, dict[str, int]]:
-        """Begin a fetch of some people of an export; returns profile_ref → anchor beside it.
+    ) -> tuple[Rendering, dict[str, int], Callable[[], BitMap]]:
+        """Begin a fetch of some people of an export, whose rows are gathered before any is handed over.
 
         Raises what ``render`` does.
+
+        :returns: beside it profile_ref → anchor, and what tells, when all is stored that goes with the rows,
+            the anchors of whom something happened to since they were taken: theirs may not be handed over.
         """
         with self._store.reading() as connection:
             only = queries.profile_mates(connection, anchors)
         stream = self._renderer.begin(export_id, principal, only)
-        return self._released(stream), stream.named()
+        return self._released(stream), stream.named(), stream.moved
+
+    def reveal(
+        self,
+        connection: Connection,
+        admitted: Admitted,
+        profile_no: int,
+        numbers: Sequence[int],
+        fields: Sequence[str],
+    ) -> Revealed | Refusal:
+        """Open fields of one profile for the controller; whoever asks records it before it is shown.
+
+        Parameters and errors are those of ``Insider.reveal``.
+        """
+        opened = self.inside.reveal(connection, admitted, profile_no, numbers, fields)
+        if isinstance(opened, Refusal):
+            return opened
+        row = Released(opened.profile_ref, opened.values)
+        return Revealed(row=row, columns=opened.columns, plan=opened.plan, bundle=opened.bundle)
 
     def _released(self, stream: Stream) -> Rendering:
         def take(limit: int) -> list[Released]:

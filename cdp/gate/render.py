@@ -6,7 +6,8 @@ Steps, at each fetch:
 2. A published checkpoint must cover the export's entry.
 3. Read one snapshot: (M∖D) ∩ permitted now, without whoever is restrained for evaluating segments; a field's
    transform is the meet of then and now. Decided anew is whoever anything happened to since L; everybody,
-   when the bundle is another one or the decision's ``valid_until`` has passed.
+   when the bundle or the category of what the definition read is another one (``bind.chosen_by``), or the
+   decision's ``valid_until`` has passed.
 4. Commit the fetch, its entry, and that everybody of whom a row may still leave is held there. Nothing has
    left so far.
 5. Piece by piece, sorted by ``profile_ref``, each at the moment at which it is handed over: the key, the
@@ -31,8 +32,8 @@ from cdp.access import AccessService, Principal
 from cdp.audit import AuditLog, Entry
 from cdp.clock import Clock
 from cdp.crypto import Keyring
-from cdp.errors import NotAuthenticatedError, NotFoundError, UnavailableError
-from cdp.gate import queries
+from cdp.errors import IntegrityError, NotAuthenticatedError, NotFoundError, UnavailableError
+from cdp.gate import manifest, queries
 from cdp.gate.admit import Refusal
 from cdp.gate.deliveries import Deliveries
 from cdp.gate.fetch import Fetch
@@ -132,8 +133,10 @@ class Renderer:
         )
         if principal.destination != given.destination:
             self._judge.refuse(asked, msgspec.structs.replace(_UNKNOWN, reason="other_destination"))
-        admitted = self._judge.admit(asked, principal, given.destination, given.purpose)
-        question = self._judge.bind(admitted, stored.inputs, given.fields)
+        with self._store.reading() as connection:
+            admitted = self._judge.admitted(connection, asked, principal, given.destination, given.purpose)
+            inputs = self._judge.chosen_by(connection, asked, admitted[0], stored)
+        question = self._judge.bind(admitted, inputs, given.fields)
         if question.bundle.destinations[given.destination].unsubscribe_url:
             asked = msgspec.structs.replace(asked, object={**asked.object, "links": "withdraw"})
         return Fetch(stored, question, principal, asked, only)
@@ -151,14 +154,17 @@ class Renderer:
 
     def _choose(self, connection: Connection, fetch: Fetch) -> None:
         """Find the profiles of M∖D and what is permitted of each, then and now."""
-        changed = BitMap.deserialize(fetch.stored.changed)
-        for one in fetch.stored.classes:
-            identities = BitMap.deserialize(one.identities) - changed
+        chosen, changed = _sets(fetch.stored)
+        for one, held in zip(fetch.stored.classes, chosen, strict=True):
+            identities = held - changed
             if fetch.only is not None:
                 identities &= fetch.only
             fetch.choose(identities, queries.memberships(connection, identities), one.plan)
         fetch.start()
-        anew = fetch.aged(self._clock.now()) or fetch.given.bundle != fetch.question.bundle.sha256
+        question, stored = fetch.question, fetch.stored
+        anew = fetch.aged(self._clock.now()) or (
+            (question.bundle.sha256, question.terms.inputs) != (fetch.given.bundle, stored.inputs)
+        )
         self._decide(connection, fetch, fetch.given.ledger_position, anew=anew)
 
     def _begin(self, fetch: Fetch) -> dict[int, int]:
@@ -178,9 +184,7 @@ class Renderer:
                 fetch.started_at,
             )
             fetch.held = {anchor: fetch.members(no) for no, anchor in anchors.items()}
-            fetch.fresh = self._deliveries.begin(
-                batch, fetch.key, fetch.stored.inputs, given.fields, fetch.held
-            )
+            fetch.fresh = self._deliveries.begin(batch, fetch.stored, fetch.held)
             batch.record(msgspec.structs.replace(fetch.asked, people={"delivered": fetch.expected}))
         if batch.commit_no == fetch.checked + 1:
             fetch.checked = batch.commit_no  # only we came between
@@ -216,8 +220,9 @@ class Renderer:
             connection, fetch.asked, fetch.principal, given.destination, given.purpose
         )
         since, anew = fetch.checked, fetch.aged(now)
-        if admitted[0] is not fetch.question.bundle:
-            fetch.question = self._judge.bind(admitted, fetch.stored.inputs, given.fields)
+        inputs = self._judge.chosen_by(connection, fetch.asked, admitted[0], fetch.stored)
+        if admitted[0] is not fetch.question.bundle or inputs != fetch.question.terms.inputs:
+            fetch.question = self._judge.bind(admitted, inputs, given.fields)
             since, anew = given.ledger_position, True  # everybody's decision is an old one
         if head == fetch.checked and not anew:
             return BitMap()
@@ -270,6 +275,21 @@ class Renderer:
             )
 
 
+def _sets(stored: queries.Stored) -> tuple[list[BitMap], BitMap]:
+    """Return the identities of each class, and D.
+
+    :raises IntegrityError: they are not as many as the manifest has leaves, or no sets.
+    """
+    try:
+        chosen = [BitMap.deserialize(one.identities) for one in stored.classes]
+        changed = BitMap.deserialize(stored.changed)
+    except ValueError:
+        raise IntegrityError("an export is not as it was stored: one of its sets cannot be read") from None
+    if sum(map(len, chosen)) != manifest.size(stored.manifest):
+        raise IntegrityError("an export is not as it was stored: its people are not those of its manifest")
+    return chosen, changed
+
+
 class Stream:
     """The rows of a fetch: steps 5 and 6. Whoever takes a piece decides how many rows at most.
 
@@ -302,6 +322,12 @@ class Stream:
     def named(self) -> dict[str, int]:
         """Return profile_ref → anchor."""
         return {profile_ref: self._anchors[profile_no] for profile_ref, profile_no, _ in self._rows}
+
+    def moved(self) -> BitMap:
+        """Return the anchors of those gathered to whom something happened since: their rows may not leave."""
+        with self._store.reading() as connection:
+            self._renderer.recheck(connection, self._fetch)
+        return BitMap([self._anchors[no] for no in self._fetch.moved])
 
     def take(self, limit: int) -> list[tuple[str, tuple[Value, ...]]]:
         """Return (profile_ref, values) of the next people, each permitted now; none at the end."""

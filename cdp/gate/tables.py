@@ -9,6 +9,9 @@ from sqlalchemy import Column, Index, Table
 
 from cdp.store import Bytes, Flag, Instant, Json, Name, Number, metadata
 
+UNSAID = '["unsaid"]'
+"""What a row that does not say it counts as having read: nothing that may be read, so nobody is released."""
+
 exports = Table(
     "exports",
     metadata,
@@ -36,6 +39,7 @@ exports = Table(
     Column("changed", Bytes, nullable=False),  # D, a BitMap of identity_no
     Column("changed_root", Bytes, nullable=False),  # root(D)
     Column("mode", Name, nullable=False, server_default="full"),
+    Column("reads", Json, nullable=False, server_default=UNSAID),  # names of what the definition read
     Index(None, "created_at"),
     Index(None, "destination", "created_at"),
     Index(None, "requested_by", "created_at"),
@@ -79,6 +83,7 @@ deliveries = Table(
     Column("next_seq", Number, nullable=False),  # of the feed
     Column("fed_export", Name),  # the last decision that the feed was brought up to
     Column("fed_members", Bytes),  # SHA-256 of the segment's members then
+    Column("reads", Json, nullable=False, server_default=UNSAID),  # names of all that they were chosen by
     Index(None, "destination", "purpose", "segment", unique=True),
 )
 """Who holds whom now; what was delivered when stands in the log and in ``export_fetches``."""

@@ -5,7 +5,7 @@ from cdp.identity.model import Candidate, Decision, Identifier, Plan, Resolution
 from cdp.identity.queries import blind_indexes, members_of, profiles_of
 from cdp.identity.resolve import resolve
 from cdp.identity.service import IdentityService
-from cdp.identity.steward import Steward
+from cdp.identity.steward import Permit, Steward
 
 __all__ = [
     "Candidate",
@@ -13,6 +13,7 @@ __all__ = [
     "Identifier",
     "IdentityService",
     "Normaliser",
+    "Permit",
     "Plan",
     "Resolution",
     "Resolved",

@@ -8,6 +8,8 @@ from cdp.clock import Micros
 
 Pair = tuple[int, int]
 """Two identity numbers, the smaller first."""
+Told = tuple[Micros, bytes]
+"""When a link was decided, and the event that was the evidence."""
 
 
 class Candidate(msgspec.Struct, frozen=True, order=True):
@@ -34,6 +36,7 @@ class Candidate(msgspec.Struct, frozen=True, order=True):
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a candidate pair.
 
+    :param candidate: the evidence: of all for this pair the earliest verified one, else the earliest.
     :param reason: ``accepted``, ``suppressed``, ``unique:<type>``, ``limit:<type>`` or ``cap``.
     """
 
@@ -57,13 +60,15 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
     :param identity_of: blind index → identity_no, for every identifier of the batch.
     :param created: identities made in this batch, ascending.
-    :param changed: profile numbers whose membership changed, new ones included.
-    :param gone: profile numbers that no longer exist.
+    :param relinked: profiles of whose links anything changed, those apart that hold nobody known before.
+        Writers draw numbers from blocks of their own, so a profile that somebody known before is in may
+        bear the number of an identity made now.
+    :param gone: profiles of before that no longer exist.
     """
 
     identity_of: dict[bytes, int]
     created: tuple[int, ...]
-    changed: frozenset[int]
+    relinked: frozenset[int]
     gone: frozenset[int]
 
 

@@ -12,7 +12,7 @@ from pyroaring import BitMap
 from sqlalchemy import Connection, func, insert, or_, select
 
 from cdp.clock import Micros
-from cdp.identity.model import Candidate, Identifier, Pair
+from cdp.identity.model import Candidate, Identifier, Pair, Told
 from cdp.identity.tables import (
     identifier_index,
     identities,
@@ -25,6 +25,7 @@ from cdp.store import (
     among,
     among_bytes,
     chunks,
+    commit_order,
     insert_ignoring,
     insert_many,
     insert_new,
@@ -115,20 +116,23 @@ def identifiers(connection: Connection, identity_nos: Iterable[int]) -> list[Ide
     return sorted(found, key=lambda identifier: identifier.identity_no)
 
 
-def earliest_candidates(connection: Connection, lows: Collection[int]) -> dict[Pair, tuple[Micros, bytes]]:
-    """Return the earliest (occurred_at, event id) of every known pair with one of these low ends."""
-    found: dict[Pair, tuple[Micros, bytes]] = {}
+def earliest_candidates(
+    connection: Connection, lows: Collection[int]
+) -> dict[tuple[Pair, bool], tuple[Micros, bytes]]:
+    """Return (pair, verified) → the earliest (occurred_at, event id), of pairs with one of these low ends."""
+    found: dict[tuple[Pair, bool], tuple[Micros, bytes]] = {}
     for chunk in chunks(lows):
         query = select(
             link_candidates.c.low,
             link_candidates.c.high,
             link_candidates.c.occurred_at,
             link_candidates.c.event_id,
+            link_candidates.c.verified,
         ).where(among(link_candidates.c.low, chunk))
-        for low, high, occurred_at, event_id in read_rows(connection, query):
-            pair, key = (low, high), (occurred_at, event_id)
-            if pair not in found or key < found[pair]:
-                found[pair] = key
+        for low, high, occurred_at, event_id, verified in read_rows(connection, query):
+            kind, key = ((low, high), bool(verified)), (occurred_at, event_id)
+            if kind not in found or key < found[kind]:
+                found[kind] = key
     return found
 
 
@@ -208,7 +212,7 @@ def suppressed_among(
         query = (
             select(link_suppressions.c.low, link_suppressions.c.high, link_suppressions.c.suppressed)
             .where(among(link_suppressions.c.low, chunk), until(link_suppressions.c.batch, upto))
-            .order_by(link_suppressions.c.batch)
+            .order_by(commit_order(link_suppressions.c.batch))
         )
         for low, high, suppressed in read_rows(connection, query):
             state[low, high] = bool(suppressed)
@@ -234,7 +238,7 @@ def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pa
         query = (
             select(links.c.low, links.c.high, links.c.accepted, links.c.event_id)
             .where(among(links.c.low, chunk))
-            .order_by(links.c.batch)
+            .order_by(commit_order(links.c.batch))
         )
         for low, high, accepted, event_id in read_rows(connection, query):
             state[low, high] = (bool(accepted), event_id)
@@ -243,18 +247,18 @@ def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pa
 
 def linked_since(
     connection: Connection, identity_nos: Iterable[int], upto: int | None = None
-) -> dict[Pair, Micros]:
-    """Return pair → when its link was accepted, for links that stand; a split in between starts anew."""
-    since: dict[Pair, Micros] = {}
+) -> dict[Pair, list[Told]]:
+    """Return pair → when it was accepted, on whose word, for links that stand; a split starts anew."""
+    since: dict[Pair, list[Told]] = {}
     for chunk in chunks(identity_nos):
         query = (
-            select(links.c.low, links.c.high, links.c.accepted, links.c.decided_at)
+            select(links.c.low, links.c.high, links.c.accepted, links.c.decided_at, links.c.event_id)
             .where(among(links.c.low, chunk), until(links.c.batch, upto))
-            .order_by(links.c.batch)
+            .order_by(commit_order(links.c.batch))
         )
-        for low, high, accepted, decided_at in read_rows(connection, query):
+        for low, high, accepted, decided_at, event_id in read_rows(connection, query):
             if accepted:
-                since.setdefault((low, high), decided_at)
+                since.setdefault((low, high), []).append((decided_at, event_id))
             else:
                 since.pop((low, high), None)
     return since
@@ -270,7 +274,7 @@ def link_history(connection: Connection, identity_nos: Collection[int]) -> list[
     query = (
         select(links)
         .where(or_(links.c.low.in_(identity_nos), links.c.high.in_(identity_nos)))
-        .order_by(links.c.batch)
+        .order_by(commit_order(links.c.batch))
     )
     return [dict(row._mapping) for row in connection.execute(query)]  # noqa: SLF001  # SQLAlchemy's public name
 

@@ -1,63 +1,119 @@
 """relate: what consent must know of the members of a profile. Pure.
 
-Invariants: two members are linked since the moment at which the last of the links between them was accepted,
-never since their evidence was seen. A member came with those that its own first event named, by links that
-stand; not with whoever they were linked to, then or later.
+Invariants:
+
+1. Two members are linked since the moment at which the last of the links between them was accepted, never
+   since their evidence was seen.
+2. A member came with those that its own first event named, by links that stand; not with whoever they were
+   linked to, then or later.
+3. A member is vouched for to another along links that a server, an import or a steward told, since when they
+   told them. An unsigned browser's word leads to devices only, and from there to no person: what sends an
+   identifier of a device is as much that device as anything can show, but anybody can type an address.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
+from heapq import heapify, heappop, heappush
 
 from cdp.clock import Micros
 from cdp.consent import Member
-from cdp.identity.model import Candidate, Identifier, Pair
+from cdp.identity.model import Candidate, Identifier, Pair, Told
 
 
 def relate(
     profile: Sequence[Identifier],
     seen: Iterable[Candidate],
-    since: Mapping[Pair, Micros],
+    since: Mapping[Pair, Sequence[Told]],
     is_device: Callable[[str], bool],
 ) -> list[Member]:
     """Return the members of one profile, each with the time at which it became linked to each other.
 
-    Links are walked in the order in which they were accepted; when one unites two groups, every pair
-    across them is linked from then on.
-
     :param seen: candidates that stand, of these identities and others.
-    :param since: pair → when its link was accepted.
+    :param since: pair → when its link was accepted, on whose word: the first time first.
     """
     numbers = {item.identity_no for item in profile}
-    linked: dict[int, dict[int, int]] = {number: {} for number in numbers}
+    devices = {item.identity_no for item in profile if is_device(item.type)}
+    standing = [c for c in seen if c.pair in since and numbers.issuperset(c.pair)]
+    verified = {(c.pair, c.event_id) for c in standing if c.verified}
+    accepted: dict[Pair, Micros] = {}
+    vouched: dict[Pair, Micros] = {}
+    into: dict[int, list[tuple[int, Micros]]] = defaultdict(list)
+    for pair, told in since.items():
+        if numbers.issuperset(pair):
+            accepted[pair] = told[0][0]
+            sure = next((at for at, event_id in told if (pair, event_id) in verified), None)
+            if sure is not None:
+                vouched[pair] = sure
+            for one, other in (pair, pair[::-1]):
+                if other in devices:
+                    into[one].append((other, accepted[pair]))
+    linked = _linked(numbers, accepted)
+    known = linked if vouched == accepted else _linked(numbers, vouched)
+    named: dict[bytes, dict[int, bool]] = defaultdict(dict)
+    for candidate in standing:
+        named[candidate.event_id].update(dict.fromkeys(candidate.pair, candidate.verified))
+    return [
+        Member(
+            identity_no=number,
+            device=number in devices,
+            linked_at=linked[number],
+            vouched_at=linked[number] if known is linked else _with_devices(number, known[number], into),
+            came_with={
+                other: verified
+                for other, verified in named.get(item.first_event_id, {}).items()
+                if other != number and number in named[item.first_event_id]
+            },
+            seen_at=item.created_at,
+        )
+        for item in profile
+        for number in (item.identity_no,)
+    ]
+
+
+def _linked(numbers: Iterable[int], accepted: Mapping[Pair, Micros]) -> dict[int, dict[int, Micros]]:
+    """Return identity_no → every other that it is linked to → since when.
+
+    Links are walked in the order in which they were accepted; when one unites two groups, every pair
+    across them is linked from then on.
+    """
+    linked: dict[int, dict[int, Micros]] = {number: {} for number in numbers}
     group = {number: [number] for number in numbers}
-    for (low, high), at in sorted(since.items(), key=itemgetter(1)):
-        if low not in numbers or high not in numbers or group[low] is group[high]:
-            continue
+    for (low, high), at in sorted(accepted.items(), key=lambda link: link[1]):
         left, right = group[low], group[high]
+        if left is right:
+            continue
         for a in left:
             for b in right:
                 linked[a][b] = linked[b][a] = at
         left += right
         for number in right:
             group[number] = left
-    named: dict[bytes, dict[int, bool]] = defaultdict(dict)
-    for candidate in seen:
-        if candidate.pair in since and numbers.issuperset(candidate.pair):
-            named[candidate.event_id].update(dict.fromkeys(candidate.pair, candidate.verified))
-    return [
-        Member(
-            identity_no=item.identity_no,
-            device=is_device(item.type),
-            linked_at=linked[item.identity_no],
-            came_with={
-                number: verified
-                for number, verified in named.get(item.first_event_id, {}).items()
-                if number != item.identity_no and item.identity_no in named[item.first_event_id]
-            },
-            seen_at=item.created_at,
-        )
-        for item in profile
+    return linked
+
+
+def _with_devices(
+    start: int, known: Mapping[int, Micros], into: Mapping[int, Sequence[tuple[int, Micros]]]
+) -> dict[int, Micros]:
+    """Return who else is vouched for to ``start`` → since when, devices included (3).
+
+    :param known: those vouched for without a browser's word.
+    :param into: identity_no → the devices that it is linked to, since when.
+    """
+    found = dict(known)
+    done = {start}
+    waiting = [
+        (max(since, at), device)
+        for one, since in ((start, 0), *known.items())
+        for device, at in into.get(one, ())
     ]
+    heapify(waiting)
+    while waiting:  # the chain that was whole first comes first
+        since, device = heappop(waiting)
+        if device not in done:
+            done.add(device)
+            found[device] = min(since, found.get(device, since))
+            for other, at in into.get(device, ()):
+                heappush(waiting, (max(since, at), other))
+    return found

@@ -1,7 +1,8 @@
 """resolve: candidates → accepted links → profiles. Pure.
 
 Invariants: the outcome is a function of the *set* of candidates, the rules and the suppressions; the
-order in which candidates arrived has no part in it. Accepted links form a forest per profile, plus
+order in which candidates arrived has no part in it. Whose word a candidate is has no part in what is
+accepted, only in what is named as its evidence. Accepted links form a forest per profile, plus
 links between identities that were one already.
 
 Steps: 1. keep the earliest candidate of each pair. 2. Walk the pairs in candidate order. 3. Set a pair
@@ -31,10 +32,11 @@ def resolve(
     :param suppressed: pairs that a steward revoked.
     """
     earliest: dict[Pair, Candidate] = {}
+    evidence: dict[Pair, Candidate] = {}
     for candidate in candidates:  # 1
-        held = earliest.get(candidate.pair)
-        if held is None or candidate < held:
-            earliest[candidate.pair] = candidate
+        pair = candidate.pair
+        earliest[pair] = min(candidate, earliest.get(pair, candidate))
+        evidence[pair] = min(candidate, evidence.get(pair, candidate), key=_weight)
     groups = _Groups(types)
     held_types = {number: Counter((kind,)) for number, kind in types.items()}
     decisions = []
@@ -50,7 +52,8 @@ def resolve(
             if reason == "accepted":  # 4
                 groups.unite(a, b)
                 held_types[a] = union
-        decisions.append(Decision(candidate=candidate, accepted=reason == "accepted", reason=reason))
+        told = evidence[candidate.pair]
+        decisions.append(Decision(candidate=told, accepted=reason == "accepted", reason=reason))
     return Resolution(profile_of=groups.by_number(), decisions=tuple(decisions))  # 5
 
 
@@ -60,6 +63,10 @@ def components(numbers: Iterable[int], pairs: Iterable[Pair]) -> dict[int, int]:
     for pair in pairs:
         groups.unite(*groups.roots(pair))
     return groups.by_number()
+
+
+def _weight(candidate: Candidate) -> tuple[bool, Candidate]:
+    return not candidate.verified, candidate
 
 
 class _Groups:

@@ -7,7 +7,7 @@ Steps of ``resolve`` (in the batch's transaction):
    sorted; where another writer was faster, its number is used and ours stays unused for ever.
 3. Seal the values, insert the identities, each its own profile.
 4. Make candidates: a star from each event's highest-priority identifier. Append those that are new or
-   earlier than what is known.
+   earlier than what is known, and what a source vouches for that only browsers said before.
 5. Lock the touched components in one order, decide them anew (``resolve.py``), append what changed to
    the link history, move the changed identities.
 """
@@ -23,10 +23,9 @@ from cdp.clock import Clock
 from cdp.consent import ConsentLedger, Member
 from cdp.crypto import BlindIndex, Keyring, Place, seal
 from cdp.errors import InvalidInputError, NotFoundError
-from cdp.identity import queries
+from cdp.identity import members, queries
 from cdp.identity.identifiers import VERSION, Normaliser
 from cdp.identity.model import Candidate, Identifier, Pair, Resolution, Resolved
-from cdp.identity.relate import relate
 from cdp.identity.resolve import components, resolve
 from cdp.ingest import Indexed
 from cdp.policy import IdentityRules
@@ -115,14 +114,13 @@ class IdentityService:
             if item.classified.event.statements
             for index in item.indexes
         }
-        changed, gone = frozenset[int](), frozenset[int]()
+        relinked, gone = frozenset[int](), frozenset[int]()
         if linking or speaking:
             held = self.lock(batch.connection, linking | speaking)
         if candidates:
             queries.add_candidates(batch.connection, candidates, batch.id)
-            changed, gone = self.decide(batch, held, linking, candidates)
-        alone = frozenset(created) - linking
-        return Resolved(identity_of=identity_of, created=created, changed=changed | alone, gone=gone)
+            relinked, gone = self.decide(batch, held, linking, candidates, created)
+        return Resolved(identity_of=identity_of, created=created, relinked=relinked, gone=gone)
 
     def _identities(
         self, batch: Batch, events: Sequence[Indexed]
@@ -172,9 +170,13 @@ class IdentityService:
     def _candidates(
         self, batch: Batch, events: Sequence[Indexed], identity_of: Mapping[bytes, int]
     ) -> list[Candidate]:
-        """Return the candidates of these events that are new, or earlier than what is known."""
-        seen: dict[Pair, Candidate] = {}
-        for item in events:
+        """Return the candidates of these events that are new, or earlier than what is known.
+
+        A verified one is weighed against verified ones alone: it says more than an earlier one of a browser.
+        Each is received after those of the events before, so what one call says stays in its order.
+        """
+        seen: dict[tuple[Pair, bool], Candidate] = {}
+        for place, item in enumerate(events):
             if len(item.indexes) < 2:
                 continue
             event = item.classified.event
@@ -186,18 +188,22 @@ class IdentityService:
                     position=position,
                     low=min(first, other),
                     high=max(first, other),
-                    received_at=event.landed_at,
+                    received_at=event.landed_at + place,
                     verified=event.source.kind != "browser",
                 )
-                if candidate.pair not in seen or candidate < seen[candidate.pair]:
-                    seen[candidate.pair] = candidate
+                kind = candidate.pair, candidate.verified
+                if kind not in seen or candidate < seen[kind]:
+                    seen[kind] = candidate
         if not seen:
             return []
-        known = queries.earliest_candidates(batch.connection, {low for low, _ in seen})
+        known = queries.earliest_candidates(batch.connection, {low for (low, _), _ in seen})
         return [
             candidate
-            for pair, candidate in seen.items()
-            if pair not in known or (candidate.occurred_at, candidate.event_id) < known[pair]
+            for (pair, verified), candidate in seen.items()
+            if all(
+                (candidate.occurred_at, candidate.event_id) < known[kind]
+                for kind in ({(pair, True), (pair, verified)} & known.keys())
+            )
         ]
 
     def decide(
@@ -206,11 +212,13 @@ class IdentityService:
         before: Mapping[int, tuple[int, int]],
         touched: Collection[int],
         fresh: Collection[Candidate],
+        created: Collection[int] = (),
     ) -> tuple[frozenset[int], frozenset[int]]:
-        """Decide locked components; returns changed and gone profiles.
+        """Decide locked components; returns what is relinked and gone of the profiles known before.
 
         :param before: identity_no → (profile_no, cluster_no) of all their members.
         :param fresh: the candidates that this batch brought.
+        :param created: the identities that it made.
         """
         connection = batch.connection  # 5
         resolution = self.resolution(connection, before, queries.suppressed_among(connection, before))
@@ -222,12 +230,14 @@ class IdentityService:
         }
         queries.move(connection, moved, batch.id)
         self._append_links(batch, before, resolution, fresh)
-        old_profiles = {profile_no for profile_no, _ in before.values()}
-        new_profiles = set(resolution.profile_of.values())
+        known = before.keys() - set(created)
+        old, new = (
+            {before[number][0] for number in known},
+            {resolution.profile_of[number] for number in known},
+        )
         changed = {profile_no for number in moved for profile_no in (before[number][0], moved[number][0])}
         changed |= {resolution.profile_of[number] for number in touched}
-        changed &= new_profiles
-        return frozenset(changed), frozenset(old_profiles - new_profiles)
+        return frozenset(changed & new), frozenset(old - new)
 
     def lock(self, connection: Connection, touched: Collection[int]) -> dict[int, tuple[int, int]]:
         """Lock whole components and return identity_no → (profile_no, cluster_no) of all their members.
@@ -276,8 +286,8 @@ class IdentityService:
         # What was told before a link is to be older than it, whatever the clocks of the hosts say.
         profile_of = resolution.profile_of
         linked = {profile_of[decision.candidate.low] for decision in new if decision.accepted}
-        members = {number: home for number, home in profile_of.items() if home in linked}
-        told = self._ledger.told_until(batch.connection, members)
+        people = {number: home for number, home in profile_of.items() if home in linked}
+        told = self._ledger.told_until(batch.connection, people)
         rows = [
             (
                 *decision.candidate.pair,
@@ -295,24 +305,26 @@ class IdentityService:
         ]
         queries.add_links(batch.connection, rows)
 
-    def refresh_consent(self, batch: Batch, changed: Collection[int], gone: Collection[int]) -> None:
-        """Have the consent states of changed profiles derived anew."""
-        self._ledger.refresh(batch, self.consent_members(batch.connection, changed), gone)
+    def refresh_consent(self, batch: Batch, relinked: Collection[int], gone: Collection[int]) -> None:
+        """Have the consent states of relinked profiles derived anew."""
+        self._ledger.refresh(batch, self.consent_members(batch.connection, relinked), gone)
 
     # -- look-ups -------------------------------------------------------------------------------
 
-    def find(self, connection: Connection, kind: str, value: str) -> int | None:
-        """Return the identity of an identifier as a caller gives it, None when there is none.
+    def index_of(self, kind: str, value: str) -> bytes | None:
+        """Return the blind index of an identifier as a caller gives it, None where it identifies nobody.
 
         :raises InvalidInputError: the type is not declared in policies/identity.yaml.
         """
         if self.rules.of(kind) is None:
             raise InvalidInputError("this identifier type is not declared in policies/identity.yaml")
         normal = self.normalise(kind, value)
-        if normal is None:
-            return None
-        index = self._blind(kind, normal, VERSION)
-        return queries.find(connection, [index]).get(index)
+        return None if normal is None else self._blind(kind, normal, VERSION)
+
+    def find(self, connection: Connection, kind: str, value: str) -> int | None:
+        """Return the identity of an identifier as a caller gives it (``index_of``), None if there is none."""
+        index = self.index_of(kind, value)
+        return None if index is None else queries.find(connection, [index]).get(index)
 
     def profile_of(self, connection: Connection, identity_no: int) -> int:
         """Return the profile that an identity belongs to now; a merged profile's old number works.
@@ -357,16 +369,7 @@ class IdentityService:
 
         Empty when the identity did not exist yet. An identity erased since is missing.
         """
-        known = {item.identity_no: item for item in queries.component(connection, identity_no, commit_no)}
-        if identity_no not in known:
-            return []
-        since = queries.linked_since(connection, known, commit_no)
-        root = components(known, since)
-        numbers = [number for number in sorted(known) if root[number] == root[identity_no]]
-        suppressed = queries.suppressed_among(connection, numbers, commit_no)
-        seen = queries.candidates_among(connection, numbers, commit_no)
-        standing = [candidate for candidate in seen if candidate.pair not in suppressed]
-        return relate([known[number] for number in numbers], standing, since, self.rules.is_device)
+        return members.at(connection, identity_no, commit_no, self.rules.is_device)
 
     def everybody(self, connection: Connection) -> dict[int, list[int]]:
         """Return profile_no → its identity numbers, ascending, of every profile."""
@@ -382,14 +385,4 @@ class IdentityService:
 
     def consent_members(self, connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[Member]]:
         """Return what consent must know of the identities of each profile."""
-        by_profile = queries.members_of(connection, profile_nos)
-        everyone = [number for numbers in by_profile.values() for number in numbers]
-        known = {item.identity_no: item for item in queries.identifiers(connection, everyone)}
-        several = [number for numbers in by_profile.values() if len(numbers) > 1 for number in numbers]
-        suppressed = queries.suppressed_among(connection, several)
-        seen = [c for c in queries.candidates_among(connection, several) if c.pair not in suppressed]
-        since = queries.linked_since(connection, several)
-        return {
-            profile_no: relate([known[number] for number in numbers], seen, since, self.rules.is_device)
-            for profile_no, numbers in by_profile.items()
-        }
+        return members.now(connection, profile_nos, self.rules.is_device)

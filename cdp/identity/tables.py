@@ -34,7 +34,7 @@ link_candidates = Table(
     Column("event_id", Bytes, primary_key=True),
     Column("position", Number, nullable=False),  # place in the event's priority order
     Column("received_at", Instant, nullable=False),
-    Column("verified", Flag, nullable=False),  # from a server or import source, or a signed user id
+    Column("verified", Flag, nullable=False),  # not by a browser, whose key is public
     Column("batch", Number, nullable=False),
     Index(None, "high"),
 )

@@ -9,6 +9,7 @@ Everything here may hold clear personal data and lives in memory only: no record
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from secrets import randbits
 from typing import Any, Literal
 
 import msgspec
@@ -49,6 +50,8 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     :param identifiers: (type, value) pairs of the consent API, instead of those in the messages.
     :param sec_gpc: the request carried the Global Privacy Control (``Sec-GPC: 1``).
     :param replayed_at: when it was taken out of quarantine, for a message that lay there.
+    :param nonce: 63 bits drawn at receipt. Its messages are numbered from it, which tells those without an
+        id of their own apart, and stays theirs through retries, quarantine and replay.
     """
 
     source: Source
@@ -61,6 +64,11 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     identifiers: tuple[tuple[str, str], ...] = ()
     sec_gpc: bool = False
     replayed_at: Micros | None = None
+    nonce: int = msgspec.field(default_factory=lambda: randbits(63))
+
+    def each(self) -> list[Message]:
+        """Return its messages one by one."""
+        return [Message(self, raw, nonce) for nonce, raw in enumerate(self.messages, self.nonce)]
 
     @property
     def landed_at(self) -> Micros:
@@ -69,10 +77,14 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
 
 
 class Message(_Silent, frozen=True, gc=False):
-    """One message on its own."""
+    """One message on its own.
+
+    :param nonce: below 2⁶⁴; what tells it from the same bytes received at another time or place.
+    """
 
     delivery: Delivery
     raw: bytes
+    nonce: int
 
 
 class Reject(_Silent, frozen=True, gc=False):
@@ -91,7 +103,7 @@ class Reject(_Silent, frozen=True, gc=False):
 class Event(_Silent, frozen=True, kw_only=True, gc=False):
     """A valid event.
 
-    :param event_id: 16 bytes, keyed hash of source and message id.
+    :param event_id: 16 bytes, keyed hash of source and message id; without one, see ``Validator``.
     :param day: day number of the raw client timestamp (−1 when it had none), for de-duplication.
     :param identifiers: (type, normalised value), highest priority first, at least one.
     :param occurred_at: corrected for clock skew; ``stamped_at`` is the client's own.

@@ -40,6 +40,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     statements: tuple[Statement, ...]
     identifiers: tuple[tuple[str, str], ...]
     sec_gpc: bool = False
+    nonce: int | None = None  # rows of earlier versions have none: their own number serves
 
 
 class Quarantine:
@@ -77,6 +78,7 @@ class Quarantine:
                 delivery.statements,
                 delivery.identifiers,
                 delivery.sec_gpc,
+                reject.message.nonce,
             )
             sealed = seal(dek, self._prefix, number.to_bytes(8), 0, msgspec.msgpack.encode(kept))
             source_id, at = delivery.source.source_id, delivery.received_at
@@ -116,6 +118,7 @@ class Quarantine:
             identifiers=kept.identifiers,
             sec_gpc=kept.sec_gpc,
             replayed_at=self._clock.now(),
+            nonce=number if kept.nonce is None else kept.nonce,
         )
 
     def forget(self, batch: Batch) -> int:

@@ -1,6 +1,6 @@
 """De-duplication: an event counts once.
 
-The key is (day of the client's raw timestamp, hash of source and message id). A day's keys are
+The key is (day of the client's raw timestamp, event id). A day's keys are
 forgotten 30 days after the day's last insert, so the cost of a look-up does not grow with history and
 a late import is protected as long as a live event. "Once" holds within that window.
 """

@@ -12,7 +12,7 @@ events = Table(
     Column("batch", Number, primary_key=True, autoincrement=False),
     Column("seq", Number, primary_key=True, autoincrement=False),
     Column("identity_no", Number, nullable=False),
-    Column("event_id", Bytes, nullable=False),  # 16 bytes: hash of source and message id
+    Column("event_id", Bytes, nullable=False),  # 16 bytes (see `Event`)
     Column("source_id", Number, nullable=False),
     Column("type", Name, nullable=False),  # identify | track | page | screen | group | alias
     Column("name", Name, nullable=False),

@@ -7,6 +7,9 @@ restrain somebody is read all the same, from whatever of it can be read (``restr
 Times follow the clock-skew correction of the Segment tracking API: ``occurred = received − (sent −
 stamped)``. The correction is left out when ``sentAt`` is missing, or when it lies more than seven
 days from the receipt or before the stamp by more than that: such a clock is not worth correcting by.
+
+Identity: by its ``messageId`` alone is a message known when it comes again. One without is a message of its
+own each time it is received, whatever it says: a second no in the words of the first is a second no.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from cdp.clock import DAY, Micros, parse_rfc3339
 from cdp.consent import RESTRAINING, Listener, Statement
 from cdp.crypto import UserIdSignatures
 from cdp.ingest.model import Delivery, Event, EventType, Message, Reject
-from cdp.ingest.name import MAX_ID, InvalidEventError, fail, given_identifiers, held, id_of, readable, text_of
+from cdp.ingest.name import InvalidEventError, fail, given_identifiers, held, id_of, readable, text_of
 from cdp.ingest.sources.segment import EVENT_TYPES
 from cdp.policy import Bundle
 
@@ -122,7 +125,7 @@ class Validator:
             rest["traits"] = group
         return Event(
             message=message,
-            event_id=self._event_id(body, delivery),
+            event_id=self._event_id(body, message),
             day=stamped // DAY if dated else UNDATED,
             type=kind,
             name=name,
@@ -140,8 +143,8 @@ class Validator:
     def restraints(self, message: Message) -> Event | None:
         """Return of a message that is no event what it says to restrain those whom it names; None if nothing.
 
-        It counts from when it was received. Its id is that of its very bytes: it is heard once, and is never
-        taken for the event that the message may become by a replay.
+        It counts from when it was received. Its id is that of its very bytes, and without a ``messageId`` of
+        this receipt: it is heard once, and is never taken for the event that a replay may make of it.
         """
         delivery, at = message.delivery, message.delivery.received_at
         try:
@@ -161,7 +164,10 @@ class Validator:
             return None
         return Event(
             message=message,
-            event_id=self._hashed(delivery.source.source_id, message.raw),
+            event_id=self._hashed(
+                delivery.source.source_id,
+                message.raw if _message_id(body) else message.nonce.to_bytes(8) + message.raw,
+            ),
             day=UNDATED,
             type=kind,
             name=kind,
@@ -213,13 +219,17 @@ class Validator:
         hashed.update(named)
         return hashed.digest()
 
-    def _event_id(self, body: dict[str, Any], delivery: Delivery) -> bytes:
-        """Return the keyed hash of source and message id; without one, of the event without sentAt."""
-        given = body.get("messageId")
-        if isinstance(given, str) and 0 < len(given) <= MAX_ID:
+    def _event_id(self, body: dict[str, Any], message: Message) -> bytes:
+        """Return the keyed hash of source and message id.
+
+        Without one the first half is that of what was said (``sentAt`` left out), so that the order of
+        links of one instant does not hang on chance, and the second half is what was drawn at receipt.
+        """
+        delivery = message.delivery
+        if given := _message_id(body):
             return self.event_id(delivery.source.source_id, given)
-        named = _ordered.encode({key: value for key, value in body.items() if key != "sentAt"})
-        return self._hashed(delivery.source.source_id, named)
+        said = _ordered.encode([{**body, "sentAt": None}, delivery.context])
+        return self._hashed(delivery.source.source_id, said)[:8] + message.nonce.to_bytes(8)
 
     def _traits(self, body: dict[str, Any], kind: EventType, context: dict[str, Any]) -> dict[str, Any]:
         """Return the person's traits: those of an identify, top level winning over context."""
@@ -251,6 +261,14 @@ def _object(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         fail("malformed", "the message is not a JSON object")
     return body
+
+
+def _message_id(body: dict[str, Any]) -> str:
+    """Return the id that a client gives a message, text or a number; empty for none."""
+    given = body.get("messageId")
+    if isinstance(given, str):
+        return given
+    return str(given) if type(given) in (int, float) else ""
 
 
 def _type(body: dict[str, Any], delivery: Delivery) -> EventType:

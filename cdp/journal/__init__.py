@@ -21,7 +21,7 @@ from cdp.journal.model import (
     switched,
 )
 from cdp.journal.read import read_segment
-from cdp.journal.service import Journal
+from cdp.journal.service import Journal, segments
 
 __all__ = [
     "ORDERED",
@@ -40,5 +40,6 @@ __all__ = [
     "Thing",
     "lifts",
     "read_segment",
+    "segments",
     "switched",
 ]

@@ -251,7 +251,7 @@ class Journal:
 
     def segments(self) -> list[str]:
         """Return the names of the segments, in the order in which they were begun."""
-        return sorted(path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}"))
+        return segments(self.folder)
 
     def lines(self, least: Mapping[str, Position] | None = None) -> Iterator[Line]:
         """Yield every line of every segment.
@@ -304,6 +304,11 @@ class Journal:
         """Return how a segment begins; None where its first line was never finished."""
         line, _ = next(self._read(name), (None, None))
         return line if isinstance(line, Segment) else None
+
+
+def segments(folder: Path) -> list[str]:
+    """Return the names of the segments in a folder, in the order in which they were begun."""
+    return sorted(path.name.removesuffix(_SUFFIX) for path in folder.glob(f"*{_SUFFIX}"))
 
 
 def _narrowing(grant: Any) -> Consent:

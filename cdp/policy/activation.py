@@ -8,14 +8,12 @@ import msgspec
 
 from cdp.clock import Micros
 
-_MIN_PREFIX = 12
-
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle that an officer wants in force.
 
     :param base: SHA-256 of the bundle that was in force, with which ``summary`` compares it.
-    :param summary: the difference that was shown, in numbers.
+    :param summary: the difference that was shown, in numbers, and what its check had found (``check``).
     """
 
     proposal_id: str
@@ -26,9 +24,16 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     summary: dict[str, Any]
 
     def is_named(self, named: str) -> bool:
-        """True for the proposal's id, and for the first digits of its bundle's SHA-256 or all of them."""
-        digits = len(named) >= _MIN_PREFIX and self.sha256.startswith(named.lower())
-        return digits or named == self.proposal_id
+        """True for the proposal's id and for its bundle's whole SHA-256.
+
+        Some of the digits name nothing: whoever proposes can make two bundles that share those.
+        """
+        return named == self.proposal_id or named.lower() == self.sha256
+
+    @property
+    def failed(self) -> int | None:
+        """How many mistakes and failed tests its check named; None when it was made without."""
+        return _failed(self.summary)
 
 
 class Activation(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +52,11 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     activated_at: Micros
     four_eyes: bool
     summary: dict[str, Any]
+
+    @property
+    def failed(self) -> int | None:
+        """As of its proposal."""
+        return _failed(self.summary)
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,3 +84,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     proposals: tuple[Proposal, ...]
     history: tuple[Activation, ...]
     switches: tuple[Switch, ...]
+
+
+def _failed(summary: dict[str, Any]) -> int | None:
+    checked = summary.get("check")
+    return None if checked is None else int(checked["failed"])

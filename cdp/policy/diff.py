@@ -15,18 +15,32 @@ from cdp.policy.model import Bundle, Purpose
 What = Literal["added", "removed", "changed"]
 
 
-class Change(msgspec.Struct, frozen=True, order=True):
+class Changed(msgspec.Struct, frozen=True):
+    """One value that differs.
+
+    :param attribute: the way to it, ``require.max_age_days``; empty for the thing itself.
+    :param before: JSON, as is ``after``.
+    """
+
+    attribute: str
+    before: str
+    after: str
+
+
+class Change(msgspec.Struct, frozen=True):
     """One thing that differs.
 
     :param section: where it stands: ``rules``, ``purposes``, ``fields.traits``…
     :param name: its key there; empty for the section itself.
     :param details: of something changed: the attributes that differ.
+    :param values: of something changed: what it said and what it says.
     """
 
     section: str
     name: str
     what: What
     details: tuple[str, ...] = ()
+    values: tuple[Changed, ...] = ()
 
 
 def compare(old: Bundle, new: Bundle) -> tuple[Change, ...]:
@@ -38,7 +52,8 @@ def compare(old: Bundle, new: Bundle) -> tuple[Change, ...]:
         if one == other:
             continue
         what: What = "added" if one is None else "removed" if other is None else "changed"
-        changes.append(Change(section, name, what, _details(one, other)))
+        values = tuple(_values("", one, other)) if what == "changed" else ()
+        changes.append(Change(section, name, what, _details(one, other), values))
     return tuple(changes)
 
 
@@ -100,3 +115,21 @@ def _details(one: Any, other: Any) -> tuple[str, ...]:
     if not isinstance(one, msgspec.Struct) or type(one) is not type(other):
         return ()
     return tuple(name for name in one.__struct_fields__ if getattr(one, name) != getattr(other, name))
+
+
+def _values(path: str, one: Any, other: Any) -> Iterator[Changed]:
+    """Yield the values in which two records of one kind differ, and those within them."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+        pairs = [(name, one.get(name), other.get(name)) for name in names]
+    elif isinstance(one, msgspec.Struct) and type(one) is type(other):
+        pairs = [(name, getattr(one, name), getattr(other, name)) for name in _details(one, other)]
+    else:
+        yield Changed(path, _shown(one), _shown(other))
+        return
+    for name, before, after in pairs:
+        yield from _values(f"{path}.{name}".lstrip("."), before, after)
+
+
+def _shown(value: Any) -> str:
+    return msgspec.json.encode(value, order="deterministic").decode()

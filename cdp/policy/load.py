@@ -68,6 +68,8 @@ def read_folder(directory: Path) -> dict[str, bytes]:
 
     :raises PolicyError: the folder cannot be read.
     """
+    if not directory.is_dir():
+        raise PolicyError("there is no such folder; CDP_POLICIES_DIR names the server's", file=str(directory))
     try:
         return {
             name: path.read_bytes()

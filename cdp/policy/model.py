@@ -290,8 +290,8 @@ class Gpc(msgspec.Struct, frozen=True, kw_only=True):
 class SourceSignals(msgspec.Struct, frozen=True, kw_only=True):
     """How signals of the outside world map to purposes (``signals.yaml``).
 
-    :param segment: category of Segment's consent object → purposes.
-    :param rudder: consent id of Rudder's consent management → purposes.
+    :param segment: of each consent tool: category of Segment's consent object → purposes.
+    :param rudder: of each consent tool: consent id of Rudder's consent management → purposes.
     :param google: purpose → signals of Google Consent Mode, all of which it needs.
     :param tcf: purpose → TCF purposes, all of which it needs.
     :param gpp: what a US section opts out of → purposes.
@@ -299,8 +299,8 @@ class SourceSignals(msgspec.Struct, frozen=True, kw_only=True):
     :param vendors: destination → its id on the TCF's vendor list, None where it is no vendor.
     """
 
-    segment: dict[str, tuple[str, ...]] = {}
-    rudder: dict[str, tuple[str, ...]] = {}
+    segment: tuple[dict[str, tuple[str, ...]], ...] = ()
+    rudder: tuple[dict[str, tuple[str, ...]], ...] = ()
     google: dict[str, tuple[GoogleSignal, ...]] = {}
     tcf: dict[str, tuple[int, ...]] = {}
     gpp: dict[GppChoice, tuple[str, ...]] = {}

@@ -241,7 +241,7 @@ class Policies:
     def approve(self, officer: Principal, named: str) -> Activation:
         """Put a proposed bundle in force: with the commit, in every process.
 
-        :param named: the proposal's id, or the bundle's SHA-256 or its first 12 digits or more.
+        :param named: the proposal's id, or the bundle's whole SHA-256.
         :raises NotFoundError: no open proposal is named so.
         :raises ConflictError: whoever proposed it may hold this key as well.
         :raises IntegrityError: what is stored is not what was proposed.
@@ -297,7 +297,9 @@ class Policies:
             with self._committer.batch(head_first=True) as batch:
                 connection = batch.connection
                 if destination not in stored.effective(connection).destinations:
-                    raise NotFoundError("there is no such destination; GET /policies lists those that exist")
+                    raise NotFoundError(
+                        "there is no such destination; `cdp policy show` (GET /policies) lists them"
+                    )
                 return self._switch(batch, officer.actor, destination, reason, enabled=enabled)
 
         return retrying(run)
@@ -363,8 +365,8 @@ class Policies:
             if proposal.is_named(named):
                 return proposal
         raise NotFoundError(
-            "there is no open proposal of this name; GET /policies lists them, and one that was made "
-            "before other policies came in force must be made again"
+            "there is no open proposal of this name; `cdp policy show` (GET /policies) lists them, and one "
+            "that was made before other policies came in force must be made again"
         )
 
     def _activate(self, batch: Batch, proposal: Proposal, actor: str) -> Activation:
@@ -392,4 +394,5 @@ def _entry(action: str, actor: str, proposal: Proposal) -> Entry:
     said: dict[str, str | int] = {"bundle": proposal.sha256, "base": proposal.base}
     if proposal.proposal_id:
         said["proposal"] = proposal.proposal_id
-    return Entry(action=action, actor=actor, object=said)
+    failed = proposal.failed
+    return Entry(action=action, actor=actor, object=said, counts={} if failed is None else {"failed": failed})

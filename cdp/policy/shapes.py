@@ -190,10 +190,10 @@ class GpcShape(_Shape, frozen=True):
 
 
 class SignalsFile(_Shape, frozen=True):
-    """``signals.yaml``: what the signals of the outside world say about our purposes."""
+    """``signals.yaml``: what signals from outside say; a list has one mapping per consent tool."""
 
-    segment: dict[str, tuple[str, ...]]
-    rudder: dict[str, tuple[str, ...]]
+    segment: dict[str, tuple[str, ...]] | tuple[dict[str, tuple[str, ...]], ...]
+    rudder: dict[str, tuple[str, ...]] | tuple[dict[str, tuple[str, ...]], ...]
     google: dict[str, tuple[GoogleSignal, ...]]
     tcf: dict[str, tuple[Positive, ...]]
     gpp: dict[GppChoice, tuple[str, ...]]

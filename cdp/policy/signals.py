@@ -23,6 +23,7 @@ from cdp.policy.names import covers, lineage
 TCF_PURPOSES = 11
 _DIRECT = frozenset({"email", "sms", "phone"})
 _OWN = frozenset({"segment", "rudder", "notices"})
+_Categories = dict[str, tuple[str, ...]] | tuple[dict[str, tuple[str, ...]], ...]
 _FIX = "take it out, or map a category of `segment` or `rudder` to it"
 
 
@@ -50,8 +51,8 @@ def read_signals(
         path = ("gpc", "act_may_lift_in", number)
         document.check(name, jurisdictions.configured, "the jurisdiction", *path)
     return SourceSignals(
-        segment=file.segment,
-        rudder=file.rudder,
+        segment=_tools(file.segment),
+        rudder=_tools(file.rudder),
         google=file.google,
         tcf=file.tcf,
         gpp=file.gpp,
@@ -63,18 +64,31 @@ def read_signals(
 
 def _named(file: shapes.SignalsFile) -> Iterator[tuple[Path, str]]:
     """Yield (where it stands, purpose)."""
-    lists: dict[str, Mapping[str, tuple[str, ...]]] = {
-        "segment": file.segment,
-        "rudder": file.rudder,
-        "gpp": {str(choice): mapped for choice, mapped in file.gpp.items()},
-        "notices": file.notices,
-    }
-    for part, given in lists.items():
+    lists: list[tuple[Path, Mapping[str, tuple[str, ...]]]] = [
+        *_placed("segment", file.segment),
+        *_placed("rudder", file.rudder),
+        (("gpp",), {str(choice): mapped for choice, mapped in file.gpp.items()}),
+        (("notices",), file.notices),
+    ]
+    for path, given in lists:
         for name, mapped in given.items():
-            yield from (((part, name, number), purpose) for number, purpose in enumerate(mapped))
+            yield from (((*path, name, number), purpose) for number, purpose in enumerate(mapped))
     yield from ((("google", purpose), purpose) for purpose in file.google)
     yield from ((("tcf", purpose), purpose) for purpose in file.tcf)
     yield from ((("gpc", "opts_out_of", number), one) for number, one in enumerate(file.gpc.opts_out_of))
+
+
+def _tools(given: _Categories) -> tuple[dict[str, tuple[str, ...]], ...]:
+    """Return category → purposes of each consent tool."""
+    return (given,) if isinstance(given, dict) else given
+
+
+def _placed(part: str, given: _Categories) -> Iterator[tuple[Path, Mapping[str, tuple[str, ...]]]]:
+    """Yield each consent tool with where it stands."""
+    if isinstance(given, dict):
+        yield (part,), given
+    else:
+        yield from (((part, number), tool) for number, tool in enumerate(given))
 
 
 def _check_needs(document: Document, file: shapes.SignalsFile) -> None:

@@ -2,43 +2,81 @@
 
 Invariants: every read here is a use. It is recorded with the person as its subject, in the
 transaction that reads, and the caller gets the result only after that transaction has committed; a
-look-up that finds nobody is recorded too. Nothing sealed is opened: what is sealed is named.
-The purpose is an internal one (for all others the gate decides), and a person who is restrained for
-it is not read for it; both refusals are recorded. A list leaves such people out.
+look-up that finds nobody is recorded too. The gate decides, for the destination ``controller`` and the
+purpose (``Gate.inside``): what the policies drop is not shown, who is restrained is not read, and nobody is
+while the controller is switched off; refusals are recorded, and a list leaves such people out. Nothing sealed
+is opened: it is named.
 An id that a merge retired answers for the survivor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from pyroaring import BitMap
 
-from cdp.audit import AuditEntry, AuditFilter, AuditLog, Entry, Outcome
+from cdp.audit import AuditEntry, AuditFilter, AuditLog
 from cdp.clock import Micros
-from cdp.consent import RESTRAINING, ConsentLedger, Standing
+from cdp.consent import ConsentLedger, Standing
 from cdp.crypto import ProfileIds
-from cdp.errors import CdpError, NotFoundError, NotPermittedError
+from cdp.errors import CdpError, NotFoundError
+from cdp.gate import PERMITTED, Admitted, Gate, Refusal, View, refusal
 from cdp.identity import Identifier, IdentityService, profiles_of
-from cdp.policy import Bundle
 from cdp.portrait import queries
 from cdp.portrait.model import Portrait
+from cdp.portrait.record import deny, entry_of, result_of
+from cdp.portrait.show import shown_event, shown_traits
 from cdp.profiles import ProfileService, TimelineEvent
 from cdp.segments import SegmentService
 from cdp.store import Committer, Connection, retrying
 
 T = TypeVar("T")
-CONTROLLER = "controller"
-"""The built-in destination of internal uses."""
+_LOOKED_THROUGH = 200
+"""People decided about at once for a page."""
+
+
+class _Person(NamedTuple):
+    """Who is read: the profile, its identities, what may be shown of them."""
+
+    profile_no: int
+    numbers: Sequence[int]
+    view: View
+
+
+class _Evaluated(NamedTuple):
+    """Segments as last evaluated.
+
+    :param members: name → profiles; ``restrained``: those that no segment holds any more.
+    :param read_by: returns the categories that a segment reads; None for one that no longer holds.
+    """
+
+    members: Mapping[str, BitMap]
+    restrained: BitMap
+    read_by: Callable[[str], frozenset[str] | None]
+
+    def shown(self, person: _Person) -> Iterator[str]:
+        """Yield the segments of which it may be seen that the person is in them."""
+        if person.profile_no in self.restrained:
+            return
+        within = BitMap(
+            person.numbers
+        )  # merged, it stands in an older evaluation under the number it had then
+        for name, held in self.members.items():
+            if within.intersect(held):
+                read = self.read_by(name)
+                if read is not None and person.view.chosen_by(read):
+                    yield name
 
 
 class PortraitService:
     """One person, seen from every stage.
 
     Every verb takes the ``actor`` and the ``purpose`` that the audit log names, and raises
-    ``NotPermittedError`` for a purpose that is not internal, or for which the person is restrained.
+    ``NotPermittedError`` for a purpose that is not internal, or for which the controller or the person is
+    barred by the policies, and ``UnavailableError`` while consent is being derived under others.
     """
 
     def __init__(
@@ -50,7 +88,7 @@ class PortraitService:
         ledger: ConsentLedger,
         segments: SegmentService,
         audit: AuditLog,
-        bundle: Bundle,
+        gate: Gate,
     ) -> None:
         self._committer = committer
         self._ids = ids
@@ -59,11 +97,7 @@ class PortraitService:
         self._ledger = ledger
         self._segments = segments
         self._audit = audit
-        self.adopt(bundle)
-
-    def adopt(self, bundle: Bundle) -> None:
-        """Take the purposes of ``bundle``."""
-        self._purposes = bundle.purposes
+        self._gate = gate
 
     # -- one person -----------------------------------------------------------------------------
 
@@ -97,27 +131,38 @@ class PortraitService:
     ) -> list[TimelineEvent]:
         """Return the profile's events, newest first; ``before`` as in ``ProfileService.timeline``."""
 
-        def read(connection: Connection, profile_no: int) -> list[TimelineEvent]:
-            return self._profiles.timeline(connection, profile_no, limit, before)
+        def read(connection: Connection, person: _Person) -> list[TimelineEvent]:
+            found = self._profiles.timeline(connection, person.profile_no, limit, before)
+            return [shown_event(event, person.view) for event in found]
 
         return self._use(actor, purpose, "profile.events", self._by_id(profile_id), read)
 
     def identifiers(self, actor: str, purpose: str, profile_id: str) -> list[Identifier]:
         """Return the profile's identities, their values sealed."""
-        find = self._by_id(profile_id)
-        return self._use(actor, purpose, "profile.identifiers", find, self._identity.identifiers)
+        return self._use(
+            actor,
+            purpose,
+            "profile.identifiers",
+            self._by_id(profile_id),
+            lambda connection, person: self._identity.identifiers(connection, person.profile_no),
+        )
 
     def links(self, actor: str, purpose: str, profile_id: str) -> list[dict[str, object]]:
         """Return everything that was decided about the profile's links, with its evidence."""
-        find = self._by_id(profile_id)
-        return self._use(actor, purpose, "profile.links", find, self._identity.links)
+        return self._use(
+            actor,
+            purpose,
+            "profile.links",
+            self._by_id(profile_id),
+            lambda connection, person: self._identity.links(connection, person.profile_no),
+        )
 
     def consents(self, actor: str, purpose: str, profile_id: str) -> list[Standing]:
         """Return the profile's state of consent for every purpose, with its reason."""
 
-        def read(connection: Connection, profile_no: int) -> list[Standing]:
-            members = self._identity.consent_members(connection, [profile_no])
-            return list(self._ledger.states_of(connection, members[profile_no]).values())
+        def read(connection: Connection, person: _Person) -> list[Standing]:
+            members = self._identity.consent_members(connection, [person.profile_no])
+            return list(self._ledger.states_of(connection, members[person.profile_no]).values())
 
         return self._use(actor, purpose, "profile.consents", self._by_id(profile_id), read)
 
@@ -126,8 +171,9 @@ class PortraitService:
     ) -> list[AuditEntry]:
         """Return the audit entries that concern the profile, newest first."""
 
-        def read(connection: Connection, profile_no: int) -> list[AuditEntry]:
-            return self._audit.search(connection, self._about(connection, profile_no), limit, after_index)
+        def read(connection: Connection, person: _Person) -> list[AuditEntry]:
+            about = AuditFilter(identity_nos=tuple(person.numbers))
+            return self._audit.search(connection, about, limit, after_index)
 
         return self._use(actor, purpose, "profile.uses", self._by_id(profile_id), read)
 
@@ -142,53 +188,67 @@ class PortraitService:
     ) -> T:
         """Have ``read`` answer about a profile, under the rules and on the record of every read here.
 
-        :param read: given the connection and the profile's number.
+        Also while the controller is switched off: it says why somebody is decided about as they are.
+
+        :param read: given the connection and the profile's number; it shows no field.
         :param about: what else the audit entry says.
         :raises NotFoundError: the id is none of this workspace.
         """
-        return self._use(actor, purpose, action, self._by_id(profile_id), read, about)
+        return self._use(
+            actor,
+            purpose,
+            action,
+            self._by_id(profile_id),
+            lambda connection, person: read(connection, person.profile_no),
+            about,
+            shows=False,
+        )
 
     # -- many -----------------------------------------------------------------------------------
 
     def page(
         self, actor: str, purpose: str, limit: int, after: str | None = None, segment: str | None = None
     ) -> tuple[list[Portrait], int]:
-        """Return up to ``limit`` portraits behind profile id ``after``, and how many there are in all.
+        """Return up to ``limit`` portraits behind profile id ``after``, and how many nobody restrained.
 
         :param segment: only members of this segment, as last evaluated.
         :raises NotFoundError: there is no such segment.
         """
-        self._check_internal(actor, purpose, "profile.list")
+        self._check(actor, purpose, "profile.list")
         number = 0 if after is None else self._ids.decode(after)
-        chosen = None if segment is None else self._segments.members(segment, actor=actor).bitmap
+        chosen = None if segment is None else self._segments.members(segment, actor=actor)
 
-        def run() -> tuple[list[Portrait], int]:
+        def run() -> tuple[list[Portrait], int] | CdpError:
             with self._committer.batch() as batch:
                 connection = batch.connection
-                evaluations = queries.evaluations(connection)
-                excluded = self._segments.restrained(connection)
-                hidden = self._restrained(connection, purpose)
+                admitted = self._gate.inside.admit(connection, purpose)
+                if isinstance(admitted, Refusal):
+                    return deny(batch, "profile.list", actor, purpose, admitted)
+                refused = None if chosen is None else self._gate.inside.unlisted(admitted, chosen.categories)
+                if refused is not None:
+                    return deny(batch, "profile.list", actor, purpose, refused)
+                evaluated = self._evaluated(connection)
+                hidden = self._restrained(connection, admitted)
                 if chosen is None:
-                    found = self._profile_page(connection, limit, number, hidden)
                     total = queries.count_profiles(connection) - len(hidden)
+                    more = partial(self._identity.profile_page, connection)
                 else:
-                    members = BitMap(profiles_of(connection, chosen).values()) - hidden
-                    rank, total = members.rank(number), len(members)
-                    found = list(members[rank : rank + limit])
-                portraits = [self._portrait(connection, no, evaluations, excluded) for no in found]
-                subjects = [n for no in found for n in self._identity.members(connection, no)]
-                batch.record(_entry("profile.list", actor, purpose, subjects, people=len(found)))
+                    members = BitMap(profiles_of(connection, chosen.bitmap).values()) - hidden
+                    total = len(members)
+                    more = partial(_behind, members)
+                inputs = frozenset[str]() if chosen is None else chosen.categories
+                found = self._people(connection, admitted, more, limit, number, hidden, inputs)
+                portraits = [self._portrait(connection, one, evaluated) for one in found]
+                subjects = [number for one in found for number in one.numbers]
+                batch.record(entry_of("profile.list", actor, purpose, subjects, people=len(found)))
             return portraits, total
 
-        return retrying(run)
+        return result_of(retrying(run))
 
     def about(self, connection: Connection, profile_id: str) -> AuditFilter:
         """Return the filter for the audit entries that concern a profile."""
         number = self._identity.profile_of(connection, self._ids.decode(profile_id))
-        return self._about(connection, number)
-
-    def _about(self, connection: Connection, profile_no: int) -> AuditFilter:
-        return AuditFilter(identity_nos=tuple(self._identity.members(connection, profile_no)))
+        return AuditFilter(identity_nos=tuple(self._identity.members(connection, number)))
 
     # -- how ------------------------------------------------------------------------------------
 
@@ -202,108 +262,104 @@ class PortraitService:
         purpose: str,
         action: str,
         find: Callable[[Connection], int | None],
-        read: Callable[[Connection, int], T],
+        read: Callable[[Connection, _Person], T],
         about: Mapping[str, str | int] | None = None,
+        *,
+        shows: bool = True,
     ) -> T:
-        """Find a person, read of them, record both; the result counts once all of it has committed."""
-        self._check_internal(actor, purpose, action)
+        """Find a person, read of them, record both; the result counts once all of it has committed.
+
+        :param shows: False when nothing of the person's fields is read.
+        """
 
         def run() -> T | CdpError:
             with self._committer.batch() as batch:
-                profile_no = find(batch.connection)
+                connection = batch.connection
+                admitted = self._gate.inside.admit(connection, purpose, shows=shows)
+                if isinstance(admitted, Refusal):
+                    return deny(batch, action, actor, purpose, admitted, about=about)
+                profile_no = find(connection)
                 if profile_no is None:
-                    batch.record(_entry(action, actor, purpose, (), outcome="failed"))
+                    batch.record(entry_of(action, actor, purpose, (), outcome="failed"))
                     return NotFoundError("nobody has this identifier")
-                members = self._identity.members(batch.connection, profile_no)
-                if self._is_restrained(batch.connection, profile_no, purpose):
-                    batch.record(_entry(action, actor, purpose, members, outcome="denied"))
-                    return NotPermittedError("the use of this person's data is restrained for this purpose")
-                result = read(batch.connection, profile_no)
-                entry = _entry(action, actor, purpose, members)
+                members = self._identity.members(connection, profile_no)
+                view = self._gate.inside.views(connection, admitted, {profile_no: members})[profile_no]
+                if view.reason != PERMITTED:
+                    return deny(batch, action, actor, purpose, refusal(view.reason), members, about)
+                result = read(connection, _Person(profile_no, members, view))
+                entry = entry_of(action, actor, purpose, members)
                 batch.record(msgspec.structs.replace(entry, object=dict(about or {})))
             return result
 
-        found = retrying(run)
-        if isinstance(found, CdpError):
-            raise found
-        return found
+        return result_of(retrying(run))
 
-    def _check_internal(self, actor: str, purpose: str, action: str) -> None:
-        """Refuse a purpose that is not internal, on record."""
-        stated = self._purposes.get(purpose)
-        if stated is None or not stated.internal:
+    def _check(self, actor: str, purpose: str, action: str) -> None:
+        """Refuse a use that no fact about a person could permit, on record."""
+        with self._committer.store.reading() as connection:
+            admitted = self._gate.inside.admit(connection, purpose)
+        if isinstance(admitted, Refusal):
             with self._committer.batch() as batch:
-                batch.record(_entry(action, actor, purpose, (), outcome="denied"))
-            known = ", ".join(sorted(key for key, held in self._purposes.items() if held.internal))
-            raise NotPermittedError(f"people are read for an internal purpose only: {known}")
+                refused = deny(batch, action, actor, purpose, admitted)
+            raise refused
 
-    def _is_restrained(self, connection: Connection, profile_no: int, purpose: str) -> bool:
-        if not self._purposes[purpose].restrainable:
-            return False
-        members = self._identity.consent_members(connection, [profile_no])[profile_no]
-        return self._ledger.states_of(connection, members)[purpose].state in RESTRAINING
-
-    def _restrained(self, connection: Connection, purpose: str) -> BitMap:
+    def _restrained(self, connection: Connection, admitted: Admitted) -> BitMap:
         """Return all profiles that are restrained for a purpose."""
-        restrainable = self._purposes[purpose].restrainable
-        return self._ledger.restrained(connection, purpose) if restrainable else BitMap()
+        stated = admitted[2]
+        return self._ledger.restrained(connection, stated.key) if stated.restrainable else BitMap()
 
-    def _profile_page(self, connection: Connection, limit: int, after: int, hidden: BitMap) -> list[int]:
-        """Return up to ``limit`` profile numbers above ``after`` that are not ``hidden``."""
-        found: list[int] = []
+    def _people(
+        self,
+        connection: Connection,
+        admitted: Admitted,
+        more: Callable[[int, int], Collection[int]],
+        limit: int,
+        after: int,
+        hidden: BitMap,
+        inputs: frozenset[str],
+    ) -> list[_Person]:
+        """Return up to ``limit`` people above ``after`` of whom something may be shown.
+
+        :param more: returns up to so many profile numbers above one, ascending.
+        :param inputs: the categories by which they were chosen.
+        """
+        found: list[_Person] = []
+        most = max(limit, _LOOKED_THROUGH)
         while len(found) < limit:
-            more = self._identity.profile_page(connection, limit, after)
-            found += [profile_no for profile_no in more if profile_no not in hidden]
-            if len(more) < limit:
+            next_ones = more(most, after)
+            members = {no: self._identity.members(connection, no) for no in next_ones if no not in hidden}
+            views = self._gate.inside.views(connection, admitted, members)
+            found += [
+                _Person(no, numbers, views[no])
+                for no, numbers in members.items()
+                if views[no].chosen_by(inputs)
+            ]
+            if len(next_ones) < most:
                 break
-            after = more[-1]
+            after = max(next_ones)
         return found[:limit]
 
-    def _read(self, connection: Connection, profile_no: int) -> Portrait:
-        evaluations, excluded = queries.evaluations(connection), self._segments.restrained(connection)
-        return self._portrait(connection, profile_no, evaluations, excluded)
+    def _read(self, connection: Connection, person: _Person) -> Portrait:
+        return self._portrait(connection, person, self._evaluated(connection))
 
-    def _portrait(
-        self, connection: Connection, profile_no: int, evaluations: Mapping[str, BitMap], excluded: BitMap
-    ) -> Portrait:
-        """Return a portrait.
+    def _evaluated(self, connection: Connection) -> _Evaluated:
+        return _Evaluated(
+            queries.evaluations(connection),
+            self._segments.restrained(connection),
+            cache(partial(self._segments.read_by, connection)),
+        )
 
-        :param excluded: the profiles that no segment holds any more, evaluated again or not.
-        """
-        observed = self._profiles.traits(connection, profile_no)
-        members = self._identity.members(connection, profile_no)
-        # A merged profile stands in an older evaluation under the number it had then.
-        within = BitMap(members)
+    def _portrait(self, connection: Connection, person: _Person, evaluated: _Evaluated) -> Portrait:
+        traits, masked = shown_traits(self._profiles.traits(connection, person.profile_no), person.view)
         return Portrait(
-            id=self._ids.encode(profile_no),
-            profile_no=profile_no,
-            traits={
-                name: None if found.value is None else msgspec.json.decode(found.value)
-                for name, found in sorted(observed.items())
-            },
-            masked_fields=tuple(sorted(name for name, found in observed.items() if found.value is None)),
-            segments=()
-            if profile_no in excluded
-            else tuple(name for name, held in evaluations.items() if within.intersect(held)),
-            identities=len(members),
+            id=self._ids.encode(person.profile_no),
+            profile_no=person.profile_no,
+            traits=traits,
+            masked_fields=masked,
+            segments=tuple(evaluated.shown(person)),
+            identities=len(person.numbers),
         )
 
 
-def _entry(
-    action: str,
-    actor: str,
-    purpose: str,
-    subjects: Sequence[int],
-    *,
-    people: int | None = None,
-    outcome: Outcome = "allowed",
-) -> Entry:
-    return Entry(
-        action=action,
-        actor=actor,
-        outcome=outcome,
-        purpose=purpose,
-        destination=CONTROLLER,
-        people={} if people is None else {"people": people},
-        subjects=tuple(subjects),
-    )
+def _behind(members: BitMap, limit: int, after: int) -> list[int]:
+    rank = members.rank(after)
+    return list(members[rank : rank + limit])

@@ -32,8 +32,9 @@ class Observation(NamedTuple):
 class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event of a profile: its clear part.
 
+    :param name: empty where it is not shown.
     :param properties: JSON of the declared, clear properties; None when there are none.
-    :param sealed: True when the event holds more, sealed.
+    :param more: True when the event holds more than is shown here.
     """
 
     event_id: bytes
@@ -44,7 +45,7 @@ class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: Micros
     received_at: Micros
     properties: bytes | None
-    sealed: bool
+    more: bool
 
     def __repr__(self) -> str:
         return f"<event {self.type}>"

@@ -79,7 +79,7 @@ class ProfileService:
                 occurred_at=row.occurred_at,
                 received_at=row.received_at,
                 properties=None if row.properties is None else row.properties.encode(),
-                sealed=row.sealed is not None,
+                more=row.sealed is not None,
             )
             for row in rows
         ]

@@ -3,7 +3,15 @@
 from cdp.recovery.backup import back_up, back_up_keys
 from cdp.recovery.installation import Installation
 from cdp.recovery.model import Asked, Manifest, Replayed, State
-from cdp.recovery.restore import check_empty, drop_derived, read_manifest, restore, restore_keys
+from cdp.recovery.restore import (
+    check_empty,
+    drop_derived,
+    in_order,
+    not_in_order,
+    read_manifest,
+    restore,
+    restore_keys,
+)
 from cdp.recovery.service import Recovery
 from cdp.recovery.tables import initialise
 
@@ -18,7 +26,9 @@ __all__ = [
     "back_up_keys",
     "check_empty",
     "drop_derived",
+    "in_order",
     "initialise",
+    "not_in_order",
     "read_manifest",
     "restore",
     "restore_keys",

@@ -1,5 +1,7 @@
 """What of the installation must not come back with a backup: keys, sources, switches, black lists, messages.
 
+Nor may the numbers by which destinations read their feeds.
+
 Invariant: nothing here lifts. What was put out of use and into use again stays as the backup has it; whoever
 was taken off a black list stays on it where the backup has them there. An officer lifts again.
 """
@@ -11,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cdp.access import AccessService
 from cdp.export import Outbox, Webhooks
+from cdp.gate import Deliveries
 from cdp.journal import Journal, Listed, Thing
 from cdp.policy import Policies
 from cdp.recovery.said import Said
@@ -32,6 +35,7 @@ class Installation:
         lists: Lists,
         outbox: Outbox,
         webhooks: Webhooks,
+        deliveries: Deliveries,
     ) -> None:
         self._journal = journal
         self._access = access
@@ -39,6 +43,11 @@ class Installation:
         self._lists = lists
         self._outbox = outbox
         self._webhooks = webhooks
+        self._deliveries = deliveries
+
+    def begin_feeds_anew(self) -> None:
+        """Let no cursor of before be read on with: what came back counts from where the backup was."""
+        self._deliveries.begin_anew()
 
     def end_again(self, said: Said) -> int:
         """Put out of use again whatever was last put out of use; returns how many things that are."""
@@ -58,13 +67,24 @@ class Installation:
         """Have destinations told again of people who are erased again, before their keys are destroyed."""
         self._outbox.materialise_removals(batch, identity_nos)
 
-    def black_list(self, batch: Batch, lines: Iterable[Listed], number_of: Mapping[str, int]) -> int:
-        """Put people on their black lists again; returns how many stood on one no longer."""
+    def black_list(
+        self, batch: Batch, lines: Iterable[Listed], number_of: Mapping[str, int]
+    ) -> tuple[int, int]:
+        """Put people on their black lists again, also those whom the database does not know (yet).
+
+        :returns: how many stood on one no longer, and how many who are not known.
+        """
         names = self._black_lists(batch.connection)
-        people: dict[str, set[int]] = defaultdict(set)
+        on: dict[str, list[str]] = defaultdict(list)
         for line in lines:
-            people[names.get(line.black_list, _LOST_LIST)].add(number_of[line.tag])
-        return sum(self._lists.add_black(batch, name, numbers) for name, numbers in people.items())
+            on[names.get(line.black_list, _LOST_LIST)].append(line.tag)
+        listed = waiting = 0
+        for name, tags in on.items():
+            known = {number_of[tag] for tag in tags if tag in number_of}
+            unknown = [tag for tag in tags if tag not in number_of]
+            new, late = self._lists.add_black(batch, name, known, unknown)
+            listed, waiting = listed + new, waiting + late
+        return listed, waiting
 
     def _black_lists(self, connection: Connection) -> dict[str, str]:
         names = self._lists.black(connection)

@@ -64,6 +64,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the backup that a database came out of; nothing when it was copied by hand.
 
+    :param backup: its id; ``none`` for a database that was begun without one.
     :param journal: the positions that the journal must still hold.
     """
 
@@ -77,7 +78,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     :param lines: read from the journal.
     :param appended: consent records that the database lacked.
     :param pending: of people whom the database does not know (yet).
-    :param erased: people who were erased again.
+    :param erased: identities that were erased again, their keys destroyed.
     :param tombstones: erased people whom the database does not know and who must not come back.
     :param listed: people who were put on a black list again.
     :param ended: keys, sources, endpoints and destinations that were put out of use again.

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, delete, select
 
 from cdp.clock import Micros
-from cdp.identity.tables import identifier_index
+from cdp.identity.tables import identifier_index, identities
 from cdp.recovery.model import Restored
 from cdp.recovery.tables import pending_restraints, recovery, tombstones
 from cdp.store import among, chunks, insert_ignoring, lock_rows, upsert
@@ -46,6 +46,13 @@ def blind_indexes(connection: Connection) -> Iterator[tuple[bytes, int]]:
         if len(rows) < _PAGE:
             return
         after = bytes(rows[-1][0])
+
+
+def unindexed(connection: Connection) -> list[int]:
+    """Return the identities that no value finds any more: erasure deletes the index that each gets."""
+    i, x = identities.c, identifier_index.c
+    found = select(x.identity_no).where(x.identity_no == i.identity_no).exists()
+    return list(connection.execute(select(i.identity_no).where(~found).order_by(i.identity_no)).scalars())
 
 
 def forget_indexes(connection: Connection, identity_nos: Iterable[int]) -> None:

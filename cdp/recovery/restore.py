@@ -16,7 +16,7 @@ from cdp.errors import ConfigurationError, IntegrityError
 from cdp.recovery import queries
 from cdp.recovery.backup import sha256_of
 from cdp.recovery.model import FORMAT, KEYS, MAIN, MANIFEST, Manifest, Restored
-from cdp.store import Progress, Store, require_vacant
+from cdp.store import Connection, Progress, Store, require_vacant
 from cdp.store import restore as fill
 
 
@@ -68,6 +68,17 @@ def restore(store: Store, folder: Path, manifest: Manifest, progress: Progress) 
     with store.writing() as connection, connection.begin():
         noted = Restored(backup=manifest.id, journal=manifest.journal)
         queries.write_state(connection, noted, ready=False)
+
+
+def not_in_order(connection: Connection) -> None:
+    """Mark a database that takes the place of a lost one: its journal is still to be replayed."""
+    queries.write_state(connection, Restored(backup="none"), ready=False)
+
+
+def in_order(store: Store) -> bool:
+    """Return whether the database is in order; it is not where a replay is still to be done."""
+    with store.reading() as connection:
+        return queries.read_state(connection)[0]
 
 
 def restore_keys(keys: Store, folder: Path, manifest: Manifest, progress: Progress) -> None:

@@ -7,14 +7,15 @@ simply run again:
 1. Read the whole journal and check it: every line, every segment that another one names, and the positions
    that the backup noted. What is missing or altered stops here.
 2. Numbers go on above every block that was journalled and every identity that has a key, and what will be
-   journalled goes on behind all that was.
+   journalled goes on behind all that was. Each feed begins anew: its readers are further than the backup.
 3. Find the identities behind the tags, by the tags of all that the database knows.
 4. Erase again who was erased: restrain for everything, make out recalls of what destinations hold, destroy
    the ``person`` keys, delete the blind index. (This order: once the index is gone no line finds them, and
-   without a key no destination can be told whom to remove.) Who is unknown gets a tombstone.
+   without a key no destination can be told whom to remove.) Who is unknown gets a tombstone. Whom the backup
+   itself holds as erased, without an index, may have got a key back with older keys: it is destroyed again.
 5. Append the consent records that are missing, under their own ids and times; those of unknown people wait
    in ``pending_restraints``. Derive the states of everybody concerned.
-6. Put out of use again what was (``installation.py``), black lists included.
+6. Put out of use again what was (``installation.py``), black lists included; there, too, unknown people wait.
 7. Mark the database as in order, with the counts in the audit log.
 
 Afterwards ``returned`` applies what waits when somebody it is about comes back, and ``suppressed`` drops
@@ -45,7 +46,7 @@ from cdp.store import INSTANT, Batch, Committer, Connection, chunks, retrying
 
 log = structlog.get_logger()
 _PAGE = 500
-_waiting = msgspec.json.Decoder(Consent | Listed).decode
+_waiting = msgspec.json.Decoder(Consent).decode
 _FIELDS = tuple(name for name in Consent.__struct_fields__ if name != "tag")
 
 
@@ -164,6 +165,8 @@ class Recovery:
             log.warning("a restored database is put in order without its journal")
         else:
             done = self._replay(restored)
+        done = msgspec.structs.replace(done, erased=done.erased + self._destroy_again())
+        self._installation.begin_feeds_anew()
         with self._committer.batch() as batch:
             ready, _ = queries.read_state(batch.connection, locked=True)
             queries.write_state(batch.connection, restored, ready=True)
@@ -230,14 +233,7 @@ class Recovery:
     def _list(self, page: Sequence[Listed], number_of: Mapping[str, int]) -> tuple[int, int]:
         """Put the people of one page of lines on their black lists; returns how many, and how many wait."""
         with self._committer.batch() as batch:
-            known = [line for line in page if line.tag in number_of]
-            new = self._installation.black_list(batch, known, number_of)
-            waiting = [
-                (line.tag, int(line.black_list[:15], 16), msgspec.json.encode(line))
-                for line in page
-                if line.tag not in number_of
-            ]
-            return new, queries.add_pending(batch.connection, waiting)
+            return self._installation.black_list(batch, page, number_of)
 
     def _restore(self, batch: Batch, records: Sequence[Record]) -> int:
         """Append what is lacking of ``records``, and derive the states of whom it is about."""
@@ -259,6 +255,17 @@ class Recovery:
                 queries.forget_indexes(batch.connection, numbers)
                 self._audit.forget(batch.connection, numbers)
                 batch.erase()
+
+    def _destroy_again(self) -> int:
+        """Destroy the keys that older keys than this database brought back; returns how many."""
+        with self._committer.store.reading() as connection:
+            numbers = set(queries.unindexed(connection))
+        back = numbers - self._keyring.destroyed(numbers)
+        if back:
+            self._keyring.destroy(back)
+            with self._committer.batch() as batch:
+                batch.erase()
+        return len(back)
 
     def _recall(self, numbers: Sequence[int]) -> None:
         with self._committer.batch() as batch:
@@ -328,9 +335,7 @@ class Recovery:
             return ()
         queries.delete_pending(batch.connection, {tag for tag, _ in waiting})
         lines = [_waiting(line) for _, line in waiting]
-        listed = [line for line in lines if isinstance(line, Listed)]
-        self._installation.black_list(batch, listed, number_of)
-        records = [_record(line, number_of[line.tag]) for line in lines if isinstance(line, Consent)]
+        records = [_record(line, number_of[line.tag]) for line in lines]
         return {record.identity_no for record in self._ledger.restore(batch, records)}
 
 

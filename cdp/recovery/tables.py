@@ -23,7 +23,7 @@ pending_restraints = Table(
     metadata,
     Column("tag", Name, primary_key=True),
     Column("record_id", Number, primary_key=True, autoincrement=False),
-    Column("line", Bytes, nullable=False),  # journal.Consent | journal.Listed
+    Column("line", Bytes, nullable=False),  # journal.Consent
     sqlite_with_rowid=False,
 )
 """Applied, and deleted, when an identity with the tag is made."""

@@ -1,9 +1,9 @@
 """What the person behind an identity says, recorded where no identifier in clear is at hand.
 
 Invariants: it counts as an act of that identity, verified by whoever hands it over: a grant attaches to it,
-a restraint to it and everybody then in its profile. A restraint that binds already, for the identity by
-itself and for its profile, says nothing new and is not recorded: a button pressed twice is one act. Only
-restraints that the same hands lift are reckoned: a no outlives the restriction under which it was said.
+a restraint to it and everybody then in its profile. A no that binds already is recorded all the same: it
+ranks when it was said, above whatever was said before it and arrives later. Only the very same act, of the
+same instant, is one record.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import msgspec
 
 from cdp.audit import Entry
 from cdp.clock import Clock
-from cdp.consent import RESTRAINING, ConsentLedger, Draft, Member, Statement, track_of
+from cdp.consent import ConsentLedger, Draft, Statement
 from cdp.crypto import Keyring
 from cdp.identity import IdentityService
-from cdp.policy import covers
-from cdp.store import Batch, Committer, Connection, retrying
+from cdp.store import Batch, Committer, retrying
 
 
 class Acts:
@@ -60,14 +59,8 @@ class Acts:
         self._identity.profile_of(connection, identity_no)  # refuses a number that nobody has
         profile_no = self._identity.lock(connection, [identity_no])[identity_no][0]
         members = self._identity.consent_members(connection, [profile_no])
-        alone = [member for member in members[profile_no] if member.identity_no == identity_no]
-        views = (alone, members[profile_no])
         draft = Draft(
-            statements=tuple(
-                msgspec.structs.replace(statement, act=True)
-                for statement in statements
-                if not (statement.state in RESTRAINING and self._binds(connection, statement, views))
-            ),
+            statements=tuple(msgspec.structs.replace(statement, act=True) for statement in statements),
             named=(identity_no,),
             authenticated=identity_no,
             received_at=self._clock.now(),
@@ -86,16 +79,3 @@ class Acts:
             )
         )
         return list(taken.records[0])
-
-    def _binds(self, connection: Connection, restraint: Statement, views: Sequence[Sequence[Member]]) -> bool:
-        """True when all below its purpose is restrained at least as much, in each of these views."""
-        track = track_of(restraint.state, restraint.signal)
-        enough = {"objected"} if restraint.state == "objected" else RESTRAINING
-        return all(
-            standing.state in enough
-            for view in views
-            for key, standing in self._ledger.states_of(connection, view, track).items()
-            if covers(restraint.purpose, key)
-            and (purpose := self._ledger.purpose(key)) is not None
-            and purpose.restrainable
-        )

@@ -7,7 +7,7 @@ from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
 from cdp.segments.noise import noised
 from cdp.segments.parse import parse
-from cdp.segments.references import LIST_CATEGORY, categories, closure
+from cdp.segments.references import LIST_CATEGORY, check_readable, classified, closure, reads
 from cdp.segments.service import SegmentService
 
 __all__ = [
@@ -24,9 +24,11 @@ __all__ = [
     "Preview",
     "Segment",
     "SegmentService",
-    "categories",
+    "check_readable",
+    "classified",
     "closure",
     "noised",
     "parse",
     "read",
+    "reads",
 ]

@@ -38,7 +38,7 @@ class Members(msgspec.Struct, frozen=True, kw_only=True):
         merge or split it is still an identity: whoever uses the set later maps it, or leaves out
         profiles whose links changed since.
     :param as_of: the commit that the evaluation saw.
-    :param categories: the data categories that the definition reads.
+    :param reads: names of what the definition reads (``references.reads``); ``categories`` what they are now.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Members(msgspec.Struct, frozen=True, kw_only=True):
     bitmap: BitMap
     as_of: int
     computed_at: Micros
+    reads: frozenset[str]
     categories: frozenset[str]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,10 +10,26 @@ from pyroaring import BitMap
 from sqlalchemy import Connection, delete, func, insert, select
 
 from cdp.clock import Micros
-from cdp.identity.tables import profile_members
+from cdp.identity.tables import identifier_index, profile_members
 from cdp.segments.model import PeopleList
-from cdp.segments.tables import counts_shown, list_entries, lists, segment_members, segments
-from cdp.store import insert_ignoring, insert_many, since, upsert
+from cdp.segments.tables import (
+    counts_shown,
+    list_entries,
+    list_waiting,
+    lists,
+    segment_members,
+    segments,
+)
+from cdp.store import (
+    among_bytes,
+    chunks,
+    insert_ignoring,
+    insert_many,
+    lock_table,
+    read_rows,
+    since,
+    upsert,
+)
 
 
 class Stored(NamedTuple):
@@ -119,42 +135,95 @@ def read_lists(connection: Connection) -> dict[str, PeopleList]:
     }
 
 
+def list_categories(connection: Connection) -> dict[str, str]:
+    """Return list name → the category that standing on it tells."""
+    return {row.name: row.category for row in connection.execute(select(lists.c.name, lists.c.category))}
+
+
 def list_identities(connection: Connection, name: str) -> BitMap:
     """Return the identities on a list."""
     query = select(list_entries.c.identity_no).where(list_entries.c.name == name)
     return BitMap(connection.execute(query).scalars().all())
 
 
+def known_now(connection: Connection, indexes: Iterable[bytes]) -> dict[bytes, int]:
+    """Return blind index → identity_no for those that exist; until the batch ends nobody makes another."""
+    lock_table(connection, identifier_index)
+    found: dict[bytes, int] = {}
+    for chunk in chunks(indexes):
+        query = select(identifier_index.c.blind_index, identifier_index.c.identity_no).where(
+            among_bytes(connection, identifier_index.c.blind_index, chunk)
+        )
+        found.update(read_rows(connection, query))
+    return found
+
+
 def put_list(
-    connection: Connection, name: str, kind: str, category: str, identity_nos: Iterable[int], batch: int
+    connection: Connection,
+    put: PeopleList,
+    identity_nos: Iterable[int],
+    tags: Collection[bytes],
+    batch: int,
 ) -> None:
-    """Make the list hold exactly these identities."""
-    row = {"name": name, "kind": kind, "category": category, "batch": batch}
+    """Make the list hold exactly these identities, and wait for those with these tags."""
+    row = {"name": put.name, "kind": put.kind, "category": put.category, "batch": batch}
     upsert(connection, lists, [row], ["name"])
-    connection.execute(delete(list_entries).where(list_entries.c.name == name))
-    insert_many(
-        connection, list_entries, ("name", "identity_no"), [(name, number) for number in identity_nos]
-    )
+    connection.execute(delete(list_entries).where(list_entries.c.name == put.name))
+    entries = [(put.name, number) for number in identity_nos]
+    insert_many(connection, list_entries, ("name", "identity_no"), entries)
+    connection.execute(delete(list_waiting).where(list_waiting.c.name == put.name))
+    waiting = [(tag, put.name) for tag in sorted(tags)]
+    insert_many(connection, list_waiting, ("tag", "name"), waiting)
 
 
-def black_listed(connection: Connection, name: str) -> BitMap:
-    """Return the identities on a list if it is a black one."""
-    query = (
-        select(list_entries.c.identity_no)
-        .join_from(lists, list_entries, lists.c.name == list_entries.c.name)
-        .where(lists.c.name == name, lists.c.kind == "black")
+def black_listed(connection: Connection, name: str) -> tuple[BitMap, set[bytes]]:
+    """Return the identities on a list, and the tags that wait for it, if it is a black one."""
+    black = select(lists.c.name).where(lists.c.name == name, lists.c.kind == "black")
+    numbers = select(list_entries.c.identity_no).where(list_entries.c.name.in_(black))
+    tags = select(list_waiting.c.tag).where(list_waiting.c.name.in_(black))
+    return (
+        BitMap(connection.execute(numbers).scalars().all()),
+        {tag for (tag,) in read_rows(connection, tags)},
     )
-    return BitMap(connection.execute(query).scalars().all())
 
 
 def add_black_listed(
-    connection: Connection, name: str, category: str, identity_nos: Iterable[int], batch: int
-) -> int:
-    """Add identities to a black list, which is made where there is none; returns how many are new."""
+    connection: Connection,
+    name: str,
+    category: str,
+    identity_nos: Iterable[int],
+    tags: Iterable[bytes],
+    batch: int,
+) -> tuple[int, int]:
+    """Add to a black list, which is made where there is none.
+
+    :returns: how many identities are new on it, and how many tags.
+    """
     row = {"name": name, "kind": "black", "category": category, "batch": batch}
     insert_ignoring(connection, lists, tuple(row), [tuple(row.values())])
-    rows = [(name, number) for number in sorted(identity_nos)]
-    return insert_ignoring(connection, list_entries, ("name", "identity_no"), rows)
+    entries = [(name, number) for number in sorted(identity_nos)]
+    waiting = [(tag, name) for tag in sorted(tags)]
+    return (
+        insert_ignoring(connection, list_entries, ("name", "identity_no"), entries),
+        insert_ignoring(connection, list_waiting, ("tag", "name"), waiting),
+    )
+
+
+def any_waits(connection: Connection) -> bool:
+    """Return whether a list waits for anybody."""
+    return connection.execute(select(list_waiting.c.tag).limit(1)).first() is not None
+
+
+def enter_waiting(connection: Connection, number_of: Mapping[bytes, int]) -> None:
+    """Put identities on the lists that wait for their tags, which then wait no longer."""
+    w = list_waiting.c
+    for chunk in chunks(number_of):
+        these = among_bytes(connection, w.tag, chunk)
+        found = read_rows(connection, select(w.tag, w.name).where(these))
+        if found:
+            rows = sorted((name, number_of[tag]) for tag, name in found)
+            insert_ignoring(connection, list_entries, ("name", "identity_no"), rows)
+            connection.execute(delete(list_waiting).where(these))
 
 
 def profiles_on(connection: Connection, kind: str) -> BitMap:

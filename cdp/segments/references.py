@@ -1,8 +1,12 @@
-"""What a definition refers to: the other segments it uses, and the data it reads. Pure."""
+"""What a definition refers to: the other segments it uses, and the data it reads. Pure.
+
+What is read has two forms: names (``reads``), which stay what they are, and the categories that the policies
+of the moment give them (``classified``). Names are ``trait:…``, ``event:…``, ``property:…`` and ``list:…``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from cdp.errors import DefinitionError
 from cdp.policy import FieldCatalogue, FieldRule, covers
@@ -45,46 +49,61 @@ def _visit(
         found[name] = used
 
 
-def categories(
-    definition: Definition,
-    resolve: Resolve,
-    fields: FieldCatalogue,
-    lists: Mapping[str, str] | None = None,
-) -> frozenset[str]:
-    """Return every data category that deciding membership reads, through nested segments and negations.
+def reads(definition: Definition, resolve: Resolve) -> frozenset[str]:
+    """Return the name of everything that deciding membership reads, through nested segments and negations."""
+    parts = (definition, *closure(definition, resolve).values())
+    return frozenset(name for part in parts for leaf in leaves(part.where) for name in _named(leaf))
+
+
+def classified(read: Iterable[str], fields: FieldCatalogue, lists: Mapping[str, str]) -> frozenset[str]:
+    """Return every data category that names belong to.
 
     An event condition reads the category of its event besides those of its properties: that somebody
     did something tells as much as what the event says.
 
+    :param read: what ``reads`` returned, now or under other policies.
     :param lists: list name → its category; ``user.unique_id`` for one that is not named.
+    :raises DefinitionError: no definition may read one of them any more: it is not declared, or sealed.
     """
-    found: set[str] = set()
-    for part in (definition, *closure(definition, resolve).values()):
-        for leaf in leaves(part.where):
-            if isinstance(leaf, ListOf):
-                found.add((lists or {}).get(leaf.name, LIST_CATEGORY))
-            else:
-                found |= _read(leaf, fields)
-    return frozenset(found)
+    return frozenset(_category(name, fields, lists) for name in read)
 
 
 def identifies(leaf: Leaf, fields: FieldCatalogue) -> bool:
     """True for a condition on what names a person: contact data, names, and the categories of identifiers."""
     naming = {*_NAMING, *(rule.category for rule in fields.identifiers.values())}
-    return any(covers(above, read) for above in naming for read in _read(leaf, fields))
+    read = classified(_named(leaf), fields, {})
+    return any(covers(above, category) for above in naming for category in read)
 
 
-def _read(leaf: Leaf, fields: FieldCatalogue) -> set[str]:
-    """Return the categories that a condition on a trait or an event reads."""
+def _named(leaf: Leaf) -> Iterator[str]:
+    """Yield the names of what one condition reads."""
     if isinstance(leaf, Trait):
-        return {fields.traits[leaf.name].category}
-    if not isinstance(leaf, Event):
-        return set()
-    found = {fields.event_category(leaf.name if leaf.type == "track" else leaf.type)}
-    found |= {_property(fields, item.property).category for item in leaf.where}
-    if leaf.aggregate is not None and leaf.aggregate.property:
-        found.add(_property(fields, leaf.aggregate.property).category)
-    return found
+        yield f"trait:{leaf.name}"
+    elif isinstance(leaf, ListOf):
+        yield f"list:{leaf.name}"
+    elif isinstance(leaf, Event):
+        yield f"event:{leaf.name if leaf.type == 'track' else leaf.type}"
+        yield from (f"property:{item.property}" for item in leaf.where)
+        if leaf.aggregate is not None and leaf.aggregate.property:
+            yield f"property:{leaf.aggregate.property}"
+
+
+def _category(read: str, fields: FieldCatalogue, lists: Mapping[str, str]) -> str:
+    kind, _, name = read.partition(":")
+    if kind == "list":
+        return lists.get(name, LIST_CATEGORY)
+    if kind == "event":
+        return fields.event_category(name)
+    rule: FieldRule | None = None
+    if kind == "trait":
+        rule = fields.traits.get(name)
+    elif kind == "property" and name.startswith(_CONTEXT):
+        rule = fields.context.get(name.removeprefix(_CONTEXT))
+    elif kind == "property":
+        rule = fields.properties.get(name)
+    if rule is None or not rule.clear:
+        raise DefinitionError("what the definition reads is sealed or not declared any more")
+    return rule.category
 
 
 def check_readable(refused: frozenset[str]) -> None:
@@ -98,9 +117,3 @@ def check_readable(refused: frozenset[str]) -> None:
             "uses; no rule for the purpose segmentation lists that under inputs, where a sensitive category "
             "must be named"
         )
-
-
-def _property(fields: FieldCatalogue, name: str) -> FieldRule:
-    if name.startswith(_CONTEXT):
-        return fields.context[name.removeprefix(_CONTEXT)]
-    return fields.properties[name]

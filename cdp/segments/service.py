@@ -31,7 +31,7 @@ from cdp.segments.lists import Lists
 from cdp.segments.membership import Evaluation
 from cdp.segments.model import PURPOSE, Members, Preview, Segment
 from cdp.segments.parse import parse
-from cdp.segments.references import categories, check_readable, closure
+from cdp.segments.references import check_readable, classified, closure, reads
 from cdp.store import Batch, Committer, Connection, Store
 from cdp.warehouse import Warehouse
 
@@ -45,6 +45,7 @@ class _Result(msgspec.Struct, frozen=True):
     bitmap: BitMap
     as_of: int
     now: Micros
+    reads: frozenset[str]
     categories: frozenset[str]
 
 
@@ -53,7 +54,9 @@ class SegmentService:
 
     :param restrained: returns the profiles excluded from the purpose ``segmentation``, as the given
         connection sees them.
-    :param unreadable: returns those of some data categories that no definition may read.
+    :param unreadable: returns those of some data categories that no definition may read; raises while nothing
+        may be evaluated at all.
+    :param tag: returns the journal's tag of a blind index, hex.
     """
 
     def __init__(
@@ -65,10 +68,11 @@ class SegmentService:
         clock: Clock,
         restrained: Callable[[Connection], BitMap],
         unreadable: Callable[[frozenset[str]], frozenset[str]],
+        tag: Callable[[bytes], str],
     ) -> None:
         self._store = store
         self._committer = committer
-        self.lists = Lists(store, committer, lambda: self._fields)
+        self.lists = Lists(store, committer, lambda: self._fields, tag)
         self._warehouse = warehouse
         self.adopt(fields)
         self._clock = clock
@@ -213,6 +217,7 @@ class SegmentService:
                 bitmap=result.bitmap,
                 as_of=result.as_of,
                 computed_at=result.now,
+                reads=result.reads,
                 categories=result.categories,
             )
             for one, definition, result in zip(held, definitions, results, strict=True)
@@ -227,7 +232,7 @@ class SegmentService:
             held = self._held(connection, name)
             stored = queries.members(connection, name)
             definition = self._parsed(held)
-            read = self._categories(connection, definition)
+            read, found = self._read(connection, definition)
             restrained = BitMap() if stored is None else self._gone(connection, stored.as_of)
         if stored is None or stored.version != held.version:
             return self.evaluate(name, actor=actor)
@@ -238,13 +243,21 @@ class SegmentService:
             bitmap=stored.bitmap - restrained,
             as_of=stored.as_of,
             computed_at=stored.computed_at,
-            categories=read,
+            reads=read,
+            categories=found,
         )
 
     def categories(self, definition: Definition) -> frozenset[str]:
         """Return every data category that a definition reads."""
         with self._store.reading() as connection:
-            return self._categories(connection, definition)
+            return self._read(connection, definition)[1]
+
+    def read_by(self, connection: Connection, name: str) -> frozenset[str] | None:
+        """Return every data category that a stored segment reads; None for one that no longer holds."""
+        try:
+            return self._read(connection, self._parsed(self._held(connection, name)))[1]
+        except (DefinitionError, NotFoundError):
+            return None
 
     # -- who is left out -----------------------------------------------------------------------
 
@@ -264,7 +277,7 @@ class SegmentService:
         found: dict[Leaf, BitMap] = {}
         with self._store.reading() as connection:
             used = [self._check(connection, definition) for definition in definitions]
-            read = [self._categories(connection, definition) for definition in definitions]
+            read = [self._read(connection, definition) for definition in definitions]
             wanted = {
                 leaf: None
                 for definition, others in zip(definitions, used, strict=True)
@@ -285,9 +298,9 @@ class SegmentService:
         for (leaf, one), profiles in zip(compiled, sets, strict=True):
             found[leaf] = everyone - profiles if one.complement else profiles
         results = []
-        for definition, others, categories_read in zip(definitions, used, read, strict=True):
+        for definition, others, names_and_categories in zip(definitions, used, read, strict=True):
             members = Evaluation(found, others, everyone)(definition.where) & everyone
-            results.append(_Result(members, snapshot.commit_no, now, categories_read))
+            results.append(_Result(members, snapshot.commit_no, now, *names_and_categories))
         return tuple(results)
 
     def _gone(self, connection: Connection, as_of: int) -> BitMap:
@@ -312,12 +325,16 @@ class SegmentService:
                 raise DefinitionError(f"where: there is no list {leaf.name}; import it first")
         return used
 
-    def _categories(self, connection: Connection, definition: Definition) -> frozenset[str]:
+    def _read(self, connection: Connection, definition: Definition) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the names of what a definition reads, and their categories.
+
+        :raises DefinitionError: the policies keep one of them from segments.
+        """
         stored = queries.newest(connection)
-        lists = {name: item.category for name, item in queries.read_lists(connection).items()}
-        found = categories(definition, lambda name: self._known(stored, name), self._fields, lists)
+        read = reads(definition, lambda name: self._known(stored, name))
+        found = classified(read, self._fields, queries.list_categories(connection))
         check_readable(self._unreadable(found))
-        return found
+        return read, found
 
     def _known(self, stored: Mapping[str, queries.Stored], name: str) -> Definition | None:
         held = stored.get(name)

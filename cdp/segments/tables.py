@@ -48,6 +48,15 @@ list_entries = Table(
 )
 """Identities, mapped to profiles when a list is used, so that merges and splits cannot corrupt it."""
 
+list_waiting = Table(
+    "list_waiting",
+    metadata,
+    Column("tag", Bytes, primary_key=True),  # the journal's, of the identifier: no value
+    Column("name", Name, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Who stands on a list and is not known yet; an entry, and no longer here, once their identity is made."""
+
 counts_shown = Table(
     "counts_shown",
     metadata,

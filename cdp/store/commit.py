@@ -279,6 +279,15 @@ def since(batch: ColumnElement[int], commit_no: int) -> ColumnElement[bool]:
     return batch.in_(select(batches.c.batch).where(batches.c.commit_no > commit_no))
 
 
+def commit_order(batch: ColumnElement[int]) -> ColumnElement[int]:
+    """Return what orders rows as their batches were committed; those of the batch at hand come last.
+
+    Batch ids are drawn when a batch begins, by the clock of its host: they order nothing.
+    """
+    found = select(batches.c.commit_no).where(batches.c.batch == batch)
+    return found.correlate_except(batches).scalar_subquery().nulls_last()
+
+
 def commit_at(connection: Connection, at: Micros) -> int:
     """Return the last commit up to an instant; 0 when there was none."""
     query = select(func.max(batches.c.commit_no)).where(batches.c.committed_at <= at)

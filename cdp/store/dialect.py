@@ -244,6 +244,15 @@ def share_rows(query: Select[Any]) -> Select[Any]:
     return query.with_for_update(read=True)
 
 
+def lock_table(connection: Connection, table: Table) -> None:
+    """Let nobody else write in ``table`` until the transaction ends; waits for whoever does.
+
+    SQLite: its writer is alone. Take it before the head: those it waits for take that last.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE")
+
+
 def insert_many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Insert ``rows`` (tuples in the order of ``columns``) the fastest way the driver has.
 

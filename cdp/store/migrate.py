@@ -12,6 +12,7 @@ this package may import none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
@@ -54,9 +55,12 @@ def pending(store: Store, chain: Chain = Chain.MAIN) -> list[str]:
         return _pending(connection, chain)
 
 
-def upgrade(store: Store, chain: Chain = Chain.MAIN) -> list[str]:
+def upgrade(
+    store: Store, chain: Chain = Chain.MAIN, then: Callable[[Connection], object] | None = None
+) -> list[str]:
     """Bring the database to the newest schema and return the revisions that were applied.
 
+    :param then: called in the same transaction, after them.
     :raises ConfigurationError: the database was made by a newer version, or the scripts are missing.
     :raises StoreError: the database cannot be written; it stays as it was.
     """
@@ -66,6 +70,8 @@ def upgrade(store: Store, chain: Chain = Chain.MAIN) -> list[str]:
             config = _config(chain)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        if then is not None:
+            then(connection)
         return missing
 
 

@@ -74,7 +74,9 @@ def test_the_trait_itself_is_sealed_and_refused_with_the_reason(platform: Caller
     problem = platform.api("POST", "/segments/preview", {"where": where}, expect=400)
     assert "sealed" in problem["detail"]
     profile = platform.lookup("user_id", "u1")
-    assert profile["traits"]["likely_pregnant"] is None
+    assert "likely_pregnant" not in profile["traits"], "its name tells as much as its value"
+    reviewed = platform.api("GET", f"/profiles/{profile['id']}", purpose="compliance_review")
+    assert reviewed["traits"]["likely_pregnant"] is None
 
 
 def test_a_conclusion_that_is_not_sensitive_may_choose_people(caller: Caller) -> None:

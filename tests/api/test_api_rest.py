@@ -192,7 +192,7 @@ def test_a_marketer_sees_noised_counts_and_none_on_a_short_list(caller: Caller) 
     listed = {"kind": "grey", "members": members}
     put = caller.api("PUT", "/lists/staff", listed)
     (entry,) = caller.api("GET", "/audit?action=list.put")["items"]
-    assert (entry["purpose"], entry["people"]) == ("segmentation", {"entries": "<10"})
+    assert (entry["purpose"], entry["people"]) == ("segmentation", {"entries": "<10", "waiting": "<10"})
     assert (put["members"], put["unknown"]) == (1, 1)
     short = {"where": {"all": [WHERE["where"], {"not": {"list": "staff"}}]}}
     assert caller.api("POST", "/segments/preview", short)["count"] == 11

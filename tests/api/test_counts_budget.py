@@ -218,3 +218,20 @@ def test_a_list_is_short_by_its_people_not_by_its_entries(caller: Caller) -> Non
     assert (
         answer(caller, key, {"where": {"any": [BRITONS["where"], {"segment": "hidden"}]}}).status_code == 403
     )
+
+
+def test_no_export_tells_a_marketer_how_many_are_on_a_short_list(caller: Caller) -> None:
+    caller.send(*people(2), wait=True)
+    key = marketer(caller)
+    caller.api("PUT", "/lists/vips", {"kind": "white", "members": [{"type": "user_id", "value": "u0"}]})
+    caller.api("PUT", "/segments/hidden", {"where": {"list": "vips"}})
+    caller.api("PUT", "/segments/vips", {"where": {"segment": "hidden"}})
+    purpose = "marketing.communications.email"
+    asked: dict[str, Any] = {"segment": "vips", "destination": "mailer", "purpose": purpose}
+    for dry in (True, False):
+        caller.api("POST", "/exports", {**asked, "dry_run": dry}, key=key, expect=403)
+    query = "mutation($i: ExportInput!) {requestExport(input: $i) {members}}"
+    body = {"query": query, "variables": {"i": {**asked, "dryRun": True}}}
+    found = caller.http.post("/graphql", json=body, headers={"Authorization": f"Bearer {key}"}).json()
+    assert found["errors"][0]["extensions"]["code"] == "not-permitted"
+    assert caller.api("POST", "/exports", {**asked, "dry_run": True})["members"] == 1

@@ -83,6 +83,21 @@ def test_test_files_have_names_of_their_own() -> None:
     assert sorted(names) == sorted(set(names))
 
 
+def test_people_of_the_tests_have_addresses_that_the_scan_looks_for() -> None:
+    """In domains that are nobody's (RFC 2606): see ``tests/canary.py``."""
+    address = re.compile(r"[\w.+}-](?:@|%40)((?:[a-z0-9-]+\.)+[a-z]{2,})", re.IGNORECASE)
+    nobodys = re.compile(r"(?:.*\.)?example(?:\.(?:org|com|net))?", re.IGNORECASE)
+    offenders = [
+        f"{place}: {domain}"
+        for path in CODE
+        if path.parts[-2] != "architecture"
+        for place, text in lines(path)
+        for domain in address.findall(text)
+        if not nobodys.fullmatch(domain)
+    ]
+    assert offenders == []
+
+
 def test_nothing_is_left_for_later() -> None:
     mark = re.compile(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError\b(?!\(kind\))")
     assert [place for path in CODE if path != HERE for place, text in lines(path) if mark.search(text)] == []

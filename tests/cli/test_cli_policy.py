@@ -82,6 +82,32 @@ def test_the_switch_the_suggestions_and_an_explanation(ready: Shell) -> None:
     assert "no profile" in ready(*asked, "--profile", "p_nobody", expect=1)
 
 
+def test_a_candidate_whose_tests_fail_says_so_to_both_officers(
+    ready: Shell, candidate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = candidate / "rules" / "communications.yaml"
+    rules.write_text(rules.read_text().replace("max_age_days: 730", "max_age_days: 700"))
+    failed = ready("policy", "check", str(candidate), expect=1).removeprefix("cdp: ").split(";")[0]
+    monkeypatch.setenv("CDP_FOUR_EYES", "false")
+    for verb in ("diff", "activate"):
+        shown = ready("policy", verb, str(candidate))
+        assert f"check: {failed}, " in shown
+        assert "tests/european_union.yaml:" in shown
+        assert "max_age_days: 730 → 700" in shown
+        assert "enabled: true → false" in shown
+    proposal = ready.json("policy", "show")["proposals"][0]
+    assert f"though {failed} stood" in ready("policy", "activate", "--approve", proposal["id"])
+
+
+def test_what_is_not_there_is_named_with_what_lists_it(ready: Shell, tmp_path: Path) -> None:
+    assert "`cdp policy show`" in ready("policy", "activate", "--approve", "pp_0", expect=1)
+    assert "`cdp policy show`" in ready("policy", "switch", "nobody", "off", "--reason", "test", expect=1)
+    assert "mailer" in ready("policy", "show")
+    nowhere = str(tmp_path / "nowhere")
+    for verb in ("check", "diff", "activate"):
+        assert f"{nowhere}: there is no such folder" in ready("policy", verb, nowhere, expect=1)
+
+
 def test_a_wrong_candidate_is_named_with_file_and_line(ready: Shell, candidate: Path) -> None:
     mailer = candidate / "destinations" / "mailer.yaml"
     mailer.write_text(mailer.read_text().replace("minimum_audience:", "minimum_audiense:"))

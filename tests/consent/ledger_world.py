@@ -50,6 +50,7 @@ class World:
                 identity_no=number,
                 device=number == DEVICE,
                 linked_at={other: self.linked_at for other in numbers if other != number},
+                vouched_at={other: self.linked_at for other in numbers if other != number},
             )
             for number in numbers
         ]

@@ -103,6 +103,7 @@ def population(chance: random.Random, people: int) -> tuple[dict[int, list[Membe
                 identity_no=one,
                 device=chance.random() < 0.25,
                 linked_at=dict.fromkeys((other for other in numbers if other != one), linked),
+                vouched_at={other: linked for other in numbers if other != one and chance.random() < 0.7},
                 came_with={other: chance.random() < 0.8 for other in numbers if chance.random() < 0.3},
                 seen_at=chance.randrange(10) * DAY,
             )

@@ -25,6 +25,7 @@ from cdp.consent import Standing
 from cdp.consent.tables import consent_records, consent_standings
 from cdp.crypto import Place, open_sealed
 from cdp.errors import SealError
+from cdp.policy import Purpose
 from cdp.store import read_head
 
 
@@ -242,11 +243,21 @@ def test_a_device_s_signal_binds_the_device(world: World) -> None:
 
 
 def test_what_cannot_be_recorded_is_counted(world: World) -> None:
-    odd = draft(statement("withdrawn", purpose="marketing.pigeons"), statement("granted"), **BROWSER)
+    odd = draft(statement("granted", purpose="marketing.pigeons"), statement("granted"), **BROWSER)
     with world.committer.batch() as batch:
         members, home = {USER: world.members(USER)}, dict.fromkeys(world.profiles[USER], USER)
         taken = world.ledger.append(batch, [odd], members, home)
     assert (taken.unknown, taken.unbound, taken.records, taken.profiles) == (1, 1, ((),), frozenset())
+
+
+def test_what_restrains_a_purpose_that_is_not_declared_waits_for_it(world: World) -> None:
+    pigeons = Purpose(key="marketing.pigeons", name="", description="", basis={"*": "consent"})
+    world.adopt(purposes={**BUNDLE.purposes, pigeons.key: pigeons})
+    world.say(draft(statement("granted", purpose=pigeons.key)))
+    world.adopt()
+    assert world.say(draft(statement("withdrawn", purpose=pigeons.key), received_at=START + 1)) == 3
+    world.adopt(purposes={**BUNDLE.purposes, pigeons.key: pigeons})
+    assert world.state(purpose=pigeons.key) == "withdrawn"
 
 
 def test_a_refusal_of_all_reaches_what_was_re_affirmed_since(world: World) -> None:

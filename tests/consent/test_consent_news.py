@@ -175,7 +175,7 @@ TABLE: list[tuple[str, list[Record], Statement | Record, bool]] = [
     ("ledger", "statement", "news"), [row[1:] for row in TABLE], ids=[r[0] for r in TABLE]
 )
 def test_what_is_news(ledger: list[Record], statement: Statement | Record, *, news: bool) -> None:
-    assert _latest(ledger).is_news(ME, statement) is news
+    assert _latest(ledger).is_news(ME, statement, ME) is news
 
 
 def _latest(ledger: list[Record]) -> Latest:
@@ -211,7 +211,7 @@ def test_what_is_left_out_would_have_changed_nothing(
         made = record(day, "act granted", **given_, event_time=0 if at_once else day * DAY)
         everything.append(made)
         stamp = {name: value for name, value in given_.items() if name != "source_kind"}
-        if latest.is_news(ME, made if made.act else Statement(**stamp, event_time=made.event_time)):
+        if latest.is_news(ME, made if made.act else Statement(**stamp, event_time=made.event_time), ME):
             latest.add(made)
             kept.append(made)
         for key in KEYS:

@@ -51,6 +51,7 @@ def members(*numbers: int, linked: float = 0, fresh: tuple[int, ...] = ()) -> li
             identity_no=number,
             device=number == PHONE_APP,
             linked_at={other: int(linked * DAY) for other in numbers if other != number},
+            vouched_at={other: int(linked * DAY) for other in numbers if other != number},
             came_with=dict.fromkeys(numbers, True) if number in fresh else {},
             seen_at=int(linked * DAY) if number in fresh else 0,
         )
@@ -695,6 +696,7 @@ def profiles(draw: st.DrawFn) -> list[Member]:
             identity_no=number,
             device=number == PHONE_APP,
             linked_at=linked[number],
+            vouched_at={other: at for other, at in linked[number].items() if draw(st.booleans())},
             came_with={
                 other: draw(st.booleans()) for other in numbers if other != number and draw(st.booleans())
             },
@@ -737,6 +739,10 @@ def test_a_merge_without_a_later_act_grants_nothing_new(profile: list[Member], l
             linked_at={
                 other: at if joining not in {other, member.identity_no} else AT
                 for other, at in member.linked_at.items()
+            },
+            vouched_at={
+                other: at if joining not in {other, member.identity_no} else AT
+                for other, at in member.vouched_at.items()
             },
         )
         for member in profile

@@ -171,7 +171,7 @@ def test_an_event_with_malformed_signals_lands_and_they_are_counted(caller: Call
 
 def test_of_contradictory_signals_the_restraint_wins_and_both_are_on_record(caller: Caller) -> None:
     before = odd("any", "contradiction")
-    consent = {"categoryPreferences": {"Advertising": True}, "gcs": "G100"}
+    consent = {"categoryPreferences": {"Advertising": True, "DataSharing": True}, "gcs": "G100"}
     send(caller, page("m1", {"consent": consent}))
     assert state(caller, "anonymous_id", "b1") == "refused"
     with caller.services.store.reading() as connection:

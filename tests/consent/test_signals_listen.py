@@ -24,12 +24,15 @@ GPP_OPT_OUT = "DBABRg~BAUAABA"
 CHANGED = "Segment Consent Preference Updated"
 LISTEN = Listener(
     SourceSignals(
-        segment={
-            "Advertising": ("ads.first", "ads.third"),
-            "DataSharing": ("ads.third",),
-            "Analytics": ("analytics",),
-        },
-        rudder={"C0002": ("analytics",), "C0004": ("ads.first", "ads.third")},
+        segment=(
+            {
+                "Advertising": ("ads.first", "ads.third"),
+                "DataSharing": ("ads.third",),
+                "Analytics": ("analytics",),
+            },
+            {"ads": ("ads.first", "ads.third")},
+        ),
+        rudder=({"C0002": ("analytics",), "C0003": ("analytics",), "C0004": ("ads.first", "ads.third")},),
         google={"analytics": ("analytics_storage",), "ads.first": ("ad_storage", "ad_user_data")},
         tcf={"analytics": (1, 8, 9)},
         gpp={"sale": ("ads.third",), "targeted_advertising": ("ads.first", "ads.third")},
@@ -58,7 +61,7 @@ def categories(preferences: object, kind: str = "page", name: str = "") -> dict[
 
 
 def test_on_any_event_categories_are_a_stamp() -> None:
-    expected = {"ads.first": "stamp granted", "ads.third": "stamp granted", "analytics": "stamp refused"}
+    expected = {"ads.first": "stamp granted", "analytics": "stamp refused"}
     assert categories({"Advertising": True, "Analytics": False}) == expected
 
 
@@ -68,11 +71,51 @@ def test_preference_updated_is_an_act() -> None:
     assert categories({"Analytics": False}, "page", CHANGED) == {"analytics": "stamp refused"}
 
 
-@pytest.mark.parametrize("sharing", [True, False])
-def test_all_categories_of_a_purpose_must_be_true(sharing: bool) -> None:  # noqa: FBT001  # a table
-    for preferences in ({"Advertising": not sharing, "DataSharing": sharing}, {"DataSharing": sharing}):
-        granted = all(preferences.values())
-        assert categories(preferences)["ads.third"] == ("stamp granted" if granted else "stamp refused")
+@pytest.mark.parametrize("act", [False, True])
+@pytest.mark.parametrize(
+    ("preferences", "third"),
+    [
+        ({"Advertising": True, "DataSharing": True}, "granted"),
+        ({"Advertising": True}, ""),
+        ({"DataSharing": True}, ""),
+        ({"Advertising": True, "DataSharing": None}, ""),
+        ({"Advertising": True, "DataSharing": False}, "refused"),
+        ({"Advertising": False, "DataSharing": True}, "refused"),
+        ({"DataSharing": False}, "refused"),
+        ({"ads": True}, "granted"),
+        ({"ads": True, "DataSharing": True}, "granted"),
+        ({"ads": True, "DataSharing": False}, "refused"),
+        ({"ads": False, "Advertising": True, "DataSharing": True}, "refused"),
+    ],
+)
+def test_a_purpose_needs_all_categories_of_a_tool(
+    preferences: dict[str, object],
+    third: str,
+    act: bool,  # noqa: FBT001  # a table
+) -> None:
+    no = "withdrawn" if act else "refused"
+    expected = {"granted": "granted", "refused": no, "": None}[third]
+    found = categories(preferences, "track", CHANGED if act else "")
+    assert found.get("ads.third") == (expected and f"{'act' if act else 'stamp'} {expected}")
+
+
+@pytest.mark.parametrize("signal", ["segment", "rudder"])
+def test_of_too_many_categories_the_refused_ones_are_heard(signal: str) -> None:
+    def spoken(others: int) -> Heard:
+        names = [f"category {number}" for number in range(others)]
+        if signal == "rudder":
+            allowed = {"allowedConsentIds": ["C0004", *names], "deniedConsentIds": ["C0002"]}
+            return hear({"consentManagement": allowed})
+        preferences = {"ads": True, **dict.fromkeys(names, True), "Analytics": False}
+        return hear({"consent": {"categoryPreferences": preferences}})
+
+    heard = spoken(98)
+    assert [one.state for one in heard.statements] == ["granted", "granted", "refused"]
+    assert set(heard.notes) == {(signal, "unmapped")}
+    heard = spoken(99)
+    assert [(one.purpose, one.state) for one in heard.statements] == [("analytics", "refused")]
+    assert heard.notes == ((signal, "malformed"),)
+    assert len(spoken(3_000).statements) == 1
 
 
 @pytest.mark.parametrize(
@@ -108,12 +151,14 @@ def test_what_is_not_provided_is_neither_a_grant_nor_a_refusal(context: dict[str
 def test_rudder_lists_what_is_allowed_and_what_is_denied() -> None:
     management = {
         "provider": "oneTrust",
-        "allowedConsentIds": ["C0002", "C0004"],
+        "allowedConsentIds": ["C0002", "C0003", "C0004"],
         "deniedConsentIds": ["C0004"],
     }
     expected = {"analytics": "stamp granted", "ads.first": "stamp refused", "ads.third": "stamp refused"}
     assert said({"consentManagement": management}) == expected
     assert said({"consentManagement": management}, "track", CHANGED)["ads.first"] == "act withdrawn"
+    assert said({"consentManagement": {"allowedConsentIds": ["C0002"]}}) == {}
+    assert said({"consentManagement": {"deniedConsentIds": ["C0003"]}}) == {"analytics": "stamp refused"}
 
 
 def test_unmapped_categories_are_counted() -> None:
@@ -166,7 +211,10 @@ def test_a_grant_of_the_future_gains_nothing() -> None:
     assert hear({"consent": {"tcf": ahead}}) == Heard(notes=(("tcf", "malformed"),))
 
 
-@pytest.mark.parametrize("sections", [None, "9", "7,9", "7_9", [9], ["9"], 9, "?", [None], [], [0], 0, "0"])
+@pytest.mark.parametrize(
+    "sections",
+    [None, "9", "7,9", "7_9", [9], ["9"], 9, "?", [None], [], [0], 0, "0", [float("inf")]],
+)
 def test_gpp_opts_out(sections: object) -> None:
     heard = hear({"consent": {"gpp": GPP_OPT_OUT, "gppSid": sections}})
     assert {(one.purpose, one.state, one.event_time) for one in heard.statements} == {

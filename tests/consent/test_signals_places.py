@@ -14,7 +14,7 @@ from cdp.consent.signals.us_sections import LAYOUTS
 from cdp.policy import Gpc, SourceSignals
 
 MAPPING = SourceSignals(
-    segment={}, rudder={}, google={}, tcf={"ads": (1,)},
+    segment=(), rudder=(), google={}, tcf={"ads": (1,)},
     gpp={"sale": ("ads",), "targeted_advertising": ("ads",)},
     gpc=Gpc(opts_out_of=()), vendors={"mailer": None},
 )  # fmt: skip

@@ -27,7 +27,7 @@ from cdp.settings import Settings
 ada = pytest.fixture(ada_known, name="ada")
 
 
-def test_one_click_withdraws_at_once_and_twice_is_once(ada: Caller, clock: FixedClock) -> None:
+def test_one_click_withdraws_at_once_and_each_press_is_an_act(ada: Caller, clock: FixedClock) -> None:
     path = link(ada, "withdraw", purposes=[EMAIL], destination="mailer", language="en")
     clock.advance(400 * DAY)  # links in old messages still work
     answer = ada.http.post(path, data={"List-Unsubscribe": "One-Click"}, follow_redirects=False)
@@ -37,9 +37,12 @@ def test_one_click_withdraws_at_once_and_twice_is_once(ada: Caller, clock: Fixed
     newest = records(ada)[-1]
     assert (newest.state, newest.method) == ("withdrawn", "one_click")
     count = len(records(ada))
-    clock.advance(SECOND)
-    assert ada.http.post(path, files={"List-Unsubscribe": (None, "One-Click")}).status_code == 200
+    form = {"List-Unsubscribe": (None, "One-Click")}
+    assert ada.http.post(path, files=form).status_code == 200  # at the same instant: the very same act
     assert len(records(ada)) == count
+    clock.advance(SECOND)
+    assert ada.http.post(path, files=form).status_code == 200
+    assert len(records(ada)) == count + 1
 
 
 def test_a_post_without_the_words_of_rfc_8058_asks_first(ada: Caller) -> None:
@@ -319,7 +322,7 @@ def test_every_page_is_open_by_declaration_and_nothing_else_is(ada: Caller) -> N
 
 
 def test_a_no_counts_again_where_a_later_yes_lifted_it_below(ada: Caller, clock: FixedClock) -> None:
-    """Newest word for ``marketing`` is no, but a yes for e-mail came after it: the no is news again."""
+    """Newest word for ``marketing`` is no, but a yes for e-mail came after it."""
     everything = link(ada, "withdraw", purposes=["marketing"])
     one_click = {"List-Unsubscribe": "One-Click"}
     ada.http.post(everything, data=one_click)
@@ -330,10 +333,6 @@ def test_a_no_counts_again_where_a_later_yes_lifted_it_below(ada: Caller, clock:
     clock.advance(SECOND)
     ada.http.post(everything, data=one_click)
     assert state(ada) == "withdrawn"
-    count = len(records(ada))
-    clock.advance(SECOND)
-    ada.http.post(everything, data=one_click)
-    assert len(records(ada)) == count
 
 
 def test_neither_a_link_nor_whom_it_is_for_can_be_read_anywhere(

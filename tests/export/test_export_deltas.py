@@ -179,6 +179,39 @@ def test_who_withdraws_before_the_page_is_read_is_not_in_it(
     assert [one["op"] for one in reader.read()] == ["remove"], "a removal of nobody harms nobody"
 
 
+@pytest.mark.parametrize("meanwhile", ["the fetch ends", "the page is noted", "a later piece is read"])
+def test_who_withdraws_before_the_page_is_sent_is_not_in_it(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    world = reader.world
+    people = {name: world.person(name) for name in ("Ada", "Bea", "Cyd")}
+    first = Reader(world).read()[0]["first_name"]
+    holder, name, at = {
+        "the fetch ends": (world.gate._renderer, "end", 1),
+        "the page is noted": (reader.feeds, "_keep", 1),
+        "a later piece is read": (world.gate._renderer, "recheck", 2),  # the first one holds the first person
+    }[meanwhile]
+    world.clock.advance(1_000_000)
+    for number in people.values():
+        world.observe(number, {"language": "de"})  # so that there is something to note
+    monkeypatch.setattr("cdp.export.deltas._AT_ONCE", 1)
+    original, calls = getattr(holder, name), iter(range(1, 99))
+
+    def slow(*given: Any) -> Any:
+        if next(calls) == at:
+            world.say(people[first], "withdrawn")
+        return original(*given)
+
+    monkeypatch.setattr(holder, name, slow)
+    reader.read()
+    others = sorted(name.lower() for name in people if name != first)
+    assert reader.emails() == others
+    monkeypatch.undo()
+    world.say(people[first], "granted")  # before anybody looked for recalls
+    reader.read()
+    assert reader.emails() == sorted(name.lower() for name in people)
+
+
 @pytest.mark.parametrize(
     "closed",
     [{"enabled": False}, {"contract_expires": "2025-12-31"}, {"minimum_audience": 10}, {"purposes": set()}],
@@ -287,6 +320,14 @@ def test_an_export_of_mode_delta_is_read_as_changes(reader: Reader) -> None:
     assert set(reader.read()[0]) == {"op", "profile_ref", "email"}
 
 
+def test_a_cursor_of_another_feed_tells_everything_from_the_start(reader: Reader) -> None:
+    reader.world.person("Ada")
+    first = reader.page(Cursor())
+    assert (ops(first.changes), first.from_start) == (["add"], True)
+    assert not reader.page(first.cursor).from_start
+    assert reader.page(Cursor(7, 99, 99)) == first
+
+
 def test_who_may_not_read(reader: Reader) -> None:
     world = reader.world
     world.person("Ada")
@@ -294,8 +335,6 @@ def test_who_may_not_read(reader: Reader) -> None:
     purposeless = msgspec.structs.replace(world.mailer, purposes=frozenset())
     with pytest.raises(NotPermittedError):
         reader.page(Cursor(), principal=purposeless)
-    with pytest.raises(InvalidInputError, match="cursor"):
-        reader.page(Cursor(7, 1, 1))
     with pytest.raises((NotFoundError, NotPermittedError)):
         reader.page(Cursor(), principal=world.another_key("crm"))
 

@@ -59,7 +59,7 @@ def test_a_typo_in_a_policy_names_file_line_and_key(settings: Settings, tmp_path
 
 
 def test_a_database_that_was_not_initialised_says_what_to_run(tmp_path: Path, settings: Settings) -> None:
-    empty = msgspec.structs.replace(settings, database_url=f"sqlite:///{tmp_path / 'other.sqlite'}")
+    empty = msgspec.structs.replace(settings, data_dir=tmp_path, database_url="", keys_database_url="")
     with pytest.raises(ConfigurationError, match="cdp init"):
         app.build(empty)
 

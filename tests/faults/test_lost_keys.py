@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_a_missing_key_file_beside_an_empty_main_database_is_not_made_again(
     settings: Settings, tmp_path: Path
 ) -> None:
     """The keys of a lost main database may still be wanted, for its backup."""
+    shutil.rmtree(settings.journal_dir)
     empty = msgspec.structs.replace(settings, database_url=f"sqlite:///{tmp_path / 'empty.sqlite'}")
     (settings.data_dir / "root.key").unlink()
     with pytest.raises(ConfigurationError, match="restore it from its backup"):

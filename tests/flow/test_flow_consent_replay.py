@@ -63,12 +63,17 @@ class People:
         """Carve somebody out; of one who is alone nothing happens."""
         number = self.number()
         if number is not None:
-            self.quietly(lambda: self.caller.services.steward.split("test", number, dry_run=False))
+            named, steward = self.caller.services.profile_ids.encode(number), self.caller.services.steward
+            self.quietly(lambda: steward.split("test", "rights", named, dry_run=False))
 
     def join(self) -> None:
         """Link two; the rules may refuse it."""
         both = [number for number in (self.number(), self.number()) if number is not None]
-        self.quietly(lambda: self.caller.services.steward.merge("test", both, dry_run=False))
+        named, steward = (
+            [self.caller.services.profile_ids.encode(n) for n in both],
+            self.caller.services.steward,
+        )
+        self.quietly(lambda: steward.merge("test", "rights", named, dry_run=False))
 
     def number(self) -> int | None:
         kind, value = self.chance.choice(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Any
 
 import pytest
 from caller import Caller
 from sqlalchemy import create_engine, inspect, text
 
+from cdp import app
 from cdp.settings import Settings
 
 NEEDLES = {
@@ -101,6 +103,16 @@ def test_nothing_that_was_sent_in_can_be_read(
         if value.casefold().encode() in content.lower()
     }
     assert found == set()
+
+
+def test_a_process_that_dies_leaves_no_memory_behind(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of this process may be nought from elsewhere: what counts is that it is set."""
+    limits: dict[int, tuple[int, int]] = {}
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    app.build(settings).close()
+    assert limits == {resource.RLIMIT_CORE: (0, 0)}
 
 
 def test_the_search_would_find_a_clear_value(caller: Caller, settings: Settings) -> None:

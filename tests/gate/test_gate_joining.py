@@ -42,7 +42,7 @@ def town(world: World) -> World:
 def _received(world: World, destination: str, numbers: BitMap) -> list[tuple[int, list[Any]]]:
     """Return (person, everything in the row) of an export, in its order."""
     export = world.gate.authorise(world.request(destination=destination, fields=FIELDS)).export_id
-    found, named = world.gate.render_some(export, world.another_key(destination), numbers)
+    found, named, _ = world.gate.render_some(export, world.another_key(destination), numbers)
     rows = [(named[row.profile_ref], [row.profile_ref, *row.values]) for row in found.rows]
     key = world.another_key(destination)
     assert [row.profile_ref for row in world.gate.render(export, key).rows] == [row[0] for _, row in rows]

@@ -216,7 +216,7 @@ class Town:
 
     def fetch(self, export: str) -> dict[int, dict[str, str]]:
         """Return in which form each field left, of whoever left."""
-        rendering, named = self.world.gate.render_some(export, self.world.mailer, BitMap(self.told))
+        rendering, named, _ = self.world.gate.render_some(export, self.world.mailer, BitMap(self.told))
         found = {}
         for row in rendering.rows:
             number = named[row.profile_ref]

@@ -78,6 +78,25 @@ def test_who_was_taken_out_while_it_was_decided_is_proved_so(
     assert [proof.released for proof in proofs] == [True, True, False, False]
 
 
+def test_who_objected_to_being_chosen_while_it_was_decided_is_in_no_count(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.person("Ada")
+    bea = world.person("Bea")
+    proof_secrets = world.keyring.proof_secrets
+
+    def meanwhile(numbers: object) -> dict[int, bytes]:
+        monkeypatch.undo()
+        world.segments.objecting.add(bea)  # after the segment was evaluated, before the log's head is taken
+        return proof_secrets(numbers)  # type: ignore[arg-type]  # whatever the gate gives
+
+    monkeypatch.setattr(world.keyring, "proof_secrets", meanwhile)
+    export = world.gate.authorise(world.request())
+    assert (export.counts.members, export.counts.released) == (2, 1)
+    (gone,) = world.gate.proofs.of_identities("key:1", export.export_id, [bea])
+    assert not holds(gone)
+
+
 def test_what_does_not_exist_is_not_proved(world: World) -> None:
     world.person("Ada")
     export = world.gate.authorise(world.request()).export_id

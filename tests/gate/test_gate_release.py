@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from gate_world import EMAIL, World, running
 from pyroaring import BitMap
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from cdp.audit import sparse_prove, sparse_root, verify_absence, verify_presence
 from cdp.consent import RecordState
@@ -18,6 +18,7 @@ from cdp.errors import SealError
 from cdp.gate import Released, manifest, queries
 from cdp.gate.tables import export_fetches
 from cdp.policy import Rule, Transform
+from cdp.profiles.tables import trait_observations
 
 world_fixture = pytest.fixture(running, name="world")
 
@@ -221,6 +222,34 @@ def test_a_value_moved_to_another_person_does_not_leave(world: World) -> None:
     ada, bea = world.person("Ada"), world.person("Bea")
     given = world.gate.authorise(world.request())
     world.swap_sealed(ada, bea)
+    with pytest.raises(SealError):
+        world.rows(given.export_id)
+
+
+@pytest.mark.parametrize("place", ["another column", "another event", "version", "suite", "key"])
+def test_a_value_moved_within_a_person_or_given_another_header_does_not_leave(
+    world: World, place: str
+) -> None:
+    ada = world.person("Ada", {"last_name": "Example"})
+    world.observe(ada, {"first_name": "Adalbertine"})
+    given = world.gate.authorise(world.request(fields=("email", "first_name", "last_name")))
+    (row,) = world.rows(given.export_id)
+    t = trait_observations.c
+    with world.committer.batch() as batch:
+        held = batch.connection.execute(select(t.name, t.batch, t.sealed).order_by(t.batch)).all()
+        first, newest = (one for one in held if one.name == "first_name")
+        found = {
+            "another column": next(one.sealed for one in held if one.name == "last_name"),
+            "another event": first.sealed,
+        }
+        at = {"version": 0, "suite": 1, "key": 2}.get(place, 0)
+        flipped = newest.sealed[:at] + bytes([newest.sealed[at] ^ 1]) + newest.sealed[at + 1 :]
+        batch.connection.execute(
+            update(trait_observations)
+            .where(t.name == "first_name", t.batch == newest.batch)
+            .values(sealed=found.get(place, flipped))
+        )
+    assert row["first_name"] == "Adalbertine"
     with pytest.raises(SealError):
         world.rows(given.export_id)
 

@@ -14,7 +14,7 @@ from cdp import policy
 from cdp.access import Source
 from cdp.clock import DAY, parse_rfc3339
 from cdp.identity import Normaliser
-from cdp.ingest import Classified, Classifier, Delivery, Event, Message, Reject, Validator
+from cdp.ingest import Classified, Classifier, Delivery, Event, Reject, Validator
 
 BUNDLE = policy.load(Path(__file__).parents[2] / "policies")
 VALIDATE = Validator(BUNDLE, Normaliser(BUNDLE.identity), b"k" * 32, 32 * 1024)
@@ -25,7 +25,8 @@ NOW = parse_rfc3339("2026-03-01T12:00:00Z")
 
 def send(message: object, **delivery: Any) -> Event | Reject:
     raw = message if isinstance(message, bytes) else msgspec.json.encode(message)
-    return VALIDATE(Message(Delivery(source=SHOP, messages=(raw,), received_at=NOW, **delivery), raw))
+    (received,) = Delivery(source=SHOP, messages=(raw,), received_at=NOW, **delivery).each()
+    return VALIDATE(received)
 
 
 def event(message: object, **delivery: Any) -> Event:
@@ -119,10 +120,24 @@ def test_a_historical_import_keeps_its_date() -> None:
     assert found.day == parse_rfc3339("1997-01-01T12:00:00Z") // DAY
 
 
-def test_without_a_message_id_the_same_event_has_the_same_id() -> None:
+def test_without_a_message_id_what_is_received_again_is_another_event_of_the_same_order() -> None:
     first = event({**track(messageId=None), "sentAt": "2026-03-01T11:00:00Z"})
     again = event({**track(messageId=None), "sentAt": "2026-03-01T11:59:00Z"})
+    assert first.event_id != again.event_id
+    assert first.event_id[:8] == again.event_id[:8]
+    assert VALIDATE(first.message) == first  # what is judged again keeps its id
+
+
+@pytest.mark.parametrize("message_id", ["m2", "m" * 2000, 5, 0.5, 10**30])
+def test_a_message_id_of_any_length_or_a_number_is_one(message_id: object) -> None:
+    first, again = (event(track(messageId=message_id, properties={"revenue": n})) for n in (1, 2))
     assert first.event_id == again.event_id
+
+
+@pytest.mark.parametrize("message_id", [None, "", [], {}, True])
+def test_what_is_no_message_id_tells_no_message_from_another(message_id: object) -> None:
+    message = track(messageId=message_id)
+    assert event(message).event_id != event(message).event_id
 
 
 def test_declared_fields_stay_clear_and_the_rest_is_sealed() -> None:
@@ -146,7 +161,11 @@ def test_a_declared_text_that_holds_an_address_is_sealed() -> None:
 
 
 def test_query_strings_are_cut_off_urls() -> None:
-    page = {"type": "page", "userId": "u1", "properties": {"url": "https://shop.example/a?email=x%40y.z#top"}}
+    page = {
+        "type": "page",
+        "userId": "u1",
+        "properties": {"url": "https://shop.example/a?email=x%40y.example#top"},
+    }
     found = cut(page)
     assert b"email" not in (found.clear or b"") + (found.sealed or b"")
 

@@ -24,6 +24,12 @@ def test_a_batch_is_cut_into_each_messages_own_bytes() -> None:
     assert body.write_key == "k"
 
 
+@pytest.mark.parametrize("context", [None, {}, {"consent": {"categoryPreferences": {"Email": False}}}, "x"])
+def test_the_context_of_a_batch_goes_with_it(context: object) -> None:
+    assert read(msgspec.json.encode({"batch": [{}], "context": context})).context == context
+    assert read(b'{"batch":[{}]}').context is None
+
+
 def test_gzip_is_inflated_and_its_content_type_does_not_matter() -> None:
     raw = b'{"batch":[{}]}'
     assert read(gzip.compress(raw), encoding="gzip").messages == (b"{}",)

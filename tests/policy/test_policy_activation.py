@@ -92,7 +92,7 @@ def test_a_second_officer_puts_it_in_force_at_once(
     own = caller.api("POST", "/policies/activate", {"approve": sha256}, key=first, expect=409)
     assert "second officer" in own["detail"]
     caller.api("POST", "/policies/activate", {"approve": "f" * 64}, key=second, expect=404)
-    caller.api("POST", "/policies/activate", {"approve": sha256[:12]}, key=second)
+    caller.api("POST", "/policies/activate", {"approve": sha256}, key=second)
     shown = caller.api("GET", "/policies")
     assert shown["sha256"] == sha256
     assert shown["proposals"] == []
@@ -124,6 +124,21 @@ def test_a_rejected_or_overtaken_proposal_cannot_be_approved(
     overtaken = caller.api("POST", "/policies/activate", {"files": one}, key=first)["proposal"]
     caller.api("POST", "/policies/activate", {"approve": later["id"]}, key=second)
     caller.api("POST", "/policies/activate", {"approve": overtaken["id"]}, key=second, expect=404)
+
+
+@pytest.mark.parametrize("digits", [12, 63])
+def test_some_digits_of_a_hash_name_no_proposal(
+    caller: Caller, first: str, second: str, files: dict[str, bytes], digits: int
+) -> None:
+    """Two bundles that share 12 digits are quickly made, by words in a comment; all 64 name what was seen."""
+    candidate = changed(files, "destinations/mailer.yaml", "enabled: true", "enabled: false")
+    held = caller.api("GET", "/policies")["sha256"]
+    sha256 = caller.api("POST", "/policies/activate", {"files": candidate}, key=first)["proposal"]["sha256"]
+    caller.api("POST", "/policies/activate", {"approve": sha256[:digits]}, key=second, expect=404)
+    caller.api("POST", "/policies/reject", {"proposal": sha256[:digits]}, key=second, expect=404)
+    assert caller.api("GET", "/policies")["sha256"] == held
+    caller.api("POST", "/policies/activate", {"approve": sha256.upper()}, key=second)
+    assert caller.api("GET", "/policies")["sha256"] == sha256
 
 
 def test_one_person_with_many_keys_is_no_second_officer(caller: Caller, files: dict[str, bytes]) -> None:

@@ -58,6 +58,8 @@ def test_nothing_need_be_mapped(folder: Path) -> None:
         ("google", "{analytics: [analytic_storage]}", "did you mean 'analytics_storage'"),
         ("gpp", "{sales: [analytics]}", "did you mean 'sale'"),
         ("segment", "{Email: [marketing.communication.email]}", "did you mean"),
+        ("segment", "[{Email: [analytics]}, {Email: [rights]}]", "is internal"),
+        ("rudder", "[C0002]", "a mapping"),
         ("gpc", "{opts_out_of: [], act_may_lift_in: [USA]}", "the jurisdiction"),
     ],
 )
@@ -76,7 +78,7 @@ def test_no_signal_of_the_outside_speaks_about_a_sensitive_purpose(folder: Path)
         text.replace("  analytics:\n", "  analytics:\n    sensitive: true\n"), encoding="utf-8"
     )
     write(folder, segment="{Analytics: [analytics]}", rudder="{C0002: [analytics]}")
-    assert load(folder).signals.segment == {"Analytics": ("analytics",)}
+    assert load(folder).signals.segment == ({"Analytics": ("analytics",)},)
     for part, value in (
         ("tcf", "{analytics: [1]}"),
         ("google", "{analytics: [analytics_storage]}"),
@@ -91,4 +93,10 @@ def test_no_signal_of_the_outside_speaks_about_a_sensitive_purpose(folder: Path)
 
 def test_segments_categories_may_stand_for_direct_communication(folder: Path) -> None:
     write(folder, segment="{Email: [marketing.communications.email]}")
-    assert load(folder).signals.segment == {"Email": ("marketing.communications.email",)}
+    assert load(folder).signals.segment == ({"Email": ("marketing.communications.email",)},)
+
+
+def test_the_categories_of_several_consent_tools_stand_apart(folder: Path) -> None:
+    write(folder, segment="[{A: analytics}, {a: [analytics]}]", rudder="[]")
+    signals = load(folder).signals
+    assert (signals.segment, signals.rudder) == (({"A": ("analytics",)}, {"a": ("analytics",)}), ())

@@ -15,7 +15,7 @@ from population import catalogue, rule
 
 from cdp.clock import DAY
 from cdp.errors import DefinitionError
-from cdp.segments import Definition, categories, closure, parse
+from cdp.segments import Definition, classified, closure, parse, reads
 from cdp.segments.definition import All, Any_, Event, Not, Sample, Trait
 
 FIELDS = catalogue(
@@ -291,7 +291,11 @@ def test_categories_go_through_nesting_and_negation() -> None:
         {"sample": 0.5},
     ]
     definition = parse(where({"all": parts}), FIELDS, "")
-    assert categories(definition, known.get, FIELDS, {"staff": "user.workplace"}) == {
+
+    def categories(definition: Definition) -> frozenset[str]:
+        return classified(reads(definition, known.get), FIELDS, {"staff": "user.workplace"})
+
+    assert categories(definition) == {
         "user.demographic.age_range",
         "user.location",
         "user.behavior",
@@ -300,11 +304,11 @@ def test_categories_go_through_nesting_and_negation() -> None:
         "user.workplace",
         "user.unique_id",
     }
-    assert categories(parse(where({"event": "A"}), FIELDS, ""), known.get, FIELDS) == {"user.behavior"}
+    assert categories(parse(where({"event": "A"}), FIELDS, "")) == {"user.behavior"}
     ordered = parse(where({"not": {"event": "Order Completed"}}), FIELDS, "")
-    assert categories(ordered, known.get, FIELDS) == {"user.behavior.purchase_history"}
+    assert categories(ordered) == {"user.behavior.purchase_history"}
     page = parse(where({"event": "Some Page", "type": "page"}), FIELDS, "")
-    assert categories(page, known.get, FIELDS) == {"user.behavior.browsing_history"}
+    assert categories(page) == {"user.behavior.browsing_history"}
 
 
 def test_the_shape_of_a_file_on_disk(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from generated import FIELDS, TRUST, definitions, events, groups, traits
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from oracle import World
-from population import NOW, Population
+from population import NOW, Population, index_of
 from pyroaring import BitMap
 
 from cdp.audit import Entry
@@ -38,6 +38,7 @@ class Rig:
             self.people.clock,
             lambda _connection: BitMap(self.restrained),
             lambda _categories: frozenset(),
+            bytes.hex,
         )
 
     def close(self) -> None:
@@ -104,7 +105,7 @@ def test_any_definition_finds_whom_the_plain_evaluator_finds(
         world = World(profiles(group_of), seen, observed, TRUST, {"plan"}, NOW)
         load(rig, world)
         rig.mirror.refresh()
-        rig.segments.lists.put("system", "some", "white", [2, 5])
+        rig.segments.lists.put("system", "some", "white", [index_of(2), index_of(5)])
         world.lists["some"] = [2, 5]
         rig.segments.apply("system", {"name": "other", "where": other})
         world.segments["other"] = other

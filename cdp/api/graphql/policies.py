@@ -48,9 +48,9 @@ class PolicyQuery:
         return JSON(verbs.check(info.context.services, _texts(files), _texts(tests)))
 
     @guarded(_OFFICER)
-    def diff_policies(self, info: Info, files: JSON | None = None) -> JSON:
+    def diff_policies(self, info: Info, files: JSON | None = None, tests: JSON | None = None) -> JSON:
         """Say what a candidate would change, in rules, people and fields."""
-        return JSON(verbs.diff(info.context.services, info.context.caller, _texts(files)))
+        return JSON(verbs.diff(info.context.services, info.context.caller, _texts(files), _texts(tests)))
 
     @guarded(_OFFICER)
     def suggest_fields(self, info: Info) -> JSON:
@@ -77,9 +77,9 @@ class PolicyMutation:
     """What officers do with policies."""
 
     @guarded(_OFFICER)
-    def propose_policies(self, info: Info, files: JSON | None = None) -> JSON:
+    def propose_policies(self, info: Info, files: JSON | None = None, tests: JSON | None = None) -> JSON:
         """Propose a candidate, which shows its difference; nothing is in force yet."""
-        return JSON(verbs.propose(info.context.services, info.context.caller, _texts(files)))
+        return JSON(verbs.propose(info.context.services, info.context.caller, _texts(files), _texts(tests)))
 
     @guarded(_OFFICER)
     def approve_policies(self, info: Info, proposal: str) -> JSON:

@@ -12,7 +12,7 @@ from cdp.api.auth import roles
 from cdp.api.graphql.guard import Context, declared, guarded, only
 from cdp.api.graphql.paging import Connection, connection, page_size
 from cdp.api.paging import decode_cursor, page_of
-from cdp.api.rest.profiles import bytes_of, plan, receipt_path
+from cdp.api.rest.profiles import bytes_of, plan, receipt_path, relinking
 from cdp.clock import rfc3339
 from cdp.consent import Standing
 from cdp.errors import InvalidInputError, NotFoundError
@@ -68,7 +68,7 @@ class Event:
 
     id: strawberry.ID
     type: str
-    name: str
+    name: str | None = strawberry.field(description="Null where the policies do not let it be seen.")
     occurred_at: str
     received_at: str
     properties: JSON
@@ -223,8 +223,8 @@ class ProfileMutation:
     ) -> MergePlan:
         """Link profiles by a steward's word; the identity rules still bind."""
         services = info.context.services
-        numbers = [services.profile_ids.decode(str(profile_id)) for profile_id in ids]
-        done = services.steward.merge(info.context.caller.actor, numbers, dry_run=dry_run is not False)
+        caller, named = info.context.caller, [str(profile_id) for profile_id in ids]
+        done = services.steward.merge(caller.actor, relinking(caller), named, dry_run=dry_run is not False)
         return MergePlan(**_plan(done, services.profile_ids.encode), refused=JSON(done.refused))
 
     @guarded(_STEWARD)
@@ -236,8 +236,8 @@ class ProfileMutation:
     ) -> SplitPlan:
         """Take the identifier that answers to this id out of its profile."""
         services = info.context.services
-        number = services.profile_ids.decode(str(id))
-        done = services.steward.split(info.context.caller.actor, number, dry_run=dry_run is not False)
+        caller = info.context.caller
+        done = services.steward.split(caller.actor, relinking(caller), str(id), dry_run=dry_run is not False)
         return SplitPlan(**_plan(done, services.profile_ids.encode))
 
 
@@ -279,11 +279,11 @@ def _event(event: TimelineEvent) -> Event:
     return Event(
         id=strawberry.ID(event.event_id.hex()),
         type=event.type,
-        name=event.name,
+        name=event.name or None,
         occurred_at=rfc3339(event.occurred_at),
         received_at=rfc3339(event.received_at),
         properties=JSON(msgspec.json.decode(event.properties) if event.properties else {}),
-        masked_fields=["*"] if event.sealed else [],
+        masked_fields=["*"] if event.more else [],
     )
 
 

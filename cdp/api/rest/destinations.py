@@ -137,7 +137,10 @@ def changes(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> dict[str, Any]:
-    """Give a destination what changed of an audience since a cursor; without one, all of it."""
+    """Give a destination what changed of an audience since a cursor; without one, all of it.
+
+    A page with ``from_start`` answers a cursor that is none of this feed (any more) with all of it, too.
+    """
     _check(services, caller, destination)
     at = decode_cursor("changes", cursor, int, int, int)
     found = services.feeds.changes(
@@ -149,6 +152,7 @@ def changes(
     )
     last = found.cursor
     return {
+        **({"from_start": True} if found.from_start and at is not None else {}),
         "changes": found.changes,
         "cursor": encode_cursor("changes", last.audience_no, last.seq, last.removed),
         "has_more": found.has_more,

@@ -15,7 +15,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 
 from cdp.api.auth import Caller, allow
-from cdp.api.counts import billed
+from cdp.api.counts import billed, check_countable
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, checked_limit, decode_cursor, page_of
 from cdp.api.services import Services
@@ -126,6 +126,7 @@ def requested(services: Services, caller: Caller, data: ExportBody) -> Export:
     """Ask the gate for an export.
 
     :raises InvalidInputError: no purpose is stated.
+    :raises NotPermittedError: its counts would be a look-up (``check_countable``), or the gate refuses it.
     :raises OverloadedError: the key has used up its counts for today.
     """
     principal = caller.principal
@@ -145,6 +146,9 @@ def requested(services: Services, caller: Caller, data: ExportBody) -> Export:
 
     if principal.sees_exactly:
         return shown(services, caller, ask())
+    definition = services.segments.get(segment).definition
+    if definition is not None:  # one that no longer holds is refused when it is evaluated
+        check_countable(services, caller, definition)
     with billed(services, caller) as bill:
         given = ask()
         bill.settle(2 + len(given.withheld))

@@ -33,13 +33,13 @@ _OK = b'{"success": true}'
     status_code=200,
 )
 async def single(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
-    """Take one event; its type is the path's."""
+    """Take one event; its type is the path's. Sent again under the same ``messageId`` it counts once."""
     return await _ingest(request, services, request.url.path.rpartition("/")[2])
 
 
 @post(["/batch", "/import"], opt=allow(WRITE_KEY), status_code=200)
 async def batch(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
-    """Take a batch of events."""
+    """Take a batch of events. Each counts once, if sent again, by its ``messageId`` alone."""
     return await _ingest(request, services, "")
 
 

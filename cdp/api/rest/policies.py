@@ -21,30 +21,22 @@ _OFFICER = allow("officer")
 
 
 class CandidateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A candidate bundle.
+    """A candidate bundle and its tests.
 
     :param files: name relative to the folder → text; the server's own folder when absent.
-    """
-
-    files: dict[str, str] | None = None
-
-
-class CheckBody(CandidateBody, frozen=True, forbid_unknown_fields=True):
-    """A candidate and its tests.
-
     :param tests: ``tests/NAME.yaml`` → text; the server's own go with its own folder.
     """
 
+    files: dict[str, str] | None = None
     tests: dict[str, str] | None = None
 
 
-class ActivateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ActivateBody(CandidateBody, frozen=True, forbid_unknown_fields=True):
     """A candidate to propose, or the approval of one that was proposed.
 
-    :param approve: a proposal's id, or the bundle's SHA-256 or its first 12 digits or more.
+    :param approve: a proposal's id, or the bundle's whole SHA-256.
     """
 
-    files: dict[str, str] | None = None
     approve: str = ""
 
 
@@ -71,9 +63,9 @@ def policies(services: InjectedServices) -> dict[str, Any]:
 
 
 @post("/policies/check", opt=_OFFICER, sync_to_thread=True, status_code=200)
-def check(services: InjectedServices, data: JSONBody[CheckBody | None] = None) -> dict[str, Any]:
+def check(services: InjectedServices, data: JSONBody[CandidateBody | None] = None) -> dict[str, Any]:
     """Name every mistake of a candidate with file, line and fix, and run its tests."""
-    given = data or CheckBody()
+    given = data or CandidateBody()
     return verbs.check(services, given.files, given.tests)
 
 
@@ -82,7 +74,8 @@ def diff(
     services: InjectedServices, caller: InjectedCaller, data: JSONBody[CandidateBody | None] = None
 ) -> dict[str, Any]:
     """Say what a candidate would change: rules, people and fields gained and lost, what becomes stale."""
-    return verbs.diff(services, caller, None if data is None else data.files)
+    given = data or CandidateBody()
+    return verbs.diff(services, caller, given.files, given.tests)
 
 
 @post("/policies/activate", opt=_OFFICER, sync_to_thread=True, status_code=200)
@@ -92,8 +85,8 @@ def activate(
     """Propose a candidate, which shows its difference; or, with ``approve``, put a proposed one in force."""
     given = data or ActivateBody()
     if not given.approve:
-        return verbs.propose(services, caller, given.files)
-    if given.files is not None:
+        return verbs.propose(services, caller, given.files, given.tests)
+    if given.files is not None or given.tests is not None:
         raise InvalidInputError("approve names what was proposed; send no files with it")
     return {"activated": verbs.approve(services, caller, given.approve)}
 

@@ -1,7 +1,8 @@
-"""One person: look-up, portrait, timeline, identifiers, consents, uses; merge and split.
+"""One person: look-up, portrait, timeline, identifiers, consents, uses; reveal; merge and split.
 
 Invariants: every read needs a stated purpose and is audited by the portrait service; identifiers stand
-in bodies, never in URLs; a sealed value is null and its name is in ``masked_fields``.
+in bodies, never in URLs; a sealed value is null and its name is in ``masked_fields``; what the policies do
+not let the controller see for the purpose is absent.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
-from cdp.api.auth import allow
+from cdp.api.auth import Caller, allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import (
     DEFAULT_LIMIT,
@@ -27,11 +28,14 @@ from cdp.api.rest.identifiers import IdentifierBody
 from cdp.clock import rfc3339
 from cdp.consent import Standing
 from cdp.identity import Identifier, Plan
-from cdp.portrait import Portrait
+from cdp.portrait import Disclosure, Portrait
 from cdp.profiles import TimelineEvent
 
 _READ = allow("officer", "steward", purpose=True)
+_REVEAL = allow("officer", "steward")
 _STEWARD = allow("steward")
+_USUAL = "data_quality"
+"""What a steward who states no purpose changes links for, where the key may."""
 
 
 class MergeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +49,17 @@ class SplitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether to do it, or to say what it would do."""
 
     dry_run: bool = True
+
+
+class RevealBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which fields to open, for which purpose, and why.
+
+    :param reason: a short code, ``customer_request``, or a sentence; the log holds a digest of a sentence.
+    """
+
+    fields: tuple[str, ...]
+    purpose: str
+    reason: str
 
 
 @post("/profiles/lookup", opt=_READ, sync_to_thread=True, status_code=200)
@@ -152,11 +167,19 @@ def uses(
     return Page([audit_entry(entry) for entry in page.items], page.next)
 
 
+@post("/profiles/{profile_id:str}/reveal", opt=_REVEAL, sync_to_thread=True, status_code=200)
+def reveal(
+    services: InjectedServices, caller: InjectedCaller, profile_id: FromPath[str], data: JSONBody[RevealBody]
+) -> dict[str, Any]:
+    """Open fields of a profile, as far as the policies let the controller see them for the purpose."""
+    purpose = caller.state(data.purpose)
+    return disclosure(services.reveal(caller.actor, purpose, profile_id, data.fields, data.reason), purpose)
+
+
 @post("/profiles/merge", opt=_STEWARD, sync_to_thread=True, status_code=200)
 def merge(services: InjectedServices, caller: InjectedCaller, data: JSONBody[MergeBody]) -> dict[str, Any]:
     """Say what linking profiles would do; do it with ``dry_run: false``."""
-    numbers = [services.profile_ids.decode(profile_id) for profile_id in data.ids]
-    done = services.steward.merge(caller.actor, numbers, dry_run=data.dry_run)
+    done = services.steward.merge(caller.actor, relinking(caller), data.ids, dry_run=data.dry_run)
     return plan(done, services.profile_ids.encode)
 
 
@@ -168,10 +191,35 @@ def split(
     data: JSONBody[SplitBody | None] = None,
 ) -> dict[str, Any]:
     """Say what taking this id's identifier out of its profile would do; do it with ``dry_run: false``."""
-    number = services.profile_ids.decode(profile_id)
     dry_run = True if data is None else data.dry_run
-    done = services.steward.split(caller.actor, number, dry_run=dry_run)
+    done = services.steward.split(caller.actor, relinking(caller), profile_id, dry_run=dry_run)
     return plan(done, services.profile_ids.encode)
+
+
+def relinking(caller: Caller) -> str:
+    """Return the purpose for which a steward changes links: as stated, else the usual one if the key may.
+
+    :raises InvalidInputError: none is stated, and the key does not carry the usual one.
+    :raises NotPermittedError: the key does not carry the stated purpose.
+    """
+    usual = not caller.purpose and caller.principal.may_state(_USUAL)
+    return _USUAL if usual else caller.state(caller.purpose)
+
+
+def disclosure(found: Disclosure, purpose: str) -> dict[str, Any]:
+    """Return what was revealed as REST shows it: what is not there is under ``withheld``, with the reason."""
+    revealed = found.revealed
+    absent = {name: "not_permitted" for name, word in revealed.plan.items() if word == "drop"}
+    absent |= {name: "not_known" for name, value in revealed.values.items() if value is None}
+    return {
+        "id": found.profile_id,
+        "purpose": purpose,
+        "fields": {name: value for name, value in revealed.values.items() if value is not None},
+        "transforms": revealed.plan,
+        "withheld": absent,
+        "bundle": revealed.bundle,
+        "audit_index": found.audit_index,
+    }
 
 
 def bytes_of(text: str) -> bytes:
@@ -194,16 +242,16 @@ def portrait(found: Portrait) -> dict[str, Any]:
 
 
 def timeline_event(event: TimelineEvent) -> dict[str, Any]:
-    """Return an event as REST shows it: declared properties, the rest masked."""
+    """Return an event as REST shows it: what is declared and permitted; no name where it tells too much."""
     return {
         "id": event.event_id.hex(),
         "type": event.type,
-        "name": event.name,
+        "name": event.name or None,
         "occurred_at": rfc3339(event.occurred_at),
         "received_at": rfc3339(event.received_at),
         "source": str(event.source_id),
         "properties": msgspec.Raw(event.properties or b"{}"),
-        "masked_fields": ["*"] if event.sealed else [],
+        "masked_fields": ["*"] if event.more else [],
     }
 
 
@@ -267,5 +315,6 @@ HANDLERS = [
     links,
     consents,
     uses,
+    reveal,
     split,
 ]

@@ -77,21 +77,21 @@ def preview(
 def put_list(
     services: InjectedServices, caller: InjectedCaller, name: FromPath[str], data: JSONBody[ListBody]
 ) -> dict[str, Any]:
-    """Make a list hold exactly the people who have these identifiers.
+    """Make a list hold exactly the people who have these identifiers, now or once they are known.
 
-    Known ones are counted, which looks people up: the audit log has it as a use for segmentation.
+    Known ones are counted, which looks people up: the audit log has it as a use for segmentation. `unknown`
+    are those that nobody here has: they are kept as keyed digests, and whoever arrives with one is on it.
     """
-    with services.store.reading() as connection:
-        found = [services.identity.find(connection, item.type, item.value) for item in data.members]
-    numbers = {number for number in found if number is not None}
-    given = {} if data.category is None else {"category": data.category}
-    held = services.segments.lists.put(caller.actor, name, data.kind, numbers, **given)
+    given = [services.identity.index_of(item.type, item.value) for item in data.members]
+    indexes = {index for index in given if index is not None}
+    told = {} if data.category is None else {"category": data.category}
+    held = services.segments.lists.put(caller.actor, name, data.kind, indexes, **told)
     return {
         "name": held.name,
         "kind": held.kind,
         "category": held.category,
         "members": held.entries,
-        "unknown": found.count(None),
+        "unknown": len(indexes) - held.entries + given.count(None),
     }
 
 

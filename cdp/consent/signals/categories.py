@@ -7,12 +7,16 @@ Invariants:
 2. A consent object without categories, or with them in another shape, provides nothing; neither does a
    category that is not mapped or whose value is not true or false. Nothing provided is not a refusal, and
    not a grant.
-3. Where several categories of one message stand for the same purpose, all must be true.
+3. Where several categories of one consent tool stand for the same purpose, it needs all of them: one that is
+   false refuses it, and it is granted when none is false or missing (§5: a category missing counts false). A
+   missing one by itself refuses nothing: nobody said so.
+4. Where the categories of several tools in one message differ about a purpose, it is refused.
+5. Of more than ``MAX_CATEGORIES`` in one message only what is refused is heard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,13 +25,29 @@ from cdp.consent.model import RecordState, Statement
 from cdp.consent.signals.gpc import UNDATED
 
 PREFERENCE_UPDATED = "Segment Consent Preference Updated"
-_MAX_CATEGORIES = 100
+MAX_CATEGORIES = 100
+
+Needs = Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]
+"""Category → the purposes it stands for, each with the categories of the same tool that it needs."""
+
+
+def needs(tools: Iterable[Mapping[str, tuple[str, ...]]]) -> Needs:
+    """Return what the categories of some consent tools stand for.
+
+    :param tools: category → purposes, of each (``segment`` or ``rudder`` of ``signals.yaml``).
+    """
+    found: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
+    for tool in tools:
+        for category, purposes in tool.items():
+            needed = ((key, tuple(one for one, named in tool.items() if key in named)) for key in purposes)
+            found[category] = (*found.get(category, ()), *needed)
+    return found
 
 
 def segment(consent: Mapping[str, Any]) -> dict[str, bool]:
     """Return ``categoryPreferences``, the well-formed ones."""
     given = consent.get("categoryPreferences")
-    if not isinstance(given, dict) or len(given) > _MAX_CATEGORIES:
+    if not isinstance(given, dict):
         return {}
     return {name: value for name, value in given.items() if isinstance(value, bool)}
 
@@ -40,14 +60,14 @@ def rudder(management: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _names(given: object) -> list[str]:
-    if not isinstance(given, list) or len(given) > _MAX_CATEGORIES:
+    if not isinstance(given, list):
         return []
     return [name for name in given if isinstance(name, str)]
 
 
 def statements(
     given: Mapping[str, bool],
-    mapping: Mapping[str, tuple[str, ...]],
+    mapping: Needs,
     *,
     signal: str,
     act: bool,
@@ -55,13 +75,14 @@ def statements(
     """Return what categories say about our purposes, undated.
 
     :param given: category → whether it was agreed to.
-    :param mapping: category → purposes (``segment`` or ``rudder`` of ``signals.yaml``).
     :param act: the message is an act of the person.
     """
     granted: dict[str, bool] = {}
-    for category, value in given.items():
-        for purpose in mapping.get(category, ()):
-            granted[purpose] = value and granted.get(purpose, True)
+    for category in given:
+        for purpose, needed in mapping.get(category, ()):
+            values = [given.get(name) for name in needed]
+            if False in values or None not in values:
+                granted[purpose] = False not in values and granted.get(purpose, True)
     if not granted:
         return []
     no: RecordState = "withdrawn" if act else "refused"

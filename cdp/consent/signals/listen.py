@@ -7,7 +7,8 @@ may tell that a notice was given (``signals.yaml``, ``notices``).
 Invariants:
 
 1. A message without any of them costs a few look-ups and says nothing: nearly all messages are so.
-2. A malformed signal grants and restrains nothing, is counted, and leaves the others and the event alone.
+2. A malformed signal grants and restrains nothing, is counted, and leaves the others and the event alone; of
+   too many categories the refused ones restrain all the same.
 3. What stands in an address may restrain and never grants: whoever made the link wrote it.
 4. Where the signals of one message contradict each other about a purpose, all go on record and the restraint
    decides (the ledger takes it as the later one, and it wins ties); a contradiction is counted.
@@ -56,6 +57,7 @@ class Listener:
 
     def __init__(self, mapping: SourceSignals) -> None:
         self._mapping = mapping
+        self._segment, self._rudder = categories.needs(mapping.segment), categories.needs(mapping.rudder)
         self._kept = lru_cache(_CACHED)(self._read)  # a browser sends the same string with every event
 
     def __call__(
@@ -104,9 +106,13 @@ class Listener:
         return _together(parts, event_time, received_at)
 
     def _categories(self, signal: str, given: Mapping[str, bool], *, act: bool) -> Heard:
-        mapping = self._mapping.segment if signal == "segment" else self._mapping.rudder
+        mapping = self._segment if signal == "segment" else self._rudder
+        notes = [(signal, "unmapped") for name in given if name not in mapping]
+        if len(given) > categories.MAX_CATEGORIES:
+            given = {name: value for name, value in given.items() if not value}
+            notes = [(signal, "malformed")]
         said = categories.statements(given, mapping, signal=signal, act=act)
-        return Heard(tuple(said), tuple((signal, "unmapped") for name in given if name not in mapping))
+        return Heard(tuple(said), tuple(notes))
 
     def _strings(self, given: Mapping[str, Any]) -> list[Heard]:
         """Return what the consent strings in ``given`` say."""
@@ -191,5 +197,5 @@ def _sections(given: object) -> frozenset[int] | None:
     parts = given if isinstance(given, list) else str(given).replace("_", ",").split(",")
     try:
         return frozenset(number for part in parts[:_MAX_SECTIONS] if (number := int(part))) or None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -7,19 +7,22 @@
 3. One that never ends (the process died) is **settled** an hour later: all of M∖D counts as delivered.
    Fetches from before this record existed are settled likewise.
 
+After a restore each feed begins **anew**: its readers' cursors are further than the backup, and would hide
+every change that gets one of those numbers again.
+
 Locks: ``destination_anchors``, then ``deliveries`` by ascending number, then the log head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
 import structlog
 from pyroaring import BitMap
 
-from cdp.clock import SECOND, Clock, Micros
+from cdp.clock import SECOND, Clock, Micros, random_id
 from cdp.gate import queries as gate_queries
 from cdp.gate.deliveries import queries
 from cdp.identity import profiles_of
@@ -40,26 +43,25 @@ class Deliveries:
     @staticmethod
     def begin(
         batch: Batch,
-        key: tuple[str, str, str],
-        inputs: Collection[str],
-        fields: Collection[str],
+        stored: gate_queries.Stored,
         delivered: Mapping[int, Sequence[int]],
     ) -> BitMap:
         """Record that these people may leave; returns the anchors that were not held before.
 
-        :param key: destination, purpose, segment.
-        :param inputs: categories that the segment's definition reads; ``fields`` those that leave.
+        :param stored: the export whose rows they are.
         :param delivered: anchor → the identities of the person.
         """
-        held = queries.lock_audience(batch.connection, *key)
+        given = stored.authorisation
+        held = queries.lock_audience(batch.connection, given.destination, given.purpose, given.segment)
         before = held.holding.people()
         queries.save_audience(
             batch.connection,
             msgspec.structs.replace(
                 held,
                 holding=held.holding.adding(delivered),
-                inputs=held.inputs.union(inputs),
-                fields=held.fields.union(fields),
+                inputs=held.inputs | stored.inputs,
+                reads=held.reads | stored.reads,
+                fields=held.fields.union(given.fields),
             ),
         )
         return BitMap(delivered) - before
@@ -89,6 +91,12 @@ class Deliveries:
             queries.save_audience(batch.connection, msgspec.structs.replace(held, holding=holding))
         queries.settle(batch.connection, fetch[0])
 
+    def begin_anew(self) -> None:
+        """Make every feed another one, of which no cursor handed out so far is; safe to repeat."""
+        with self._committer.batch() as batch:
+            for audience_no in queries.revisions(batch.connection):
+                queries.renumber(batch.connection, audience_no, random_id())
+
     def settle_abandoned(self) -> None:
         """Count what fetches without an end may have delivered; one that cannot be read stops no other."""
         with self._store.reading() as connection:
@@ -108,8 +116,7 @@ class Deliveries:
                 left = BitMap.union(BitMap(), *(BitMap.deserialize(one.identities) for one in stored.classes))
                 left -= BitMap.deserialize(stored.changed) | skipped
                 known = gate_queries.anchors(connection, given.destination)
-                key = (given.destination, given.purpose, given.segment)
-                self.begin(batch, key, stored.inputs, given.fields, _grouped(connection, left, known))
+                self.begin(batch, stored, _grouped(connection, left, known))
             queries.settle(connection, fetch_no)
 
 

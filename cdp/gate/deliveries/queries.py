@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,8 @@ _F = feed_rows.c
 class Audience(msgspec.Struct, frozen=True, kw_only=True):
     """The people of one segment that a destination holds for one purpose.
 
-    :param inputs: every category that they were chosen by; ``fields`` every field that left of them.
+    :param inputs: every category that they were chosen by, as it was called then; ``reads`` the names of
+        what was read; ``fields`` every field that left of them.
     :param next_seq: the number that the feed's next change gets; ``fed_export`` the decision that it was
         last brought up to, over ``fed_members`` (SHA-256 of the segment's members; None: not sure).
     """
@@ -31,6 +32,7 @@ class Audience(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str
     segment: str
     inputs: frozenset[str]
+    reads: frozenset[str]
     fields: frozenset[str]
     holding: Holding
     revision: int
@@ -68,10 +70,11 @@ def lock_audience(connection: Connection, destination: str, purpose: str, segmen
     """Lock and return one audience, made when it is new."""
     empty = Holding()
     row = (
-        random_id(), destination, purpose, segment, "[]", "[]", empty.anchors, empty.others, empty.of, 0, 1,
+        random_id(), destination, purpose, segment, "[]", "[]", "[]",
+        empty.anchors, empty.others, empty.of, 0, 1,
     )  # fmt: skip
     columns = (
-        "audience_no", "destination", "purpose", "segment", "inputs", "fields", "anchors", "others",
+        "audience_no", "destination", "purpose", "segment", "inputs", "reads", "fields", "anchors", "others",
         "anchor_of", "revision", "next_seq",
     )  # fmt: skip
     insert_new(connection, deliveries, columns, [row], ("audience_no",))
@@ -98,6 +101,16 @@ def load_audience(connection: Connection, audience_no: int) -> Audience:
     return _audience(connection.execute(select(deliveries).where(_D.audience_no == audience_no)).one())
 
 
+def audiences(connection: Connection) -> Iterator[Audience]:
+    """Yield every audience, by destination, purpose and segment."""
+    for number in (
+        connection.execute(select(_D.audience_no).order_by(_D.destination, _D.purpose, _D.segment))
+        .scalars()
+        .all()
+    ):
+        yield load_audience(connection, number)
+
+
 def audiences_at(connection: Connection, destination: str, *, lock: bool = False) -> list[Audience]:
     """Return every audience of a destination, locked or not."""
     query = select(deliveries).where(_D.destination == destination).order_by(_D.audience_no)
@@ -113,6 +126,7 @@ def save_audience(connection: Connection, audience: Audience) -> None:
         .where(_D.audience_no == audience.audience_no)
         .values(
             inputs=msgspec.json.encode(sorted(audience.inputs)).decode(),
+            reads=msgspec.json.encode(sorted(audience.reads)).decode(),
             fields=msgspec.json.encode(sorted(audience.fields)).decode(),
             anchors=audience.holding.anchors,
             others=audience.holding.others,
@@ -125,6 +139,13 @@ def save_audience(connection: Connection, audience: Audience) -> None:
     )
 
 
+def renumber(connection: Connection, audience_no: int, new_no: int) -> None:
+    """Give an audience and the rows of its feed another number."""
+    for table in (deliveries, feed_rows):
+        held = table.c.audience_no == audience_no
+        connection.execute(update(table).where(held).values(audience_no=new_no))
+
+
 def _audience(row: Row[Any]) -> Audience:
     return Audience(
         audience_no=int(row.audience_no),
@@ -132,6 +153,7 @@ def _audience(row: Row[Any]) -> Audience:
         purpose=row.purpose,
         segment=row.segment,
         inputs=frozenset(msgspec.json.decode(row.inputs, type=list[str])),
+        reads=frozenset(msgspec.json.decode(row.reads, type=list[str])),
         fields=frozenset(msgspec.json.decode(row.fields, type=list[str])),
         holding=Holding(anchors=bytes(row.anchors), others=bytes(row.others), of=bytes(row.anchor_of)),
         revision=int(row.revision),
@@ -247,8 +269,10 @@ def move_fed(
     connection.execute(statement, rows)
 
 
-def set_digests(connection: Connection, audience_no: int, rows: Iterable[tuple[int, bytes, int]]) -> None:
-    """Store (anchor, digest, seq at which it became that) of rows delivered."""
+def set_digests(
+    connection: Connection, audience_no: int, rows: Iterable[tuple[int, bytes | None, int]]
+) -> None:
+    """Store (anchor, digest, seq at which it became that) of rows delivered; of who was left out None."""
     given = [{"who": anchor, "is_now": digest, "since": seq} for anchor, digest, seq in rows]
     if given:
         statement = (

@@ -22,18 +22,21 @@ from cdp.errors import InvalidInputError, NotFoundError
 from cdp.gate import manifest, queries
 from cdp.gate.admit import barred
 from cdp.gate.bind import bind
+from cdp.gate.deliveries import queries as delivery_queries
 from cdp.gate.explain import explain
 from cdp.gate.facts import FactReader, touching
+from cdp.gate.judge import Question
 from cdp.gate.model import FieldPlan
 from cdp.gate.opening import Opener
 from cdp.gate.queries import Stored
+from cdp.gate.recall import question_of
 from cdp.gate.review.answers import DecisionQuestion, Difference, Explained, Recorded
 from cdp.gate.review.differ import Differ
 from cdp.gate.review.then import LIMITS, LedgerThen
 from cdp.gate.review.widen import widened
 from cdp.identity import IdentityService, members_of
 from cdp.policy import Bundle, InForce, Policies, compare, sealed_now, stale_notices
-from cdp.segments import Members, SegmentService, parse
+from cdp.segments import Lists, Members, SegmentService, parse
 from cdp.store import Committer, Connection, commit_at, read_head, retrying
 
 _PURPOSE = "compliance_review"
@@ -90,13 +93,14 @@ class Review:
             held = self._in_force.current(connection)
             switched = self._policies.switched(connection, candidate)
             flows = self._differ.flows(connection, held, switched)
+            recalled = _recalled(connection, held, candidate)
         found = Difference(
             base=held.sha256,
             candidate=candidate.sha256,
             changes=compare(held, switched),
             permits=widened(held, candidate),
             flows=flows,
-            warnings=tuple(self._warnings(held, candidate)),
+            warnings=(*self._warnings(held, candidate), *recalled),
         )
         entry = Entry(
             action="policy.diff",
@@ -343,6 +347,23 @@ class Review:
         found = {tree.get(manifest.position(secret, given.export_id)) for secret in held.values()} - {None}
         wanted = found if plan is None else {manifest.plan_value(given.fields, plan)} & found
         return "present" if wanted else "missing"
+
+
+def _recalled(connection: Connection, held: Bundle, candidate: Bundle) -> list[str]:
+    """Say which audiences would be recalled whole: mostly for what their people were chosen by."""
+    lists, said = Lists.categories(connection), []
+    for audience in delivery_queries.audiences(connection):
+        then, now = (question_of(bundle, audience, lists) for bundle in (held, candidate))
+        if not _is_open(then) or _is_open(now) or not audience.holding.people():
+            continue
+        named = f"{audience.segment} for {audience.purpose}"
+        said.append(f"{audience.destination}: everybody held there of {named} would be recalled")
+    return said
+
+
+def _is_open(question: Question | None) -> bool:
+    """Return whether anybody may be held, as far as no fact about a person decides it."""
+    return question is not None and not question.terms.unlisted()
 
 
 class _Case(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ class _Batch(msgspec.Struct, frozen=True):
     batch: list[msgspec.Raw]
     writeKey: Any = None  # noqa: N815  # the wire's spelling
     sentAt: Any = None  # noqa: N815  # the field's name on the wire
-    context: msgspec.Raw | None = None
+    context: msgspec.Raw = msgspec.Raw(b"null")  # in a union with None it would take nothing but null
 
 
 class _Single(msgspec.Struct, frozen=True):
@@ -78,12 +78,12 @@ def read_body(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         expected = "a JSON object" if single else "a JSON object with a list named 'batch'"
         raise MalformedBodyError(f"the body is not {expected}") from None
-    if many.context is not None and len(bytes(many.context)) > _MAX_CONTEXT:
+    if len(bytes(many.context)) > _MAX_CONTEXT:
         # it is merged into every event, so a large one would be stored thousands of times
         raise TooLargeError(f"the batch's context is over the limit of {_MAX_CONTEXT} bytes")
     if len(many.batch) > max_events:
         raise TooLargeError(f"the batch is over the limit of {max_events} events")
-    context = None if many.context is None else msgspec.json.decode(many.context)
+    context = msgspec.json.decode(many.context)
     return Body(tuple(map(bytes, many.batch)), _text(many.writeKey), _text(many.sentAt) or None, context)
 
 

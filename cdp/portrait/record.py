@@ -1,0 +1,62 @@
+"""How the uses of one person's data are recorded, refused ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from cdp.audit import Entry, Outcome
+from cdp.errors import CdpError
+from cdp.gate import CONTROLLER, Refusal
+from cdp.store import Batch
+
+T = TypeVar("T")
+
+
+def entry_of(
+    action: str,
+    actor: str,
+    purpose: str,
+    subjects: Sequence[int],
+    *,
+    people: int | None = None,
+    outcome: Outcome = "allowed",
+) -> Entry:
+    """Return the entry of a use by the controller."""
+    return Entry(
+        action=action,
+        actor=actor,
+        outcome=outcome,
+        purpose=purpose,
+        destination=CONTROLLER,
+        people={} if people is None else {"people": people},
+        subjects=tuple(subjects),
+    )
+
+
+def deny(
+    batch: Batch,
+    action: str,
+    actor: str,
+    purpose: str,
+    found: Refusal,
+    subjects: Sequence[int] = (),
+    about: Mapping[str, str | int] | None = None,
+) -> CdpError:
+    """Record a refusal and return its error, to be raised once the batch has committed.
+
+    :param about: what else the entry says.
+    """
+    known = "" if found.reason == "unknown_purpose" else purpose  # which may be any word of the caller's
+    entry = entry_of(action, actor, known, subjects, outcome="denied")
+    batch.record(msgspec.structs.replace(entry, object={**(about or {}), "refused": found.reason}))
+    return found.error
+
+
+def result_of(found: T | CdpError) -> T:
+    """Return what a batch that has committed gave, or raise the refusal that it recorded."""
+    if isinstance(found, CdpError):
+        raise found
+    return found
