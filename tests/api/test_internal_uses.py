@@ -63,7 +63,7 @@ def test_a_portrait_shows_what_the_explanation_says(caller: Caller, ann: str) ->
         events {edges {node {type name properties maskedFields}}}}}"
     seen = graphql(caller, query, MATCHING, id=ann)["data"]["profile"]
     assert (seen["traits"], seen["maskedFields"]) == (
-        {"email": None, "first_name": None},
+        {"country": "DE", "email": None, "first_name": None},
         ["email", "first_name"],
     )
     nodes = {edge["node"]["type"]: edge["node"] for edge in seen["events"]["edges"]}
@@ -124,12 +124,12 @@ def test_a_controller_that_is_switched_off_shows_nobody_and_counts_nobody(caller
 def test_a_reveal_opens_what_is_permitted_and_says_why_the_rest_is_absent(
     caller: Caller, ann: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = {**ASKED, "fields": ["email", "plan", "phone", "user_id", "email"]}
+    asked = {**ASKED, "fields": ["email", "value_tier", "phone", "user_id", "email"]}
     found = caller.api("POST", f"/profiles/{ann}/reveal", asked)
     assert found["fields"] == {"email": EMAIL, "user_id": "ann"}
-    assert found["withheld"] == {"plan": "not_permitted", "phone": "not_known"}
+    assert found["withheld"] == {"value_tier": "not_permitted", "phone": "not_known"}
     assert (found["id"], found["purpose"]) == (ann, QUALITY)
-    words = explained(caller, ann, QUALITY, "email", "plan", "phone", "user_id")["fields"]
+    words = explained(caller, ann, QUALITY, "email", "value_tier", "phone", "user_id")["fields"]
     assert found["transforms"] == {one["field"]: one["transform"] for one in words}
     (entry,) = entries(caller, "profile.reveal")
     assert (entry["index"], entry["purpose"], entry["destination"]) == (
@@ -137,7 +137,7 @@ def test_a_reveal_opens_what_is_permitted_and_says_why_the_rest_is_absent(
     )  # fmt: skip
     assert entry["object"] == {
         "bundle": found["bundle"],
-        "fields": "email=clear,plan=drop,phone=clear,user_id=clear",
+        "fields": "email=clear,value_tier=drop,phone=clear,user_id=clear",
         "reason": "customer_request",
     }
     uses = caller.api("GET", f"/profiles/{ann}/uses", purpose="rights")["items"]

@@ -76,8 +76,9 @@ def test_a_forbid_takes_its_field_from_a_portrait_and_a_reveal_that_names_it_who
 def test_an_event_shows_nothing_where_having_done_it_may_not_be_seen(world: World) -> None:
     ada = world.person("Ada")
     ordered = ("track", "Order Completed")
-    assert view(world, ada).event(*ordered) is None, "the shipped rule names no behaviour"
-    assert view(world, ada).event("identify", "identify") is not None
+    matching = view(world, ada, "identity_resolution")
+    assert matching.event(*ordered) is None, "the shipped rule names no behaviour"
+    assert matching.event("identify", "identify") is not None
     reviewed = view(world, ada, "compliance_review").event(*ordered)
     assert reviewed is not None
     for name in ("revenue", "context.page.path", "declared_no_more"):
