@@ -5,7 +5,7 @@ a repository rule refuses others), and any such address is a canary. When all te
 they left behind is searched: SQLite files and their write-ahead logs, the Parquet mirror (its values, for its
 pages are compressed), journals, backups, quarantine, spill, logs of servers; of PostgreSQL its data
 directory, write-ahead log included (databases that were dropped live on in it); and the folders that
-``CDP_TEST_ALSO_SEARCH`` names, as CI does the demo's. So is what was printed or logged (of what a test read
+``CANARY_ALSO_SEARCH`` names, as CI does the demo's. So is what was printed or logged (of what a test read
 of it, standard error), every error body that any HTTP client in the tests got, and every answer of
 ``/metrics``. Traces are not searched, for the platform makes none; what Chromium gets are pages, which are
 there to show.
@@ -105,7 +105,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     factory = getattr(session.config, "_tmp_path_factory", None)
     base = None if factory is None else factory._basetemp
-    also = os.environ.get("CDP_TEST_ALSO_SEARCH", "").split(os.pathsep)
+    also = os.environ.get("CANARY_ALSO_SEARCH", "").split(os.pathsep)
     server = _postgres_folder()
     if server is not None and not os.access(server, os.R_OK) and session.config.getoption("--no-skips"):
         _found.append("postgresql: not searched, its data directory cannot be read")

@@ -58,4 +58,4 @@ def test_a_key_may_ask_who_it_is(caller: Caller) -> None:
     key = made.pop("key")
     assert caller.api("GET", "/key", key=key) == made
     assert caller.api("GET", "/key")["name"] == "operator"
-    caller.api("GET", "/key", key=caller.write_key(), expect=401)
+    caller.api("GET", "/key", key=caller.write_key(), expect=403)

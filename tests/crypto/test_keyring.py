@@ -299,7 +299,7 @@ def test_keys_in_memory_are_bounded(vault: Vault, monkeypatch: pytest.MonkeyPatc
     ring = vault.keyring()
     for first in range(1, 31, 3):
         assert len(ring.deks(range(first, first + 3))) == 3
-        assert len(ring._cache) <= 5
+        assert len(ring._cache["person"]) <= 5
 
 
 # -- buckets ---------------------------------------------------------------------------------------

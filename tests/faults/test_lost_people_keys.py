@@ -46,7 +46,7 @@ class Lost:
 
     def _forget(self) -> None:
         with self._keyring._lock:
-            self._keyring._cache.clear()
+            self._keyring._forget()
 
 
 def act(name: str, granted: bool, number: int) -> dict[str, Any]:  # noqa: FBT001  # what is said
@@ -141,7 +141,7 @@ def test_a_lost_kek_refuses_the_call_and_quarantines_nobody(caller: Caller) -> N
     with services.keyring.store.writing() as connection, connection.begin():
         connection.execute(delete(keks).where(keks.c.version == 1))
     services.keyring.keks.reload()
-    services.keyring._cache.clear()
+    services.keyring._forget()
     message = {"type": "identify", "messageId": "ann-9", "userId": "ann", "traits": {"nickname": "An"}}
     answer = caller.http.post("/v1/batch", json={"batch": [message]}, auth=(caller.write_key(), ""))
     assert (answer.status_code, answer.json()["code"]) == (503, "keys_unavailable")

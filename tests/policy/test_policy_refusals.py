@@ -45,7 +45,7 @@ def key_of(caller: Caller, role: str) -> str:
 
 def test_rest_refuses_all_but_officers(caller: Caller) -> None:
     for role in OTHERS:
-        key, expected = key_of(caller, role), 401 if role == "source" else 403
+        key, expected = key_of(caller, role), 403
         for method, path, body in ROUTES:
             headers = {"Authorization": f"Bearer {key}", "CDP-Purpose": "compliance_review"}
             answer = caller.http.request(method, f"/api/v1{path}", headers=headers, json=body)
