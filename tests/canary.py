@@ -32,8 +32,11 @@ from databases import server_of
 from sqlalchemy import text as sql
 
 OUTSIDE = "outside"
-_DOMAIN = rb"(?:[a-z0-9-]{1,63}\.){0,4}example(?:\.(?:org|com|net))?"
-_CANARIES = [re.compile(at + _DOMAIN, re.IGNORECASE) for at in (b"@", b"%40")]  # apart, each is found fast
+_NAMED = rb"(?:(?<=[\w.+-]@)|(?<=[\w.+-]%40))"  # beside a log's origin any byte may stand, an @ too
+_DOMAIN = rb"(?:[a-z0-9-]{1,63}\.){0,4}example(?:\.(?:org|com|net))?(?!/audit)"
+_CANARIES = [  # apart, each is found fast
+    re.compile(at + _NAMED + _DOMAIN, re.IGNORECASE) for at in (b"@", b"%40")
+]
 _PARQUET = b"PAR1"  # how such a file begins and, when it is whole, ends
 _found: list[str] = []
 _watching = pytest.MonkeyPatch()
