@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +17,13 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from cdp import app
+from cdp.cli import main
 from cdp.clock import FixedClock, parse_rfc3339
 from cdp.settings import Settings
 
 POLICIES = Path(__file__).parents[1] / "policies"
 NOW = parse_rfc3339("2026-03-01T12:00:00Z")
+Shell = Callable[..., str]
 
 
 @pytest.fixture
@@ -110,3 +113,25 @@ def caller(settings: Settings, clock: FixedClock) -> Iterator[Caller]:
     platform = app.build(settings, clock)
     with TestClient(app.application(platform)) as http:
         yield Caller(http, key, platform.services)
+
+
+@pytest.fixture
+def shell(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """Run a command in this process; returns what it printed, or on failure its one line."""
+    monkeypatch.setenv("CDP_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("CDP_DATABASE_URL", settings.database_url)
+    monkeypatch.setenv("CDP_KEYS_DATABASE_URL", settings.keys_database_url)
+    monkeypatch.setenv("CDP_POLICIES_DIR", str(settings.policies_dir))
+    monkeypatch.delenv("CDP_API_KEY", raising=False)
+
+    def run(*arguments: str | Path, expect: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["cdp", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert (ended.value.code or 0) == expect, printed
+        failure = [line for line in printed.err.splitlines() if line.startswith("cdp: ")]
+        assert len(failure) == (expect == 1), printed
+        return "".join(failure) if expect else printed.out
+
+    return run

@@ -59,8 +59,8 @@ _SAYABLE = re.compile(
 )
 _MISSING = re.compile(r"Missing required \w+ parameter '[\w-]+'")  # the path that follows holds values
 _UNSAYABLE = {  # what the decoder says repeats what was sent; this says as much without it
-    "Object contains unknown field": "it has a field that is not known here; /schema lists them",
-    "Invalid enum value": "none of the values allowed here; /schema lists them",
+    "Object contains unknown field": "it has a field that is not known here; /schema/openapi.json lists them",
+    "Invalid enum value": "none of the values allowed here; /schema/openapi.json lists them",
 }
 _UNREADABLE = "the body is no JSON that can be read"
 _INGEST = "/v1/"

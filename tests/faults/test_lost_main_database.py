@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 from caller import Caller
+from platform_fixtures import Shell
 from recovery_world import EMAIL, erase, identify, lost, number_of, running, say, state
 from sqlalchemy import create_engine, inspect, text
 
 from cdp import app, recovery
-from cdp.cli import main
 from cdp.clock import FixedClock
 from cdp.errors import CdpError, PolicyError
 from cdp.settings import Settings
 from cdp.store import Store
 
-Shell = Callable[..., str]
 INTERRUPTED = 130
 COMMANDS = ("init", "migrate", "serve", "worker", "restore", "source list")
 
@@ -36,27 +33,6 @@ def tables(url: str) -> list[str]:
 def keys_of(settings: Settings) -> Settings:
     """Return settings whose main database is the key database, to lose it."""
     return msgspec.structs.replace(settings, database_url=settings.keys_database_url)
-
-
-@pytest.fixture
-def shell(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    """Run a command in this process; returns what it printed, or on failure its one line."""
-    monkeypatch.setenv("CDP_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("CDP_DATABASE_URL", settings.database_url)
-    monkeypatch.setenv("CDP_KEYS_DATABASE_URL", settings.keys_database_url)
-    monkeypatch.setenv("CDP_POLICIES_DIR", str(settings.policies_dir))
-    monkeypatch.delenv("CDP_API_KEY", raising=False)
-
-    def run(*arguments: str | Path, expect: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["cdp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert (ended.value.code or 0) == expect, printed
-        failure = [line for line in printed.err.splitlines() if line.startswith("cdp: ")]
-        return "".join(failure) if expect else printed.out
-
-    return run
 
 
 @pytest.fixture

@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import pytest
+from platform_fixtures import Shell
 from recovery_world import lost
 
-from cdp.cli import main
 from cdp.cli.lock import data_lock
 from cdp.settings import Settings
-
-Shell = Callable[..., str]
-
-
-@pytest.fixture
-def shell(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    """Run a command in this process; returns what it printed, or on failure its one line."""
-    monkeypatch.setenv("CDP_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("CDP_DATABASE_URL", settings.database_url)
-    monkeypatch.setenv("CDP_KEYS_DATABASE_URL", settings.keys_database_url)
-    monkeypatch.setenv("CDP_POLICIES_DIR", str(settings.policies_dir))
-    monkeypatch.delenv("CDP_API_KEY", raising=False)
-
-    def run(*arguments: str | Path, expect: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["cdp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert (ended.value.code or 0) == expect, printed
-        failure = [line for line in printed.err.splitlines() if line.startswith("cdp: ")]
-        return failure[0] if expect else printed.out
-
-    return run
 
 
 def test_a_backup_and_the_way_back(shell: Shell, settings: Settings, tmp_path: Path) -> None:
