@@ -94,12 +94,13 @@ def restore(
         raise InvalidInputError("--keys goes with a backup's folder, or with --without-backup")
     if folder is not None and without_backup:
         raise InvalidInputError("a backup's folder and --without-backup exclude each other")
-    with alone(settings.data_dir):
-        _fill(folder, keys)
-        if without_backup:
-            state, replayed = begin_anew(settings)
-        elif not without_journal:
-            state, replayed = replay(settings)
+    if folder is not None or without_backup or not without_journal:
+        with alone(settings.data_dir):
+            _fill(folder, keys)
+            if without_backup:
+                state, replayed = begin_anew(settings)
+            elif not without_journal:
+                state, replayed = replay(settings)
     if without_journal:
         with connected(settings) as api:
             done = api.post("/recovery/replay", {"without_journal": True, "reason": _NO_JOURNAL})

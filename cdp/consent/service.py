@@ -4,14 +4,14 @@ Invariants:
 
 1. A grant goes to one identity, the authenticated one; an unverified browser's word to a device only. A
    restraint goes to every identity named and every identity then in their profiles (rules 3, 4).
-2. Only changes are appended: every act; a stamp that grants only where nothing was recorded; a stamp
-   that restrains only where it says more than what already binds: over a grant, a milder restraint, or
-   one that an act on a purpose below has lifted since (rule 2). Stamps on every event cost no rows.
+2. Only changes are appended: every act, and a stamp that is news (``news.py``). Stamps on every event cost
+   no rows.
 3. A grant that names no notice was given on the one in force at the time. Of a purpose that policies do not
    declare nothing can be granted; what restrains it is recorded, for the day on which they do again.
 4. Evidence is sealed under the identity's ``proof`` key, or not kept at all.
 5. Of contradictory statements in one message the restraining one is the later (it wins ties anyway).
-6. Restraints, and acts that may lift them, reach the journal before their transaction takes the head.
+6. Restraints, acts that may lift them, and stamps that leave out recipients reach the journal before their
+   transaction takes the head.
 7. ``consent_standings`` is a function of the records, the links and the rules under whose name it is kept;
    age is applied at each read, so an expiry needs no writer. States that are not whole in the reader's
    snapshot are not told.
@@ -47,7 +47,7 @@ from cdp.store import Batch, Connection
 _DERIVING = "consent is being derived under the policies now in force; try again"
 
 Journal = Callable[[Batch, Sequence[Record]], None]
-"""Told of new records in the batch that holds them, before it takes the log head."""
+"""Told, in the batch that holds them, of new records that take something away or may lift (6)."""
 
 
 class ConsentLedger:
@@ -218,8 +218,7 @@ class ConsentLedger:
 
         :raises UnavailableError: they are being derived anew.
         """
-        if not self.is_derived(connection):
-            raise UnavailableError(_DERIVING)
+        self._whole(connection, *self.rules.names)
 
     def _whole(self, connection: Connection, *purposes: str) -> list[str]:
         """Return the names under which purposes' states are whole at the snapshot of ``connection``.
@@ -261,10 +260,6 @@ class ConsentLedger:
         for number, at in queries.told_until(connection, profile_of).items():
             newest[profile_of[number]] = max(at, newest.get(profile_of[number], at))
         return newest
-
-    def speakers(self, connection: Connection, after: int, limit: int) -> list[int]:
-        """Return up to ``limit`` identity numbers above ``after`` about which something is recorded."""
-        return queries.speakers(connection, after, limit)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 1. ``prepare`` opens every KEK and every named secret under the old root and believes what its commitment
    confirms, wraps it under the new one, and opens that again through a second provider of the new root: what
    a fresh process would see. Nothing is stored yet.
-2. ``Prepared.commit`` overwrites all of them in one transaction, each only where it still is what was opened,
-   and only where nothing that the root wraps was left out.
+2. ``Prepared.put_in_place`` overwrites all of them in one transaction, each only where it still is what was
+   opened, and only where nothing that the root wraps was left out.
 
 Invariants: before that commit everything opens under the old root, after it under the new one; there is no
 moment between, so an end at any point leaves nothing to resume: the next attempt begins anew, or finds it
@@ -32,7 +32,7 @@ _Moved = dict[Any, tuple[bytes, bytes]]
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """Everything that the root wraps, under the new root and proven; ``commit`` stores it."""
+    """Everything that the root wraps, under the new root and proven; ``put_in_place`` stores it."""
 
     store: Store
     keks: _Moved

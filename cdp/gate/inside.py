@@ -155,8 +155,7 @@ class Insider:
     @staticmethod
     def unlisted(admitted: Admitted, inputs: frozenset[str]) -> Refusal | None:
         """Return the refusal of a segment that reads what no rule lists, whoever is in it."""
-        terms = bind_categories(*admitted, inputs, ())
-        missing = inputs - frozenset[str]().union(*(permit.inputs for permit in terms.permits))
+        missing = bind_categories(*admitted, inputs, ()).unlisted()
         return unread_inputs(missing) if missing else None
 
     def reveal(

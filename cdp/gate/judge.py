@@ -22,10 +22,11 @@ from cdp.policy import Bundle, Destination, Purpose
 from cdp.segments import Lists
 from cdp.store import Committer, Connection
 
-_CHOSEN_BY = Refusal(
-    "input_not_permitted",
-    NotPermittedError("the policies no longer let people be chosen by what this export's definition read"),
-)
+
+def _no_longer_chosen() -> Refusal:
+    """Return the refusal, made anew: a kept error keeps alive what was at hand where it was raised."""
+    said = "the policies no longer let people be chosen by what this export's definition read"
+    return Refusal("input_not_permitted", NotPermittedError(said))
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +109,7 @@ class Judge:
         try:
             return chosen_by(bundle, stored.inputs, stored.reads, Lists.categories(connection))
         except DefinitionError:
-            self.refuse(asked, _CHOSEN_BY)
+            self.refuse(asked, _no_longer_chosen())
 
     def in_force(self, connection: Connection, question: Question) -> bool:
         """True when nothing about the policies, switches included, changed since ``question`` was bound."""

@@ -120,7 +120,6 @@ class Prover:
         """Return the proof about each identity whose key is there.
 
         :param purpose: what they are looked at for; what the export was for when None.
-
         :raises NotFoundError: there is no such export.
         :raises ConflictError: somebody taken out while it was decided was erased, so D cannot be shown again.
         """

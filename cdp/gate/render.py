@@ -48,7 +48,11 @@ Unsubscribe = Callable[[int, str, str], str]
 """Makes the link that withdraws an identity from a purpose, for the rows of a destination."""
 _CHUNK = 5000
 """People whose values are read at once: of more of them more lie beside each other."""
-_UNKNOWN = Refusal("unknown_export", NotFoundError("there is no export with this id for this key"))
+
+
+def _unknown(reason: str = "unknown_export") -> Refusal:
+    """Return the refusal, made anew: a kept error keeps alive what was at hand where it was raised."""
+    return Refusal(reason, NotFoundError("there is no export with this id for this key"))
 
 
 class Renderer:
@@ -126,13 +130,13 @@ class Renderer:
         with self._store.reading() as connection:
             stored = queries.load_export(connection, export_id)
         if stored is None:
-            self._judge.refuse(asked, _UNKNOWN)
+            self._judge.refuse(asked, _unknown())
         given = stored.authorisation
         asked = msgspec.structs.replace(
             asked, purpose=given.purpose, destination=given.destination, object={"export": given.export_id}
         )
         if principal.destination != given.destination:
-            self._judge.refuse(asked, msgspec.structs.replace(_UNKNOWN, reason="other_destination"))
+            self._judge.refuse(asked, _unknown("other_destination"))
         with self._store.reading() as connection:
             admitted = self._judge.admitted(connection, asked, principal, given.destination, given.purpose)
             inputs = self._judge.chosen_by(connection, asked, admitted[0], stored)

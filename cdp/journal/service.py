@@ -2,8 +2,8 @@
 
 Invariants:
 
-1. What restrains is on disk (fsync) before its batch takes the log head; what lifts is written after its
-   batch has committed. So a crash in between always errs on the restraining side. Lines of batches that
+1. What restrains is on disk (fsync) before its batch commits; what lifts is written after its batch has
+   committed. So a crash in between always errs on the restraining side. Lines of batches that
    rolled back stay: they restrain somebody who wanted it, and none of them lifts anything.
 2. Every process writes segments of its own, append only, so several never meet in one file. A segment on
    which a write or flush failed is not used again: after a failed fsync nobody knows what is on disk.

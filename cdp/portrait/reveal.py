@@ -2,7 +2,7 @@
 
 Steps, in one transaction that holds the head of the log, so that no restraint comes in between:
 
-1. A reason is given, the fields are few and declared.
+1. A reason is given, the fields are few.
 2. The controller may use data for the purpose now; the key has not had too many people revealed.
 3. The gate decides about the person and reads the fields as it would for an export.
 4. The entry, with fields, transforms, purpose and reason, is committed; only then does anything leave.
@@ -30,20 +30,21 @@ from cdp.portrait.record import deny, entry_of, result_of
 from cdp.store import Committer, Connection, retrying
 
 PEOPLE_AN_HOUR = 100
-"""People of whom one key may have fields revealed within an hour."""
+"""Reveals that one key may have within an hour."""
 MOST_FIELDS = 50
 _HOUR = 3600 * SECOND
 _ACTION = "profile.reveal"
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LONGEST_REASON = 500
-_ENOUGH = Refusal(
-    "too_many_revealed",
-    OverloadedError(
+
+
+def _enough() -> Refusal:
+    """Return the refusal, made anew: a kept error keeps alive what was at hand where it was raised."""
+    said = (
         f"this key had fields of people revealed {PEOPLE_AN_HOUR} times within an hour; "
-        "what is needed of many people is an export",
-        retry_after=_HOUR // SECOND,
-    ),
-)
+        "what is needed of many people is an export"
+    )
+    return Refusal("too_many_revealed", OverloadedError(said, retry_after=_HOUR // SECOND))
 
 
 class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,7 @@ class Revealer:
         :raises InvalidInputError: no field is named, or too many, one is not declared; no reason.
         :raises NotPermittedError: the purpose, the controller or the policies stand against it.
         :raises NotFoundError: the id is none of this workspace.
-        :raises OverloadedError: this key had as many people revealed within an hour as it may.
+        :raises OverloadedError: this key had as many reveals within an hour as it may.
         """
         names = tuple(dict.fromkeys(fields))
         if not 0 < len(names) <= MOST_FIELDS:
@@ -133,4 +134,4 @@ class Revealer:
             return admitted
         since = self._clock.now() - _HOUR
         had = AuditFilter(actor=actor, action=_ACTION, outcome="allowed", from_=since)
-        return _ENOUGH if self._audit.count(connection, had) >= PEOPLE_AN_HOUR else admitted
+        return _enough() if self._audit.count(connection, had) >= PEOPLE_AN_HOUR else admitted

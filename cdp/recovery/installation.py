@@ -45,9 +45,10 @@ class Installation:
         self._webhooks = webhooks
         self._deliveries = deliveries
 
-    def begin_feeds_anew(self) -> None:
-        """Let no cursor of before be read on with: what came back counts from where the backup was."""
+    def settle_deliveries(self) -> None:
+        """Let no cursor of before be read on with, and no message wait that nobody can read any more."""
         self._deliveries.begin_anew()
+        self._outbox.end_again()
 
     def end_again(self, said: Said) -> int:
         """Put out of use again whatever was last put out of use; returns how many things that are."""
@@ -58,7 +59,6 @@ class Installation:
                 return bool(said.policies - {tag})
             return said.ended(thing, tag)
 
-        self._outbox.end_again()
         if not (said.switched or said.policies):
             return 0
         return sum(part.end_again(ended) for part in (self._access, self._webhooks, self._policies))

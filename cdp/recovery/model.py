@@ -77,11 +77,11 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
     :param lines: read from the journal.
     :param appended: consent records that the database lacked.
-    :param pending: of people whom the database does not know (yet).
+    :param pending: consent records and black-list entries of people whom the database does not know (yet).
     :param erased: identities that were erased again, their keys destroyed.
     :param tombstones: erased people whom the database does not know and who must not come back.
     :param listed: people who were put on a black list again.
-    :param ended: keys, sources, endpoints and destinations that were put out of use again.
+    :param ended: keys, sources, links, endpoints, destinations and proposals put out of use again.
     :param without_journal: nothing was read, by an officer's word.
     """
 

@@ -166,7 +166,7 @@ class Recovery:
         else:
             done = self._replay(restored)
         done = msgspec.structs.replace(done, erased=done.erased + self._destroy_again())
-        self._installation.begin_feeds_anew()
+        self._installation.settle_deliveries()
         with self._committer.batch() as batch:
             ready, _ = queries.read_state(batch.connection, locked=True)
             queries.write_state(batch.connection, restored, ready=True)

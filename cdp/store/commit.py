@@ -9,13 +9,13 @@ Invariants:
 3. If ``erasure_epoch`` moved since the batch began, its keys may be destroyed; if ``policies`` moved, it was
    made under policies that no longer hold: it rolls back, and ``EpochMovedError`` tells the caller to run
    again.
-4. What restrains somebody is in the journal before the head is locked, what lifts a restraint only after
+4. What restrains somebody is in the journal before the head is moved, what lifts a restraint only after
    the commit; numbers are journalled before they are handed out. What can be taken back (a switch, a list)
    is journalled under an instant of its batch, given while the head is held: those instants are in the order
    of commits, whatever the clocks of the hosts say.
 5. Every batch begins under the policies in force: ``on_policies`` is told their version first.
 
-Lock order everywhere: components, journal, head.
+Lock order everywhere: components, head. The journal's own is taken last and held for one write only.
 """
 
 from __future__ import annotations

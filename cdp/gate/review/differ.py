@@ -161,9 +161,7 @@ class Prospective(ConsentLedger):
         self._identity = identity
         rest = ConsentLedger(keyring, msgspec.structs.replace(new, purposes=old.purposes), clock)
         same = rest.rules.names == held.rules.names
-        self._changed = frozenset(
-            key for key, name in self.rules.names.items() if held.rules.names.get(key) != name
-        )
+        self._changed = frozenset(self.rules.other_than(held.rules))
         self._regraded = frozenset(
             key
             for key in self._changed
