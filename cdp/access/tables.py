@@ -17,6 +17,7 @@ sources = Table(
     Column("created_at", Instant, nullable=False),
     Column("secret_version", Number),  # of the secret that signs user ids; NULL while there is none
     Column("links", Flag),  # whether it may have manage links made; NULL for no
+    Column("default_region", Name),  # ISO 3166 country of numbers without a country code; NULL for none
 )
 
 api_keys = Table(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from cdp.clock import Micros
@@ -10,13 +12,17 @@ Pair = tuple[int, int]
 """Two identity numbers, the smaller first."""
 Told = tuple[Micros, bytes]
 """When a link was decided, and the event that was the evidence."""
+Origin = Literal["event", "alias", "merge", "match", "index"]
+"""What told a candidate: an event that names both, an ``alias`` call, a steward, matching, or a new version of
+the normaliser under which both are one value."""
 
 
 class Candidate(msgspec.Struct, frozen=True, order=True):
     """Two identifiers were seen together: evidence for a link.
 
     The field order is the order in which candidates are considered: by the client's uncorrected time,
-    then event id, then the place in the event's priority order. Never by arrival.
+    then event id, then the place in the event's priority order. Never by arrival. A match, which is a guess,
+    is considered after all others (``order``).
     """
 
     occurred_at: Micros
@@ -26,6 +32,12 @@ class Candidate(msgspec.Struct, frozen=True, order=True):
     high: int
     received_at: Micros
     verified: bool
+    origin: Origin = "event"
+
+    @property
+    def order(self) -> tuple[bool, Candidate]:
+        """What candidates are sorted by."""
+        return self.origin == "match", self
 
     @property
     def pair(self) -> Pair:

@@ -40,7 +40,7 @@ from cdp.store import (
 IDENTITY_COLUMNS = ("identity_no", "type", "value", "created_at", "first_event_id", "batch")
 MEMBER_COLUMNS = ("identity_no", "profile_no", "cluster_no", "batch")
 CANDIDATE_COLUMNS = (
-    "low", "high", "occurred_at", "event_id", "position", "received_at", "verified", "batch",
+    "low", "high", "occurred_at", "event_id", "position", "received_at", "verified", "batch", "origin",
 )  # fmt: skip
 LINK_COLUMNS = (
     "low", "high", "batch", "accepted", "reason", "event_id", "rules_version", "decided_at",
@@ -119,7 +119,10 @@ def identifiers(connection: Connection, identity_nos: Iterable[int]) -> list[Ide
 def earliest_candidates(
     connection: Connection, lows: Collection[int]
 ) -> dict[tuple[Pair, bool], tuple[Micros, bytes]]:
-    """Return (pair, verified) → the earliest (occurred_at, event id), of pairs with one of these low ends."""
+    """Return (pair, verified) → the earliest (occurred_at, event id), of pairs with one of these low ends.
+
+    Without matches: whatever is told of a pair says more than a guess.
+    """
     found: dict[tuple[Pair, bool], tuple[Micros, bytes]] = {}
     for chunk in chunks(lows):
         query = select(
@@ -128,7 +131,7 @@ def earliest_candidates(
             link_candidates.c.occurred_at,
             link_candidates.c.event_id,
             link_candidates.c.verified,
-        ).where(among(link_candidates.c.low, chunk))
+        ).where(among(link_candidates.c.low, chunk), link_candidates.c.origin != "match")
         for low, high, occurred_at, event_id, verified in read_rows(connection, query):
             kind, key = ((low, high), bool(verified)), (occurred_at, event_id)
             if kind not in found or key < found[kind]:
@@ -139,7 +142,7 @@ def earliest_candidates(
 def add_candidates(connection: Connection, candidates: Sequence[Candidate], batch: int) -> None:
     """Insert candidates; one seen already is left alone."""
     rows = [
-        (c.low, c.high, c.occurred_at, c.event_id, c.position, c.received_at, c.verified, batch)
+        (c.low, c.high, c.occurred_at, c.event_id, c.position, c.received_at, c.verified, batch, c.origin)
         for c in sorted(candidates, key=lambda c: (c.low, c.high, c.occurred_at, c.event_id))
     ]
     insert_ignoring(connection, link_candidates, CANDIDATE_COLUMNS, rows)
@@ -195,7 +198,7 @@ def candidates_among(
     :param upto: as of this commit; now when None (here and below).
     """
     c = link_candidates.c
-    columns = (c.occurred_at, c.event_id, c.position, c.low, c.high, c.received_at, c.verified)
+    columns = (c.occurred_at, c.event_id, c.position, c.low, c.high, c.received_at, c.verified, c.origin)
     found = []
     for chunk in chunks(identity_nos):
         query = select(*columns).where(among(c.low, chunk), until(c.batch, upto))

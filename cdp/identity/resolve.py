@@ -2,7 +2,7 @@
 
 Invariants: the outcome is a function of the *set* of candidates, the rules and the suppressions; the
 order in which candidates arrived has no part in it. Whose word a candidate is has no part in what is
-accepted, only in what is named as its evidence. Accepted links form a forest per profile, plus
+accepted, only in what is named as its evidence, apart from matches: guesses come after all that was told. Accepted links form a forest per profile, plus
 links between identities that were one already.
 
 Steps: 1. keep the earliest candidate of each pair. 2. Walk the pairs in candidate order. 3. Set a pair
@@ -35,12 +35,12 @@ def resolve(
     evidence: dict[Pair, Candidate] = {}
     for candidate in candidates:  # 1
         pair = candidate.pair
-        earliest[pair] = min(candidate, earliest.get(pair, candidate))
+        earliest[pair] = min(candidate, earliest.get(pair, candidate), key=_order)
         evidence[pair] = min(candidate, evidence.get(pair, candidate), key=_weight)
     groups = _Groups(types)
     held_types = {number: Counter((kind,)) for number, kind in types.items()}
     decisions = []
-    for candidate in sorted(earliest.values()):  # 2
+    for candidate in sorted(earliest.values(), key=_order):  # 2
         a, b = groups.roots(candidate.pair)
         if candidate.pair in suppressed:  # 3
             reason = "suppressed"
@@ -65,8 +65,12 @@ def components(numbers: Iterable[int], pairs: Iterable[Pair]) -> dict[int, int]:
     return groups.by_number()
 
 
-def _weight(candidate: Candidate) -> tuple[bool, Candidate]:
-    return not candidate.verified, candidate
+def _order(candidate: Candidate) -> tuple[bool, Candidate]:
+    return candidate.order
+
+
+def _weight(candidate: Candidate) -> tuple[bool, bool, Candidate]:
+    return not candidate.verified, *candidate.order
 
 
 class _Groups:

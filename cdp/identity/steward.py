@@ -102,6 +102,7 @@ class Steward:
                     high=other,
                     received_at=now,
                     verified=True,
+                    origin="merge",
                 )
                 for other in current[1:]
             )

@@ -1,4 +1,4 @@
-"""Identities, their blind indexes, link candidates and the identity→profile map."""
+"""Identities, their blind indexes, link candidates, the identity→profile map, and passes over all of them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ identifier_index = Table(
     metadata,
     Column("blind_index", Bytes, primary_key=True),
     Column("identity_no", Number, nullable=False, index=True),
+    Column("version", Number, nullable=False, server_default="1"),  # of the normaliser that made the value
     sqlite_with_rowid=False,
 )
 
@@ -36,6 +37,7 @@ link_candidates = Table(
     Column("received_at", Instant, nullable=False),
     Column("verified", Flag, nullable=False),  # not by a browser, whose key is public
     Column("batch", Number, nullable=False),
+    Column("origin", Name, nullable=False, server_default="event"),  # what told it (``model.Origin``)
     Index(None, "high"),
 )
 
@@ -74,3 +76,22 @@ profile_members = Table(
     Column("batch", Number, nullable=False, index=True),  # that last changed this row
 )
 """The identity→profile map: derived from candidates, rules and suppressions, rebuildable."""
+
+identity_passes = Table(
+    "identity_passes",
+    metadata,
+    Column("pass_no", Number, primary_key=True, autoincrement=False),
+    Column("kind", Name, nullable=False),  # "rules": links decided anew; "index": identifiers indexed anew
+    Column("target", Name, nullable=False),  # the version that it brings everything to
+    Column("state", Name, nullable=False),  # running | paused | done | replaced
+    Column("position", Number, nullable=False),  # the last component or identity that is done
+    Column("upto", Number, nullable=False),  # the last one that there was when it began
+    Column("total", Number, nullable=False),
+    Column("done", Number, nullable=False),
+    Column("merged", Number, nullable=False),  # profiles of before that came together
+    Column("parted", Number, nullable=False),  # profiles of before that came apart
+    Column("actor", Name, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+)
+"""Work over everything that there is, in the background: where it stands, so that it goes on after a stop."""
