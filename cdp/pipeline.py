@@ -56,6 +56,12 @@ _EVENTS = Counter("cdp_ingest_events", "Events received, by what became of them"
 _REFUSED = Counter(
     "cdp_ingest_refused_events", "Events cut for people who refused, by what was done", ["done", "purpose"]
 )
+_SET_ASIDE = Counter(
+    "cdp_identity_set_aside",
+    "Pairs of identifiers that the rules of policies/identity.yaml keep apart, by the rule and its type",
+    ["reason", "type"],
+)
+_GROWN = Counter("cdp_identity_alarms", "Profiles that events made as large as the growth alarm")
 _CUT = {"strip": "stripped", "drop": "dropped"}
 _REPLAY_PAGE = 500
 _KEY_LOST = (
@@ -180,7 +186,7 @@ class Pipeline:
             event = self._validate(message)
             if isinstance(event, Reject):
                 return self._heard(event)
-            return Indexed(self._classify(event), self._identity.index(event.identifiers))
+            return self._identity.index(self._classify(event))
         except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
             log.warning("event failed", error=type(error).__name__)
             cause = f"the platform failed on it: {type(error).__name__}"
@@ -191,7 +197,7 @@ class Pipeline:
         try:
             event = self._validate.restraints(reject.message)
             if event is not None:
-                said = Indexed(Classified(event, None, None, ()), self._identity.index(event.identifiers))
+                said = self._identity.index(Classified(event, None, None, ()))
                 return msgspec.structs.replace(reject, heard=said)
         except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
             log.warning("what an event restrains could not be read", error=type(error).__name__)
@@ -275,7 +281,8 @@ class Pipeline:
             self._lists.arrived(batch, resolved)
             said = self._statements.append(batch, speaking, resolved)
             kept = self._statements.keep(batch.connection, fresh, resolved, self._keeper, cut)
-            owned = [(item.classified, resolved.identity_of[item.indexes[0]]) for item in kept]
+            known = resolved.identity_of
+            owned = [(item.classified, [known[index] for index in item.indexes]) for item in kept]
             event_rows, trait_rows = self._protect(owned, batch.id)
             add_events(batch.connection, event_rows)
             add_observations(batch.connection, trait_rows)
@@ -292,6 +299,10 @@ class Pipeline:
             _REFUSED.labels(_CUT[done], purpose).inc(count)
         for outcome, count in counts.items():
             _EVENTS.labels(outcome).inc(count)
+        for reason, count in resolved.set_aside.items():
+            rule, _, kind = reason.partition(":")
+            _SET_ASIDE.labels(rule, kind).inc(count)
+        _GROWN.inc(resolved.grown)
         received = len(prepared.events) + len(rejects)
         deliveries = (reject.message.delivery for reject in rejects)
         failed = tuple(delivery for delivery in deliveries if delivery.replayed_at is not None)
@@ -319,7 +330,10 @@ class Pipeline:
             actor="system",
             object={"proof_commitments": merkle_root(commitments).hex()},
             counts=counts,
-            people={"identities": len(resolved.created)},
+            people={
+                "identities": len(resolved.created),
+                **{f"set_aside.{reason}": count for reason, count in resolved.set_aside.items()},
+            },
         )
 
     # -- quarantine -----------------------------------------------------------------------------

@@ -68,8 +68,7 @@ class StatementRecorder:
         silent = [item for item in keeper.ruled(events) if not item.classified.event.statements]
         if not silent:
             return list(events)
-        indexes = {index for item in silent for index in item.indexes}
-        known = self._identity.known(connection, indexes).keys()
+        known = self._identity.known(connection, silent)
         spoken = {index for item in events if item.classified.event.statements for index in item.indexes}
         away = set()
         for item in silent:

@@ -47,6 +47,10 @@ class Caller:
             self._write_keys[kind] = made["write_key"]
         return self._write_keys[kind]
 
+    def share_write_keys(self, other: Caller) -> None:
+        """Send with the write keys of another caller, whose sources this platform has, too."""
+        self._write_keys.update(other._write_keys)
+
     def send(self, *messages: dict[str, Any], kind: str = "server", wait: bool = False) -> None:
         """Send messages in one batch call."""
         answer = self.http.post(

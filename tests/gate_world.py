@@ -108,7 +108,7 @@ class World:
         self.identity = IdentityService(
             self.store, self.committer, self.keyring, blind, self.ledger, self.bundle.identity, self.clock
         )
-        self.profiles = ProfileService(self.identity, self.access, self.bundle)
+        self.profiles = ProfileService(self.identity, self.access, self.bundle, self.clock)
         self.segments = Segments()
         self.numbers = 0
         self.officer = Principal(

@@ -67,13 +67,13 @@ def templates(
                     server = request.getfixturevalue("postgres_server")
                     urls = [opened.enter_context(postgres_database(server, f"cdp_{name}")) for name in names]
                 made[kind] = Template(folder / "var", *urls)
-                app.initialise(_settings(*made[kind]))
+                app.initialise(settings_of(*made[kind]))
             return made[kind]
 
         yield template
 
 
-def _copy(source: str, target: str) -> None:
+def copy_database(source: str, target: str) -> None:
     """Make the database at ``target``, which does not exist yet, a copy of the one at ``source``."""
     given, wanted = make_url(source), make_url(target)
     if given.get_backend_name() == "sqlite":
@@ -83,7 +83,8 @@ def _copy(source: str, target: str) -> None:
         connection.execute(text(f"CREATE DATABASE {wanted.database} TEMPLATE {given.database}"))
 
 
-def _settings(folder: Path, main: str, keys: str) -> Settings:
+def settings_of(folder: Path, main: str, keys: str) -> Settings:
+    """Return the settings of a platform of the tests."""
     return Settings(
         data_dir=folder,
         database_url=main,
@@ -101,9 +102,9 @@ def settings(
     template = templates(make_url(database_url).get_backend_name())
     folder = tmp_path / "var"
     shutil.copytree(template.folder, folder)
-    _copy(template.database, database_url)
-    _copy(template.keys, keys_url)
-    return _settings(folder, database_url, keys_url)
+    copy_database(template.database, database_url)
+    copy_database(template.keys, keys_url)
+    return settings_of(folder, database_url, keys_url)
 
 
 @pytest.fixture

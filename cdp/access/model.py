@@ -26,6 +26,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     :param kind: what its word counts for; browser keys are public.
     :param secret_version: which signing secret its site holds; None while it signs no user ids.
     :param links: whether it may have manage links made, each of which shows one person's choices.
+    :param default_region: ISO 3166 code of the country of telephone numbers without a country code.
     """
 
     source_id: int
@@ -34,6 +35,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     secret_version: int | None = None
     links: bool = False
+    default_region: str | None = None
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ def add_source(connection: Connection, source: Source, key_hash: bytes, now: Mic
             key_hash=key_hash,
             enabled=source.enabled,
             links=source.links,
+            default_region=source.default_region,
             created_at=now,
         )
     )
@@ -143,6 +144,7 @@ def _source(row: Row[tuple[object, ...]]) -> Source:
             "enabled": row.enabled,
             "secret_version": row.secret_version,
             "links": bool(row.links),
+            "default_region": row.default_region,
         },
         Source,
     )

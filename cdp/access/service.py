@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Container
 import msgspec
 
 from cdp.access import queries
+from cdp.access.checks import check_links, checked_name, region_of
 from cdp.access.hands import UNKNOWN_MAKER
 from cdp.access.model import KEY_ACTOR, Principal, Role, Source, SourceKind
 from cdp.audit import Entry
@@ -113,22 +114,31 @@ class AccessService:
     # -- sources --------------------------------------------------------------------------------
 
     def create_source(
-        self, actor: str, name: str, kind: SourceKind, *, links: bool = False
+        self, actor: str, name: str, kind: SourceKind, *, links: bool = False, region: str | None = None
     ) -> tuple[Source, str]:
         """Make a source; returns it and its write key, which is shown this once.
 
         :param links: whether it may have manage links made; the caller sees to it that the maker may.
+        :param region: the country of telephone numbers without a country code; it stays, as they do.
         :raises ConflictError: the name is taken.
-        :raises InvalidInputError: only a server sends links to the address that they are for.
+        :raises InvalidInputError: only a server sends links to the address that they are for; no such region.
         """
-        _check_links(kind, links=links)
+        check_links(kind, links=links)
         write_key = secrets.token_urlsafe(32)
-        source = Source(source_id=random_id(), name=_checked(name), kind=kind, enabled=True, links=links)
+        source = Source(
+            source_id=random_id(),
+            name=checked_name(name),
+            kind=kind,
+            enabled=True,
+            links=links,
+            default_region=region_of(region),
+        )
         with self._committer.batch() as batch:
             if queries.source_by_name(batch.connection, name) is not None:
                 raise ConflictError("a source with this name exists already")
             queries.add_source(batch.connection, source, hash_key(write_key), self._clock.now())
             about: dict[str, str | int] = {"id": source.source_id, "kind": kind, "links": int(links)}
+            about["region"] = source.default_region or ""
             batch.record(Entry(action="source.create", actor=actor, object=about))
         return source, write_key
 
@@ -190,7 +200,7 @@ class AccessService:
             source = queries.source_by_name(batch.connection, name)
             if source is None:
                 raise NotFoundError("there is no source with this name")
-            _check_links(source.kind, links=links)
+            check_links(source.kind, links=links)
             queries.change_source(batch.connection, source.source_id, links=links)
             batch.facts.append(switched("source_links", str(source.source_id), on=links))
             about: dict[str, str | int] = {"id": source.source_id, "kind": source.kind, "links": int(links)}
@@ -255,7 +265,7 @@ class AccessService:
         key = "cdp_" + secrets.token_urlsafe(32)
         principal = Principal(
             key_id=random_id(),
-            name=_checked(name),
+            name=checked_name(name),
             roles=frozenset(roles),
             purposes=frozenset(purposes),
             destination=destination,
@@ -370,17 +380,6 @@ class AccessService:
     @staticmethod
     def _entry(action: str, actor: str, number: int, kind: str) -> Entry:
         return Entry(action=action, actor=actor, object={"id": number, "kind": kind})
-
-
-def _check_links(kind: SourceKind, *, links: bool) -> None:
-    if links and kind != "server":
-        raise InvalidInputError("only a source of kind server has links made")
-
-
-def _checked(name: str) -> str:
-    if not (0 < len(name) <= 100 and name.isprintable()):
-        raise InvalidInputError("a name has 1 to 100 printable characters")
-    return name
 
 
 def _check_grant(creator: Principal, roles: Collection[Role], purposes: Collection[str]) -> None:

@@ -141,6 +141,7 @@ def approve(services: Services, caller: Caller, named: str) -> dict[str, Any]:
     done = services.policies.approve(caller.principal, named)
     services.in_force.refresh()
     services.deriving.settle()
+    services.rules_pass.begin(caller.actor)
     return activation(done)
 
 

@@ -11,12 +11,13 @@ from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Review
-from cdp.identity import IdentityService
+from cdp.identity import IdentityService, IndexPass, Preview, RulesPass
 from cdp.ingest import Quarantine, Undeclared
 from cdp.journal import Journal
+from cdp.matching import Matching, ReviewQueue, Watch
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import PortraitService, Relinker, Revealer
+from cdp.portrait import Conflicts, PortraitService, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
 from cdp.rights import Acts, Links, RightsService
@@ -51,6 +52,12 @@ class Services:
     receipts: ReceiptIssuer
     identity: IdentityService
     steward: Relinker
+    matching: Matching
+    review_queue: ReviewQueue
+    watch: Watch
+    rules_preview: Preview
+    rules_pass: RulesPass
+    index_pass: IndexPass
     profiles: ProfileService
     quarantine: Quarantine
     undeclared: Undeclared
@@ -68,6 +75,7 @@ class Services:
     webhooks: Webhooks
     review: Review
     portrait: PortraitService
+    conflicts: Conflicts
     reveal: Revealer
     acts: Acts
     rights: RightsService

@@ -69,6 +69,8 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("keys", KEYS_SECONDS, services.rotation.advance),
             Periodic("policies", _POLICIES_SECONDS, follow_policies),
             Periodic("consent", _POLICIES_SECONDS, derive_ahead),
+            Periodic("identity", _POLICIES_SECONDS, services.rules_pass.advance),
+            Periodic("identifiers", _POLICIES_SECONDS, services.index_pass.advance),
             Periodic("undeclared", _UNDECLARED_SECONDS, services.undeclared.flush),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),

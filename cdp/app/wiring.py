@@ -6,13 +6,12 @@ A part that holds anything of a policy bundle also stands in ``_adopt``.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from pyroaring import BitMap
 
 from cdp import policy
 from cdp.access import AccessService
@@ -34,18 +33,19 @@ from cdp.crypto import (
 from cdp.errors import ConfigurationError, PolicyError
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Review, check_inside
-from cdp.identity import IdentityService, Steward, blind_indexes
+from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, Steward, blind_indexes
 from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
 from cdp.journal import Journal
+from cdp.matching import Chooser, Matching, ReviewQueue, Settler, Watch
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import PortraitService, Relinker, Revealer
+from cdp.portrait import Conflicts, PortraitService, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation, Recovery
 from cdp.rights import Acts, Links, RightsService
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
-from cdp.store import Committer, Connection, Store, migrate
+from cdp.store import Batch, Committer, Store, migrate
 from cdp.told import ConsentIntake
 from cdp.warehouse import Mirror, Warehouse, declared
 from cdp.worker import Worker, Writer
@@ -81,6 +81,8 @@ def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool 
         if services.recovery.state.ready:
             _compare_folder(settings, services.bundle)
         services.deriving.settle()
+        services.rules_pass.begin("system")
+        services.index_pass.look()
         return Platform(services, writer, worker, opened.pop_all().close)
 
 
@@ -104,15 +106,16 @@ def _wire(
     blind = BlindIndex(keyring.secret("index"), settings.workspace)
 
     audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
-    journal = Journal(settings.journal_dir, keyring.secret("journal"), clock, blind_indexes)
-    opened.callback(journal.close)
+    journal = opened.enter_context(
+        closing(Journal(settings.journal_dir, keyring.secret("journal"), clock, blind_indexes))
+    )
     committer = Committer(store, audit.append, clock, journal)
     committer.on_policies = in_force.observe
     policies = make_policies(settings, committer, clock)
     access = AccessService(store, committer, clock, bundle.purposes, bundle.destinations)
     ledger = ConsentLedger(keyring, bundle, clock, journal.hold)
     identity = IdentityService(store, committer, keyring, blind, ledger, bundle.identity, clock)
-    profiles = ProfileService(identity, access, bundle)
+    profiles = ProfileService(identity, access, bundle, clock)
     quarantine = Quarantine(store, keyring, clock)
     signatures = UserIdSignatures(keyring.secret("user-id-signing"))
     event_keys = EventKeys(clock)
@@ -125,11 +128,7 @@ def _wire(
         return validator, Classifier(held.fields, undeclared.note), Keeper(held.intake)
 
     mirror = Mirror(store, settings.mirror_dir, bundle.fields, clock)
-    warehouse = Warehouse(settings.mirror_dir, trust=profiles.trust)
-    opened.callback(warehouse.close)
-
-    def excluded(connection: Connection) -> BitMap:
-        return ledger.restrained(connection, SEGMENTATION)
+    warehouse = opened.enter_context(closing(Warehouse(settings.mirror_dir, trust=profiles.trust)))
 
     segments = SegmentService(
         store,
@@ -137,7 +136,7 @@ def _wire(
         warehouse,
         bundle.fields,
         clock,
-        excluded,
+        lambda connection: ledger.restrained(connection, SEGMENTATION),
         partial(_unreadable, in_force, clock),
         journal.tag,
     )
@@ -190,17 +189,21 @@ def _wire(
     acts = Acts(committer, keyring, identity, ledger, clock)
     ids = ProfileIds(keyring.secret("index"), settings.workspace)
 
-    def record(action: str, actor: str, numbers: dict[str, int]) -> None:
-        with committer.batch() as batch:
-            batch.record(Entry(action=action, actor=actor, object=dict(numbers)))
+    def arrived(batch: Batch, resolved: Resolved) -> Collection[int]:
+        segments.lists.arrived(batch, resolved)
+        return recovery.returned(batch, resolved)
 
+    relinker, matching, review_queue, watch = _linking(
+        store, committer, keyring, gate, ledger, profiles, identity, ids, clock
+    )
+    opened.callback(matching.stop)
     services = Services(
         settings=settings,
         clock=clock,
         store=store,
         committer=committer,
         keyring=keyring,
-        rotation=Rotation(keyring, record, clock, settings.key_backup_days),
+        rotation=Rotation(keyring, partial(_record, committer), clock, settings.key_backup_days),
         signatures=signatures,
         profile_ids=ids,
         in_force=in_force,
@@ -213,7 +216,13 @@ def _wire(
         deriving=Deriving(committer, ledger, identity, clock),
         receipts=ReceiptIssuer(committer, keyring, ledger, audit),
         identity=identity,
-        steward=Relinker(committer, ids, identity, Steward(identity, committer, clock), gate),
+        steward=relinker,
+        matching=matching,
+        review_queue=review_queue,
+        watch=watch,
+        rules_preview=Preview(committer, identity, keyring),
+        rules_pass=RulesPass(committer, identity, keyring, policy.activation_count, clock),
+        index_pass=IndexPass(committer, identity, keyring, blind, arrived, lambda: recovery.pending, clock),
         profiles=profiles,
         quarantine=quarantine,
         undeclared=undeclared,
@@ -241,7 +250,8 @@ def _wire(
             segments,
             clock,
         ),
-        portrait=PortraitService(committer, ids, identity, profiles, ledger, segments, audit, gate),
+        portrait=PortraitService(committer, ids, identity, access, profiles, ledger, segments, audit, gate),
+        conflicts=Conflicts(committer, ids, identity, profiles, ledger, gate),
         reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,
         rights=RightsService(committer, identity, acts, clock, in_force.refresh),
@@ -249,6 +259,34 @@ def _wire(
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))
     return services, writer, schedule(services, event_keys, mirror_apart=mirror_apart)
+
+
+def _record(committer: Committer, action: str, actor: str, numbers: dict[str, int]) -> None:
+    with committer.batch() as batch:
+        batch.record(Entry(action=action, actor=actor, object=dict(numbers)))
+
+
+def _linking(
+    store: Store,
+    committer: Committer,
+    keyring: Keyring,
+    gate: Gate,
+    ledger: ConsentLedger,
+    profiles: ProfileService,
+    identity: IdentityService,
+    ids: ProfileIds,
+    clock: Clock,
+) -> tuple[Relinker, Matching, ReviewQueue, Watch]:
+    """Wire what changes links by somebody's judgement: a steward's, or a machine's that a steward reviews."""
+    relinker = Relinker(committer, keyring, ids, identity, ledger, Steward(identity, committer, clock), gate)
+    settler = Settler(committer, gate, identity, clock)
+    merge = partial(relinker.merge, reason="match_review", dry_run=False)
+    return (
+        relinker,
+        Matching(store, committer, gate, Chooser(store, committer, gate, profiles), settler, clock),
+        ReviewQueue(committer, settler, ids, merge, clock),
+        Watch(committer, settler, identity),
+    )
 
 
 def _adopt(

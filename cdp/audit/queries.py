@@ -105,7 +105,7 @@ def _matching(query: Select[Any], wanted: AuditFilter) -> Select[Any]:
         query = query.where(columns.at < wanted.to)
     if wanted.identity_nos is not None:
         concerned = select(audit_subjects.c.leaf_index).where(
-            audit_subjects.c.identity_no.in_(wanted.identity_nos)
+            among(audit_subjects.c.identity_no, wanted.identity_nos)
         )
         query = query.where(columns.leaf_index.in_(concerned))
     return query

@@ -14,7 +14,7 @@ from cdp.cli.output import say, show_list, show_record
 
 sources = typer.Typer(help="Sources: systems that push events.", no_args_is_help=True)
 keys = typer.Typer(help="API keys: who may call the platform.", no_args_is_help=True)
-_SOURCE_COLUMNS = ("name", "kind", "enabled", "signs_user_ids", "links", "id")
+_SOURCE_COLUMNS = ("name", "kind", "enabled", "signs_user_ids", "links", "default_region", "id")
 _KEY_COLUMNS = ("name", "roles", "purposes", "destination", "expires_at")
 
 
@@ -23,11 +23,13 @@ def create_source(
     name: str,
     kind: Annotated[SourceKind, typer.Option(help="What its word counts for.")] = "server",
     links: Annotated[bool, typer.Option(help="May have links to people's own choices made.")] = False,  # noqa: FBT002  # a flag
+    region: Annotated[str | None, typer.Option(help="ISO 3166: of numbers without a country code.")] = None,
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Make a source and print its write key, this once."""
     with connected() as api:
-        made = api.post("/sources", {"name": name, "kind": kind, "links": links})
+        given = {"name": name, "kind": kind, "links": links, "default_region": region}
+        made = api.post("/sources", given)
     show_record(made, as_json=as_json)
 
 

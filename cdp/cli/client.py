@@ -91,11 +91,17 @@ class Api:
         answer = self._request(method, path, body, params, purpose)
         return msgspec.json.decode(answer.content) if answer.content else None
 
-    def items(self, path: str, *, most: float = math.inf, **params: str | float | None) -> Iterator[Json]:
-        """Yield every item of a list, or the first ``most`` of them, page after page."""
+    def items(
+        self, path: str, *, most: float = math.inf, stating: str | None = None, **params: str | float | None
+    ) -> Iterator[Json]:
+        """Yield every item of a list, or the first ``most`` of them, page after page.
+
+        :param stating: the purpose for which it is read, where people are.
+        """
         cursor: str | None = None
         while most > 0:
-            page = self.get(path, **params, limit=int(min(_PAGE, most)), cursor=cursor)
+            asked = {**params, "limit": int(min(_PAGE, most)), "cursor": cursor}
+            page = self.call("GET", path, params=asked, purpose=stating or "")
             yield from page["items"]
             cursor = page["next"]
             if cursor is None:

@@ -12,7 +12,10 @@ from cdp.cli import (
     demo,
     exports,
     identity,
+    identity_conflicts,
+    identity_review,
     keys,
+    matching,
     operations,
     policy,
     rights,
@@ -39,7 +42,10 @@ app.add_typer(access.keys, name="key")
 app.add_typer(segments.segments, name="segment")
 app.add_typer(segments.lists, name="list")
 app.add_typer(consent.consent, name="consent")
+identity.identity.add_typer(identity_review.review, name="review")
+identity_conflicts.register(identity.identity)
 app.add_typer(identity.identity, name="identity")
+app.add_typer(matching.matching, name="match")
 app.add_typer(policy.policies, name="policy")
 app.add_typer(keys.keyring, name="keys")
 app.add_typer(audit.audit, name="audit")

@@ -12,6 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 _PIPED_WIDTH = 240
+_UNPRINTABLE = dict.fromkeys(
+    [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd"
+)
+"""What somebody's own data could steer a terminal with, or turn a line around."""
 
 
 def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
@@ -48,6 +52,11 @@ def say(text: str) -> None:
     _console().print(escape(text), soft_wrap=True)
 
 
+def heading(text: str) -> None:
+    """Print the title of what follows."""
+    _console().print(f"\n[bold]{escape(text)}[/bold]")
+
+
 def counted(number: int, what: str) -> str:
     """Return ``1 mistake`` or ``2 mistakes``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
@@ -67,4 +76,4 @@ def _cell(value: object) -> str:
         return ", ".join(f"{key} {_cell(held)}" for key, held in value.items()) or "–"
     if isinstance(value, (list, tuple)):
         return ", ".join(_cell(held) for held in value) or "–"
-    return str(value)
+    return str(value).translate(_UNPRINTABLE)

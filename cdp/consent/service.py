@@ -270,13 +270,25 @@ class ConsentLedger:
 
         :param among: only these profiles; everybody when None.
         """
-        now = self._clock.now()
         (name,) = self._whole(connection, purpose)
-        found = states.states_of(connection, name, among)
-        for profile_no, state in found.items():
-            if state.expires_at is not None and state.expires_at <= now and state.state == "granted":
-                found[profile_no] = msgspec.structs.replace(state, state="stale", reason="stale_expired")
-        return found
+        return {no: self._aged(state) for no, state in states.states_of(connection, name, among).items()}
+
+    def kept_states(self, connection: Connection, profile_no: int) -> dict[str, Standing]:
+        """Return purpose → state of one profile, of every purpose: what ``states_of`` tells, read as kept."""
+        self.check_derived(connection)
+        held = states.states_for(connection, [profile_no])
+        nothing = {
+            key: Standing(purpose=key, state="missing", reason="no_record") for key in self.rules.names
+        }
+        kept = {key: held.get((profile_no, name)) for key, name in self.rules.names.items()}
+        return {key: nothing[key] if state is None else self._aged(state) for key, state in kept.items()}
+
+    def _aged(self, state: Standing) -> Standing:
+        """Return a state as it is now, which is not kept."""
+        ends = state.expires_at
+        if state.state != "granted" or ends is None or ends > self._clock.now():
+            return state
+        return msgspec.structs.replace(state, state="stale", reason="stale_expired")
 
     def standings(
         self, connection: Connection, purpose: str, among: Iterable[int] | None = None

@@ -13,6 +13,7 @@ from cdp.gate.explain import RuleFinding, condition_word, explain
 from cdp.gate.inside import CONTROLLER, Admitted, View, check_inside, refusal
 from cdp.gate.issue import Recall
 from cdp.gate.manifest import word as transform_word
+from cdp.gate.many import Readable, Wanted
 from cdp.gate.model import (
     Authorisation,
     Column,
@@ -66,6 +67,7 @@ __all__ = [
     "Mode",
     "Partition",
     "Proof",
+    "Readable",
     "Recall",
     "Recorded",
     "Refusal",
@@ -79,6 +81,7 @@ __all__ = [
     "Truth",
     "Value",
     "View",
+    "Wanted",
     "bind",
     "check_candidate",
     "check_inside",

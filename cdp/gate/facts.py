@@ -198,9 +198,10 @@ class FactReader:
 
         Black lists aside: see ``blocked``.
 
-        :param names: further traits to look for.
+        :param names: further traits to look for, with what else decides which of their values holds.
         """
-        spoken = queries.spoken_since(connection, commit_no, [*decisive_traits(bundle), *names])
+        named = {*decisive_traits(bundle), *bundle.fields.folded_from(names)}
+        spoken = queries.spoken_since(connection, commit_no, named)
         relinked = queries.relinked_since(connection, commit_no)
         return spoken | relinked, self._ledger.changed_since(connection, commit_no)
 

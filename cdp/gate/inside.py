@@ -9,8 +9,9 @@ Invariants:
 1. Nothing is shown while the destination is barred for the purpose (switched off, its contract over).
 2. Of whom no row may leave nothing is shown at all.
 3. A ``View`` asks for each data category by itself, so a forbid on one takes that one away. What the plan
-   drops is left out, name included, since the name may tell as much as the value. It opens nothing. That
-   somebody is in a segment tells what its definition reads: those categories are its inputs.
+   drops is left out, name included, since the name may tell as much as the value. It opens nothing: of an
+   identifier a mask is the most that is made (``mask.py``). That somebody is in a segment tells what its
+   definition reads: those categories are its inputs.
 4. ``Insider.reveal`` asks for its fields together, as an export does, and reads with the exports' reader.
 """
 
@@ -45,6 +46,7 @@ Show = Callable[[Json], Json]
 """Makes of a value what may be shown of it; None for nothing."""
 
 
+_MASK = Transform("mask")
 _NOTHING_READ: frozenset[str] = frozenset()
 
 
@@ -70,6 +72,19 @@ class View:
         rule = self._fields.traits.get(name)
         return self._show(name, self._fields.inference_category(name) if rule is None else rule.category)
 
+    def mask(self, kind: str) -> Show | None:
+        """Return how the value of an identifier is masked; None where the policies do not let it be.
+
+        :param kind: its type. Where they drop it, not even that is shown (``names``).
+        """
+        category = self._identifier(kind)
+        transform = meet(self._transform(category), _MASK)
+        return None if transform == DROP else applier(transform, kind, category, self._now)
+
+    def names(self, kind: str) -> bool:
+        """Return whether it may be seen that the person has an identifier of this type."""
+        return self._transform(self._identifier(kind)) != DROP
+
     def event(self, kind: str, name: str) -> Callable[[str], Show | None] | None:
         """Return how the clear properties of an event are shown, by name; None when the event tells too much.
 
@@ -85,6 +100,10 @@ class View:
             return self._show(key, self._fields.inference_category(key) if rule is None else rule.category)
 
         return shown
+
+    def _identifier(self, kind: str) -> str:
+        rule = self._fields.identifiers.get("external" if kind.startswith("external:") else kind)
+        return self._fields.inference_category(kind) if rule is None else rule.category
 
     def _property(self, key: str) -> FieldRule | None:
         inner = key.removeprefix("context.")
@@ -135,7 +154,7 @@ class Insider:
     def views(
         self, connection: Connection, admitted: Admitted, members: Mapping[int, Sequence[int]]
     ) -> dict[int, View]:
-        """Return what may be shown of each profile.
+        """Return what may be shown of each profile; those of whom the same facts are known share a view.
 
         :param members: profile_no → its identity numbers.
         :raises UnavailableError: consent is being derived under other policies.
@@ -150,7 +169,15 @@ class Insider:
 
         whole = ask(frozenset(bundle.categories), *bundle.categories)  # needs every fact that a part needs
         facts = self._judge.facts.read(connection, members, BitMap(), whole, bundle, target, stated, now)
-        return {no: View(bundle.fields, facts.of(no), ask, now) for no in members}
+        found: dict[int, View] = {}
+        alike: dict[object, View] = {}
+        for no in members:
+            known = facts.of(no)
+            key = known.places, known.restraints, frozenset(known.known.items()), known.stale
+            if key not in alike:
+                alike[key] = View(bundle.fields, known, ask, now)
+            found[no] = alike[key]
+        return found
 
     @staticmethod
     def unlisted(admitted: Admitted, inputs: frozenset[str]) -> Refusal | None:

@@ -6,7 +6,7 @@ recalls stand in ``recall.py`` and ``issue.py``, and the references that they na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from pyroaring import BitMap
 
@@ -21,9 +21,11 @@ from cdp.gate.authorise import Authoriser
 from cdp.gate.deliveries import Deliveries
 from cdp.gate.facts import FactReader
 from cdp.gate.feed import Feeder
-from cdp.gate.inside import Admitted, Insider
+from cdp.gate.inside import Admitted, Insider, View
 from cdp.gate.issue import Issuer
 from cdp.gate.judge import Judge
+from cdp.gate.many import ManyReader, Wanted
+from cdp.gate.mask import Held, Masker
 from cdp.gate.model import Authorisation, Released, Rendering, Request, Revealed, Value
 from cdp.gate.opening import Opener
 from cdp.gate.prove import Prover
@@ -66,6 +68,8 @@ class Gate:
         self._authoriser = Authoriser(store, committer, keyring, audit, segments, self._judge, clock)
         rows = RowReader(keyring, profiles, opener)
         self.inside = Insider(self._judge, rows, keyring, clock)
+        self.many = ManyReader(self._judge, profiles, keyring, opener, clock)
+        self._mask = Masker(keyring, opener)
         self.deliveries = Deliveries(store, committer, clock)
         self._renderer = Renderer(
             store,
@@ -172,6 +176,29 @@ class Gate:
             return opened
         row = Released(opened.profile_ref, opened.values)
         return Revealed(row=row, columns=opened.columns, plan=opened.plan, bundle=opened.bundle)
+
+    def masked(
+        self, connection: Connection, view: View, profile_no: int, held: Collection[Held]
+    ) -> dict[int, Released]:
+        """Return identity_no → the identifier's mask, where one may be shown; parameters as of ``Masker``."""
+        reference, masks = self._mask(connection, view, profile_no, held)
+        return {number: Released(reference, (mask,)) for number, mask in masks.items()}
+
+    def read_many(
+        self,
+        connection: Connection,
+        admitted: Admitted,
+        members: Mapping[int, Sequence[int]],
+        fields: Sequence[Wanted],
+    ) -> list[tuple[int, Released]]:
+        """Open fields of a page of people for the controller, which recorded it before; for no eye.
+
+        :returns: (identity_no, values aligned with ``fields``), without a reference: nobody is to be shown.
+
+        Parameters and errors are those of ``ManyReader.read``.
+        """
+        rows = self.many.read(connection, admitted, members, fields)
+        return [(number, Released("", values)) for number, values in rows]
 
     def _released(self, stream: Stream) -> Rendering:
         def take(limit: int) -> list[Released]:

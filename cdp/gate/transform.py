@@ -48,7 +48,7 @@ def applier(transform: Transform, name: str, category: str, now: Micros) -> Appl
     """
     match transform.kind:
         case "clear":
-            return _clear
+            return as_it_is
         case "mask":
             return lambda value: _text(value, lambda text: _mask(text, category))
         case "hash":
@@ -77,7 +77,8 @@ def match_hash(text: str, category: str) -> str | None:
     return hashlib.sha256(normal.encode()).hexdigest() if normal else None
 
 
-def _clear(value: Json) -> Value:
+def as_it_is(value: Json) -> Value:
+    """Return a value in clear: a list or object as its JSON text, the empty text as nothing."""
     if isinstance(value, list | dict):
         return msgspec.json.encode(value).decode()
     return None if value == "" else value

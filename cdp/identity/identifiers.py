@@ -1,25 +1,34 @@
 """Normalisation of identifier values, versioned, one pure function per type.
 
 Invariants: normalising twice changes nothing; a value that identifies nobody (empty, blocked, of the
-wrong form) becomes None; two spellings that name the same thing become equal. ``VERSION`` is part of
-every blind index: changing a rule here means a new version.
+wrong form) becomes None; two spellings that name the same thing become equal; whatever is sent, nothing
+raises. ``VERSION`` is part of every blind index: changing a rule here means a new version, and the rules of
+before stay as they were in a file of their own (``version1.py``), since values that they made are indexed,
+in journals and on lists.
+
+By type: ``emails.py``, ``phones.py``; ids of devices below. What another system made up (``user_id``,
+``anonymous_id``, ``external:<type>``) is opaque: two ids that look alike may be two accounts there, so only
+the space around them goes. The name of an external type is taken as it is written, as every name is.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import lru_cache
 
+from cdp.identity import emails, phones, version1
 from cdp.policy import IdentityRules
 
-VERSION = 1
+VERSION = 2
+EARLIER = version1.VERSION
+"""The version before, whose values are still recognised."""
 MAX_LENGTH = 512
 _CACHED = 50_000
 
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
-_NOT_DIGIT = re.compile(r"\D")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_EXTERNAL = re.compile(r"[^\x00-\x20\x7f]{1,100}")
+_UUID = re.compile(r"(?:urn:uuid:)?\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?", re.IGNORECASE)
+_ZEROS = re.compile(r"[0\W_]+")
 
 
 class Normaliser:
@@ -37,46 +46,85 @@ class Normaliser:
         """Drop the values held in memory (a bounded number, as the same people come again and again)."""
         self._cached.cache_clear()
 
-    def __call__(self, kind: str, value: str) -> str | None:
+    def __call__(self, kind: str, value: str, region: str | None = None) -> str | None:
         """Return the normalised value of an identifier of type ``kind``, or None.
 
         None means that the type is not declared, the value has not the form of its type, or it is
         blocked.
-        """
-        return self._cached(kind, value)
 
-    def _normalise(self, kind: str, value: str) -> str | None:
+        :param region: ISO 3166 code of the country of telephone numbers without a country code.
+        """
+        return self._cached(kind, value, region)[0]
+
+    def earlier(self, kind: str, value: str, region: str | None = None) -> str | None:
+        """Return what version 1 made of the same text where that is another value, else None."""
+        return self._cached(kind, value, region)[1]
+
+    def known(self, kind: str, value: str, region: str | None = None) -> str | None:
+        """Return the value under which somebody may be known: that of this version, else of the one before.
+
+        For look-ups and for what restrains: who was known by what is no identifier any more can still say no.
+        """
+        current, earlier = self._cached(kind, value, region)
+        return earlier if current is None else current
+
+    def anew(self, kind: str, value: str) -> str:
+        """Return what becomes of a value that version 1 made; itself where this version has none."""
+        return _form(kind, value, None) or value
+
+    def _normalise(self, kind: str, value: str, region: str | None) -> tuple[str | None, str | None]:
+        if self._rules.of(kind) is None:
+            return None, None
+        forms = _form(kind, value, region), version1.normalise(kind, value)
+        current, earlier = (
+            None if form is None or self.blocks(kind, form) or not _is_text(form) else form for form in forms
+        )
+        return current, None if earlier == current else earlier
+
+    def blocks(self, kind: str, normal: str) -> bool:
+        """Return whether a normalised value identifies nobody: it is blocked, or its type is not declared."""
         rule = self._rules.of(kind)
         if rule is None:
-            return None
-        text = _FORMS.get(kind, _plain)(value)
-        if not text or len(text) > MAX_LENGTH or _CONTROL.search(text):
-            return None
-        folded = text.casefold()
+            return True
+        folded = normal.casefold()
         for blocked in (rule.blocked, self._rules.blocked):
             if folded in blocked.exact or folded.startswith(blocked.prefix):
-                return None
+                return True
         patterns = self._patterns.get(kind, ())
-        if any(pattern.fullmatch(folded) for pattern in (*patterns, *self._any_patterns)):
-            return None
-        return text
+        return any(pattern.fullmatch(folded) for pattern in (*patterns, *self._any_patterns))
 
 
-def _plain(value: str) -> str:
-    return value.strip()
+def _form(kind: str, value: str, region: str | None) -> str | None:
+    """Return the value of version 2 before blocking; None where it has not the form of its type."""
+    if kind == "email":
+        text = emails.normalise(value)
+    elif kind == "phone":
+        text = phones.normalise(value, region)
+    elif kind in _DEVICES:
+        text = _device(value)
+    elif kind.startswith("external:") and not _EXTERNAL.fullmatch(kind, 9):
+        return None
+    else:
+        text = value.strip()
+    return None if not text or len(text) > MAX_LENGTH or _CONTROL.search(text) else text
 
 
-def _email(value: str) -> str:
-    text = unicodedata.normalize("NFKC", value).strip().casefold()
-    return text if _EMAIL.fullmatch(text) else ""
+def _device(value: str) -> str:
+    """Return the id of a device: a UUID in lower case with dashes (RFC 9562 section 4); none of zeros only.
+
+    Advertising ids are UUIDs: Apple writes them in upper case, Google in lower case. Both give zeros only for
+    whoever does not want to be tracked. An id that is no UUID is opaque.
+    """
+    text = value.strip()
+    uuid = _UUID.fullmatch(text)
+    if uuid is not None:
+        text = uuid[1].lower()
+    return "" if _ZEROS.fullmatch(text) else text
 
 
-def _phone(value: str) -> str:
-    text = unicodedata.normalize("NFKC", value).strip()
-    digits = _NOT_DIGIT.sub("", text)
-    if not 7 <= len(digits) <= 15:  # ITU-T E.164: at most 15 digits
-        return ""
-    return f"+{digits}" if text.startswith("+") else digits
+_DEVICES = frozenset(("device_id", "advertising_id", "idfa", "idfv", "gaid", "aaid", "oaid"))
 
 
-_FORMS = {"email": _email, "phone": _phone}
+def _is_text(value: str) -> bool:
+    """True unless there is half of a surrogate pair in it, which nothing can store."""
+    return value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -13,8 +14,13 @@ Pair = tuple[int, int]
 Told = tuple[Micros, bytes]
 """When a link was decided, and the event that was the evidence."""
 Origin = Literal["event", "alias", "merge", "match", "index"]
-"""What told a candidate: an event that names both, an ``alias`` call, a steward, matching, or a new version of
-the normaliser under which both are one value."""
+"""What told a candidate: an event that names both, an ``alias`` call, a steward, matching, or a new version
+of the normaliser under which both are one value."""
+
+
+def weight(verified: bool, origin: str) -> int:  # noqa: FBT001  # columns of a row, in their order
+    """Return the ``weight`` of a candidate."""
+    return (2 if origin in ("alias", "index") else 1) if verified else 0
 
 
 class Candidate(msgspec.Struct, frozen=True, order=True):
@@ -23,6 +29,9 @@ class Candidate(msgspec.Struct, frozen=True, order=True):
     The field order is the order in which candidates are considered: by the client's uncorrected time,
     then event id, then the place in the event's priority order. Never by arrival. A match, which is a guess,
     is considered after all others (``order``).
+
+    :param position: the place. Of an alias that tells of two values of one type it says which is the older:
+        0 for the higher identity, 1 for the lower.
     """
 
     occurred_at: Micros
@@ -43,6 +52,11 @@ class Candidate(msgspec.Struct, frozen=True, order=True):
     def pair(self) -> Pair:
         """The two identities."""
         return self.low, self.high
+
+    @property
+    def weight(self) -> int:
+        """How much it says: 0 on anybody's word, 1 on a trusted one, 2 where that calls both one value."""
+        return weight(self.verified, self.origin)
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +81,21 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     decisions: tuple[Decision, ...]
 
 
+class Decided(NamedTuple):
+    """What became of components that were decided anew.
+
+    :param relinked: profiles of those known before of whose links anything changed.
+    :param gone: profiles of before that no longer exist.
+    :param set_aside: reason → how many pairs are set aside by it that were not before.
+    :param grown: profiles that reached the size of the growth alarm.
+    """
+
+    relinked: frozenset[int]
+    gone: frozenset[int]
+    set_aside: dict[str, int]
+    grown: tuple[int, ...]
+
+
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """What the identity stage did for one batch.
 
@@ -76,12 +105,20 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         Writers draw numbers from blocks of their own, so a profile that somebody known before is in may
         bear the number of an identity made now.
     :param gone: profiles of before that no longer exist.
+    :param arrived: returns blind index, under every version of the normaliser, → identity_no, of those that
+        were given an index: what waits under one of them is theirs. None where nobody was.
+    :param set_aside: reason → how many pairs are set aside by it from now on; ``component``: how many were
+        not kept, as they would have connected too many.
+    :param grown: how many profiles reached the size of the growth alarm.
     """
 
     identity_of: dict[bytes, int]
+    arrived: Callable[[], dict[bytes, int]] | None = None
     created: tuple[int, ...]
-    relinked: frozenset[int]
-    gone: frozenset[int]
+    relinked: frozenset[int] = frozenset()
+    gone: frozenset[int] = frozenset()
+    set_aside: dict[str, int] = {}
+    grown: int = 0
 
 
 class Identifier(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,10 +136,21 @@ class Identifier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a merge or a split would do, or did: profile numbers and their identities."""
+    """What a merge or a split would do, or did: profile numbers and their identities.
+
+    :param before: the profiles asked about and all others that lose or gain somebody; ``after``: what becomes
+        of their identities.
+    :param pairs: the pairs with evidence that are revoked, or those admitted.
+    :param gone: links that stood and stand no longer; ``made``: those that stand from here on.
+    :param set_aside: links of these profiles that the rules refuse, with the reason.
+    :param refused: reason → 1 of what was asked for and is refused; nothing is done then.
+    """
 
     before: dict[int, tuple[int, ...]]
     after: dict[int, tuple[int, ...]]
     pairs: tuple[Pair, ...]
+    gone: tuple[Pair, ...] = ()
+    made: tuple[Pair, ...] = ()
+    set_aside: tuple[tuple[Pair, str], ...] = ()
     refused: dict[str, int]
     done: bool

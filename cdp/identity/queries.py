@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from cdp.clock import Micros
-from cdp.identity.model import Candidate, Identifier, Pair, Told
+from cdp.identity.model import Candidate, Identifier, Pair, Told, weight
 from cdp.identity.tables import (
     identifier_index,
     identities,
@@ -45,6 +45,7 @@ CANDIDATE_COLUMNS = (
 LINK_COLUMNS = (
     "low", "high", "batch", "accepted", "reason", "event_id", "rules_version", "decided_at",
 )  # fmt: skip
+SUPPRESSION_COLUMNS = ("low", "high", "batch", "suppressed", "actor", "decided_at")
 
 
 def find(connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]:
@@ -70,10 +71,35 @@ def blind_indexes(connection: Connection, identity_nos: Iterable[int]) -> dict[i
     return dict(found)
 
 
-def claim_indexes(connection: Connection, rows: Sequence[tuple[bytes, int]]) -> set[bytes]:
-    """Store the (blind index, identity_no) rows that are new, given sorted; returns their indexes."""
-    columns = ("blind_index", "identity_no")
-    return {index for (index,) in insert_new(connection, identifier_index, columns, rows, ("blind_index",))}
+def claim_indexes(connection: Connection, rows: Sequence[tuple[bytes, int]], version: int) -> set[bytes]:
+    """Store the (blind index, identity_no) rows that are new, given sorted; returns their indexes.
+
+    :param version: of the normaliser that made the values.
+    """
+    columns = ("blind_index", "identity_no", "version")
+    given = [(*row, version) for row in rows]
+    return {index for (index,) in insert_new(connection, identifier_index, columns, given, ("blind_index",))}
+
+
+def any_of_version(connection: Connection, version: int) -> bool:
+    """Return whether anybody is indexed under a version of the normaliser."""
+    query = select(identifier_index.c.identity_no).where(identifier_index.c.version == version).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def version_extent(connection: Connection, version: int) -> tuple[int, int]:
+    """Return (how many identities are indexed under a version, the last of them)."""
+    x = identifier_index.c
+    query = select(func.count(), func.max(x.identity_no)).where(x.version == version)
+    count, last = connection.execute(query).one()
+    return int(count), int(last or 0)
+
+
+def version_page(connection: Connection, version: int, after: int, upto: int, limit: int) -> list[int]:
+    """Return the next identities that are indexed under a version, ascending."""
+    x = identifier_index.c
+    query = select(x.identity_no).where(x.version == version, x.identity_no > after, x.identity_no <= upto)
+    return [int(row[0]) for row in connection.execute(query.order_by(x.identity_no).limit(limit))]
 
 
 def add_identities(connection: Connection, rows: Sequence[Sequence[Any]], batch: int) -> None:
@@ -117,24 +143,24 @@ def identifiers(connection: Connection, identity_nos: Iterable[int]) -> list[Ide
 
 
 def earliest_candidates(
-    connection: Connection, lows: Collection[int]
-) -> dict[tuple[Pair, bool], tuple[Micros, bytes]]:
-    """Return (pair, verified) → the earliest (occurred_at, event id), of pairs with one of these low ends.
+    connection: Connection, pairs: Collection[Pair]
+) -> dict[tuple[Pair, int], tuple[Micros, bytes]]:
+    """Return (pair, weight) → the earliest (occurred_at, event id), of pairs with ends of these.
 
-    Without matches: whatever is told of a pair says more than a guess.
+    Without matches: whatever is told of a pair says more than a guess. What is known of a shared device is
+    read past: only its lower end is looked up in an index, the other is compared.
     """
-    found: dict[tuple[Pair, bool], tuple[Micros, bytes]] = {}
-    for chunk in chunks(lows):
-        query = select(
-            link_candidates.c.low,
-            link_candidates.c.high,
-            link_candidates.c.occurred_at,
-            link_candidates.c.event_id,
-            link_candidates.c.verified,
-        ).where(among(link_candidates.c.low, chunk), link_candidates.c.origin != "match")
-        for low, high, occurred_at, event_id, verified in read_rows(connection, query):
-            kind, key = ((low, high), bool(verified)), (occurred_at, event_id)
-            if kind not in found or key < found[kind]:
+    found: dict[tuple[Pair, int], tuple[Micros, bytes]] = {}
+    c = link_candidates.c
+    for chunk in chunks(pairs):
+        lows, highs = {low for low, _ in chunk}, {high for _, high in chunk}
+        query = select(c.low, c.high, c.occurred_at, c.event_id, c.verified, c.origin).where(
+            among(c.low, lows), among(c.high + 0, highs), c.origin != "match"
+        )
+        for low, high, occurred_at, event_id, verified, origin in read_rows(connection, query):
+            kind, key = ((low, high), weight(verified, origin)), (occurred_at, event_id)
+            earliest = found.get(kind)
+            if earliest is None or key < earliest:
                 found[kind] = key
     return found
 
@@ -151,6 +177,17 @@ def add_candidates(connection: Connection, candidates: Sequence[Candidate], batc
 def clusters_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
     """Return identity_no → number of its component of candidates."""
     return _member_column(connection, identity_nos, "cluster_no")
+
+
+def cluster_sizes(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
+    """Return component of candidates → how many identities it has, of those that hold one of these."""
+    m = profile_members.c
+    found: dict[int, int] = {}
+    for chunk in chunks(identity_nos):
+        touched = select(m.cluster_no).where(among(m.identity_no, chunk))
+        query = select(m.cluster_no, func.count()).where(m.cluster_no.in_(touched)).group_by(m.cluster_no)
+        found.update(read_rows(connection, query))
+    return found
 
 
 def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
@@ -226,12 +263,8 @@ def add_suppressions(
     connection: Connection, pairs: Iterable[Pair], batch: int, actor: str, now: Micros, *, suppressed: bool
 ) -> None:
     """Record that pairs are revoked, or admitted again."""
-    for low, high in sorted(pairs):
-        connection.execute(
-            insert(link_suppressions).values(
-                low=low, high=high, batch=batch, suppressed=suppressed, actor=actor, decided_at=now
-            )
-        )
+    rows = [(low, high, batch, suppressed, actor, now) for low, high in sorted(pairs)]
+    insert_many(connection, link_suppressions, SUPPRESSION_COLUMNS, rows)
 
 
 def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, tuple[bool, bytes]]:

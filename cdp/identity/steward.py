@@ -1,65 +1,147 @@
 """The steward's merge and split: what the links say is put right by a person.
 
-Invariants: the rules of ``policies/identity.yaml`` bind a steward, too; what a dry run tells is what the
-same call does next, on the data of that moment; both are on record for the purpose that the steward stated.
-Whether somebody's links may be changed for it is asked while their components are locked, so that nobody's
-objection comes in between.
+Invariants:
+
+1. The rules of ``policies/identity.yaml`` bind a steward, too. What a dry run tells is what the same call
+   does: it is done, and undone before the transaction ends. Both are on record for the stated purpose.
+2. Whether somebody's links may be changed for it is asked while their components are locked, so that nobody's
+   objection comes in between, and of everybody whom the change touches.
+3. To carve out is to revoke every pair across the cut, also those that nothing has told yet: no later event
+   that names both sides joins them again. Who is carved out together stays together, by the steward's word
+   where only the others held them together. What is left of the profile is what its own links make of it.
+4. A merge takes no identity from anybody's profile: it is considered after all that was told, and refused
+   where a link that stands would fall. What stands revoked between the profiles is admitted again where that
+   changes nobody's profile.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-
-import msgspec
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 from cdp.audit import Entry
 from cdp.clock import Clock
 from cdp.errors import ConflictError, InvalidInputError
 from cdp.identity import queries
-from cdp.identity.model import Candidate, Pair, Plan
+from cdp.identity.model import Candidate, Plan
+from cdp.identity.plan import Change, across, plan
 from cdp.identity.service import IdentityService
 from cdp.store import Batch, Committer, Connection, retrying
 
-Permit = Callable[[Connection, Iterable[int]], None]
-"""Raises unless the links of these profiles may be changed."""
+Held = Mapping[int, tuple[int, int]]
+"""identity_no → (profile_no, cluster_no), of whole components that are locked."""
+
+
+class Witness(Protocol):
+    """Sees a change from inside its transaction, while the components are locked."""
+
+    def permit(self, connection: Connection, people: Collection[int]) -> None:
+        """Raise unless the links of these profiles may be changed."""
+        ...
+
+    def before(self, connection: Connection, people: Mapping[int, Sequence[int]]) -> None:
+        """Look at the profiles that will change, with their identities."""
+        ...
+
+    def after(self, connection: Connection, people: Mapping[int, Sequence[int]]) -> None:
+        """Look at what they have become."""
+        ...
 
 
 class Steward:
-    """Merges and splits profiles."""
+    """Merges and splits profiles.
+
+    Every verb takes who acts, for which purpose, a witness, and ``about``: what the entry says besides.
+    """
 
     def __init__(self, identity: IdentityService, committer: Committer, clock: Clock) -> None:
         self._identity = identity
         self._committer = committer
         self._clock = clock
 
-    def split(self, actor: str, purpose: str, identity_no: int, *, permit: Permit, dry_run: bool) -> Plan:
-        """Carve an identity out of its profile: revoke every pair that ties it to the others.
+    # -- verbs ----------------------------------------------------------------------------------
 
-        :param permit: asked about the profile.
+    def split(
+        self,
+        actor: str,
+        purpose: str,
+        identity_no: int,
+        group: Collection[int],
+        *,
+        witness: Witness,
+        dry_run: bool,
+        about: Mapping[str, str | int] | None = None,
+    ) -> Plan:
+        """Carve ``group`` out of the profile of an identity, as one.
+
         :raises NotFoundError: there is no such identity.
-        :raises InvalidInputError: it is the only one of its profile.
+        :raises InvalidInputError: one of the group is not of this profile, or nobody would be left.
+        :raises ConflictError: the rules refuse to keep the group together; nothing is stored.
         """
-        return retrying(lambda: self._split(actor, purpose, identity_no, permit, dry_run=dry_run))
 
-    def _split(self, actor: str, purpose: str, identity_no: int, permit: Permit, *, dry_run: bool) -> Plan:
-        with self._committer.batch() as batch:
+        def ask(batch: Batch) -> tuple[Change, Held]:
             connection = batch.connection
-            profile_no = self._identity.profile_of(connection, identity_no)
+            self._identity.profile_of(connection, identity_no)
             held = self._identity.lock(connection, [identity_no])
-            permit(connection, {held[identity_no][0]})
-            others = {n for n, (profile, _) in held.items() if profile == profile_no} - {identity_no}
-            if not others:
+            profile_no = held[identity_no][0]
+            witness.permit(connection, {profile_no})
+            members = {number for number, (home, _) in held.items() if home == profile_no}
+            if len(members) == 1:
                 raise InvalidInputError("this profile has a single identity; there is nothing to split")
-            pairs = tuple(
-                sorted(
-                    {c.pair for c in queries.candidates_among(connection, held)}
-                    & {(min(identity_no, n), max(identity_no, n)) for n in others}
+            if not group or not members.issuperset(group):
+                raise InvalidInputError("identities takes ids of identifiers that this profile holds")
+            others = members.difference(group)
+            if not others:
+                raise InvalidInputError(
+                    "these are all identities of the profile; nothing would be left of it"
                 )
+            cut = across(group, others)
+            suppressed = queries.suppressed_among(connection, held)
+            alone = self._identity.resolution(connection, held, suppressed | cut)
+            parts = sorted(
+                {alone.profile_of[number]: number for number in sorted(group, reverse=True)}.values()
             )
-            asked = Entry(action="identity.split", actor=actor, purpose=purpose)
-            return self._change(batch, asked, pairs, (), held, dry_run=dry_run)
+            change = Change(
+                action="identity.split",
+                named=frozenset(members),
+                pairs={one.pair for one in queries.candidates_among(connection, held)} & (cut - suppressed),
+                revoked=cut - suppressed,
+                extra=self._word(batch, held, parts),
+            )
+            return change, held
+
+        return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
+
+    def revoke(
+        self,
+        actor: str,
+        purpose: str,
+        link: tuple[int, int],
+        *,
+        witness: Witness,
+        dry_run: bool,
+        about: Mapping[str, str | int] | None = None,
+    ) -> Plan:
+        """Revoke one link; its ends stay one profile where others tie them together.
+
+        :raises NotFoundError: one of the identities does not exist.
+        :raises InvalidInputError: nothing links these two directly, or it is revoked already.
+        """
+
+        def ask(batch: Batch) -> tuple[Change, Held]:
+            connection = batch.connection
+            for number in link:
+                self._identity.profile_of(connection, number)
+            held = self._identity.lock(connection, set(link))
+            witness.permit(connection, {held[number][0] for number in link})
+            pair = min(link), max(link)
+            known = {one.pair for one in queries.candidates_among(connection, held)}
+            if pair not in known - queries.suppressed_among(connection, held):
+                raise InvalidInputError("no link is known between these two identifiers, or it is revoked")
+            return Change(action="identity.split", named=frozenset(link), pairs={pair}, revoked={pair}), held
+
+        return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
 
     def merge(
         self,
@@ -67,95 +149,139 @@ class Steward:
         purpose: str,
         profile_nos: Sequence[int],
         *,
-        permit: Permit,
+        witness: Witness,
         dry_run: bool,
+        about: Mapping[str, str | int] | None = None,
     ) -> Plan:
         """Link profiles by a steward's word; the rules of policies/identity.yaml still bind.
 
-        :param permit: asked about the profiles.
+        Identities of one profile, too, where what stands revoked between them is to be admitted again.
+
         :raises InvalidInputError: fewer than two different profiles.
         :raises NotFoundError: one of them does not exist.
         :raises ConflictError: the rules refuse it; nothing is stored.
         """
-        return retrying(lambda: self._merge(actor, purpose, profile_nos, permit, dry_run=dry_run))
 
-    def _merge(
-        self, actor: str, purpose: str, profile_nos: Sequence[int], permit: Permit, *, dry_run: bool
-    ) -> Plan:
-        with self._committer.batch() as batch:
+        def ask(batch: Batch) -> tuple[Change, Held]:
             connection = batch.connection
-            current = sorted({self._identity.profile_of(connection, number) for number in profile_nos})
+            for number in profile_nos:
+                self._identity.profile_of(connection, number)
+            held = self._identity.lock(connection, set(profile_nos))
+            current = sorted({held[number][0] for number in profile_nos})
+            witness.permit(connection, current)
+            suppressed = queries.suppressed_among(connection, held)
             if len(current) < 2:
-                raise InvalidInputError("a merge takes two or more different profiles")
-            held = self._identity.lock(connection, current)
-            permit(connection, {held[number][0] for number in current})
-            now = self._clock.now()
-            known = queries.candidates_among(connection, held)
-            # considered after all that is known, so that it takes no identity from anybody's profile
-            last = max((candidate.occurred_at + 1 for candidate in known), default=now)
-            extra = tuple(
-                Candidate(
-                    occurred_at=max(now, last),
-                    event_id=hashlib.sha256(b"merge %d %d %d" % (batch.id, current[0], other)).digest()[:16],
-                    position=0,
-                    low=current[0],
-                    high=other,
-                    received_at=now,
-                    verified=True,
-                    origin="merge",
-                )
-                for other in current[1:]
-            )
-            asked = Entry(action="identity.merge", actor=actor, purpose=purpose)
-            return self._change(batch, asked, (), extra, held, dry_run=dry_run)
+                revoked = suppressed & across(profile_nos, profile_nos)
+                if not revoked:
+                    raise InvalidInputError("a merge takes two or more different profiles")
+                extra, between = self._word(batch, held, ()), revoked
+            else:
+                extra = self._word(batch, held, current)
+                home = {
+                    number: profile_no for number, (profile_no, _) in held.items() if profile_no in current
+                }
+                between = {
+                    pair
+                    for pair in suppressed
+                    if home.get(pair[0]) != home.get(pair[1]) and home.keys() >= set(pair)
+                }
+            named = frozenset(number for number, (profile_no, _) in held.items() if profile_no in current)
+            admitted = suppressed & {one.pair for one in extra}
+            is_ = self._identity.resolution(connection, held, suppressed)
+            less = self._identity.resolution(connection, held, suppressed - admitted, extra)
+            more = self._identity.resolution(connection, held, suppressed - admitted - between, extra)
+            if more.profile_of == less.profile_of:
+                admitted |= between
+            return Change(
+                action="identity.merge",
+                named=named,
+                pairs={one.pair for one in extra} or between,
+                admitted=admitted,
+                extra=extra,
+                kept={one.candidate.pair for one in is_.decisions if one.accepted},
+            ), held
 
-    def _change(
+        return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
+
+    # -- how ------------------------------------------------------------------------------------
+
+    def _word(self, batch: Batch, held: Held, numbers: Sequence[int]) -> tuple[Candidate, ...]:
+        """Return candidates by which a steward says that these identities are one person.
+
+        They come after all that is known, so that they take no identity from anybody's profile.
+        """
+        now = self._clock.now()
+        known = queries.candidates_among(batch.connection, held)
+        last = max((candidate.occurred_at + 1 for candidate in known), default=now)
+        return tuple(
+            Candidate(
+                occurred_at=max(now, last),
+                event_id=hashlib.sha256(b"merge %d %d %d" % (batch.id, numbers[0], other)).digest()[:16],
+                position=0,
+                low=numbers[0],
+                high=other,
+                received_at=now,
+                verified=True,
+                origin="merge",
+            )
+            for other in numbers[1:]
+        )
+
+    def _run(
         self,
-        batch: Batch,
-        asked: Entry,
-        revoked: tuple[Pair, ...],
-        extra: tuple[Candidate, ...],
-        held: Mapping[int, tuple[int, int]],
+        ask: Callable[[Batch], tuple[Change, Held]],
+        actor: str,
+        purpose: str,
+        witness: Witness,
+        about: Mapping[str, str | int] | None,
         *,
         dry_run: bool,
     ) -> Plan:
-        """Plan what revoking pairs or adding candidates does; do it unless it is a dry run."""
-        connection = batch.connection
-        suppressed = queries.suppressed_among(connection, held) | set(revoked)
-        suppressed -= {candidate.pair for candidate in extra}
-        outcome = self._identity.resolution(connection, held, suppressed, extra)
-        joined = tuple(candidate.pair for candidate in extra)
-        pairs = revoked or joined
-        plan = Plan(
-            before=_groups({number: profile_no for number, (profile_no, _) in held.items()}),
-            after=_groups(outcome.profile_of),
-            pairs=pairs,
-            refused={d.reason: 1 for d in outcome.decisions if d.candidate.pair in joined and not d.accepted},
+        def run() -> Plan:
+            with self._committer.batch() as batch:
+                change, held = ask(batch)
+                made = self._apply(batch, change, held, actor, witness, dry_run=dry_run)
+                batch.record(
+                    Entry(
+                        action=change.action,
+                        actor=actor,
+                        purpose=purpose,
+                        object={**(about or {}), "dry_run": int(dry_run), "pairs": len(made.pairs)},
+                        subjects=tuple(sorted({number for one in made.before.values() for number in one})),
+                    )
+                )
+            return made
+
+        return retrying(run)
+
+    def _apply(
+        self, batch: Batch, change: Change, held: Held, actor: str, witness: Witness, *, dry_run: bool
+    ) -> Plan:
+        connection, now = batch.connection, self._clock.now()
+        admitted = {*change.admitted, *(one.pair for one in change.extra)}
+        suppressed = queries.suppressed_among(connection, held)
+        made = plan(
+            {number: profile_no for number, (profile_no, _) in held.items()},
+            {pair for pair, (accepted, _) in queries.latest_links(connection, held).items() if accepted},
+            self._identity.resolution(
+                connection, held, (suppressed | set(change.revoked)) - admitted, change.extra
+            ),
+            change,
             done=not dry_run,
         )
-        if plan.refused and not dry_run:
-            reasons = ", ".join(sorted(plan.refused))
-            raise ConflictError(f"the rules of policies/identity.yaml refuse this merge: {reasons}")
-        batch.record(
-            msgspec.structs.replace(
-                asked,
-                object={"dry_run": int(dry_run), "pairs": len(pairs)},
-                subjects=tuple(sorted({number for pair in pairs for number in pair})),
+        if made.refused and not dry_run:
+            reasons = ", ".join(sorted(made.refused))
+            raise ConflictError(f"the rules of policies/identity.yaml refuse this: {reasons}")
+        witness.permit(connection, made.before.keys())
+        witness.before(connection, made.before)
+        touched = {number for one in (*made.before.values(), *made.gone, *made.made) for number in one}
+        with batch.trial(undo=dry_run):
+            queries.add_suppressions(connection, change.revoked, batch.id, actor, now, suppressed=True)
+            queries.add_suppressions(
+                connection, admitted & suppressed, batch.id, actor, now, suppressed=False
             )
-        )
-        if not dry_run:
-            now = self._clock.now()
-            queries.add_suppressions(connection, revoked, batch.id, asked.actor, now, suppressed=True)
-            readmitted = {c.pair for c in extra} & queries.suppressed_among(connection, held)
-            queries.add_suppressions(connection, readmitted, batch.id, asked.actor, now, suppressed=False)
-            queries.add_candidates(connection, extra, batch.id)
-            relinked, gone = self._identity.decide(batch, held, list(held), extra)
+            queries.add_candidates(connection, change.extra, batch.id)
+            relinked, gone, *_ = self._identity.decide(batch, held, touched, change.extra)
             self._identity.refresh_consent(batch, relinked, gone)
-        return plan
-
-
-def _groups(profile_of: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
-    groups: dict[int, list[int]] = defaultdict(list)
-    for number in sorted(profile_of):
-        groups[profile_of[number]].append(number)
-    return {profile_no: tuple(numbers) for profile_no, numbers in groups.items()}
+            witness.after(connection, made.after)
+        return made

@@ -3,11 +3,11 @@
 Invariants: only a declared field whose value has its declared type, and does not itself hold an e-mail
 address or a phone number, stays clear. Text does so on a page, a screen or a declared event only, because
 "name" is a product's on Product Viewed and a person's elsewhere. Everything else is sealed, names included
-where a name could be personal. A list is cut item by item. What the policies let stay of a sealed trait
-(a birth date's age band) is a clear trait beside it. So is the country or state in which a message was made
-(``context.location``), where the policies declare the trait ``location.country`` as a hint: a place that may
-add a law and never takes one away. Query strings and fragments are cut off URLs before anything else looks at
-them.
+where a name could be personal. A list of a property is cut item by item; one of a trait stays whole, while
+every item is plain. What the policies let stay of a sealed trait (a birth date's age band) is a clear trait
+beside it. So is the country or state in which a message was made (``context.location``), where the policies
+declare the trait ``location.country`` as a hint: a place that may add a law and never takes one away. Query
+strings and fragments are cut off URLs before anything else looks at them.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Classifier:
         self._generalised = {
             name: rule.generalise for name, rule in fields.traits.items() if rule.generalise is not None
         }
+        self._of = fields.traits.keys() & fields.identifiers.keys()
         here = self._traits.get(_HERE)
         self._here = here if here is not None and here.place == "hint" else None
         self._context: dict[str, dict[str, FieldRule]] = {}
@@ -138,7 +139,7 @@ class Classifier:
                 continue
             rule = self._traits.get(folded)
             clear = rule is not None and has_type(rule, value)
-            found.append(Trait(folded, _encode(value), clear))
+            found.append(Trait(folded, _encode(value), clear, folded if folded in self._of else ""))
             if not clear and self._note is not None:
                 self._note(event.source.source_id, "traits", folded, value)
             if folded in self._generalised:
@@ -180,7 +181,7 @@ def has_type(rule: FieldRule, value: object) -> bool:
         return isinstance(value, bool)
     if kind == "time":
         return isinstance(value, str) and _is_time(value)
-    return False  # a list is cut item by item
+    return isinstance(value, list) and all(map(_is_plain, value))
 
 
 def _cut_items(rule: FieldRule, items: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -52,7 +52,7 @@ def decisive(rules: Iterable[IntakeRule], states: Callable[[str], Iterable[str]]
 
 def strip(item: Indexed) -> Indexed:
     """Return an event without its properties, traits, context and whatever else was sealed."""
-    return Indexed(Classified(item.classified.event, None, None, ()), item.indexes)
+    return Indexed(Classified(item.classified.event, None, None, ()), item.indexes, item.earlier)
 
 
 def refusals(item: Indexed) -> Indexed | None:

@@ -110,6 +110,8 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
     :param rest: what belongs to no other field and is sealed with the event.
     :param signed: whether the signature of its user id is right; None where none was looked at: it
         counts only for what a browser says about consent.
+    :param earlier: (place in ``identifiers``, another value that the version of the normaliser before made of
+        the same text).
     """
 
     message: Message
@@ -126,6 +128,7 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
     rest: dict[str, Any]
     statements: tuple[Statement, ...]
     signed: bool | None = None
+    earlier: tuple[tuple[int, str], ...] = ()
 
     @property
     def source(self) -> Source:
@@ -144,11 +147,15 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
 
 
 class Trait(_Silent, frozen=True, gc=False):
-    """One observed trait: JSON of its value, to be stored in clear or sealed."""
+    """One observed trait: JSON of its value, to be stored in clear or sealed.
+
+    :param of: the identifier type whose value it is; empty for what tells of the person.
+    """
 
     name: str
     value: bytes
     clear: bool
+    of: str = ""
 
 
 class Classified(_Silent, frozen=True, gc=False):
@@ -165,10 +172,14 @@ class Classified(_Silent, frozen=True, gc=False):
 
 
 class Indexed(_Silent, frozen=True, gc=False):
-    """A classified event with the blind index of each identifier, in the same order."""
+    """A classified event with the blind index of each identifier, in the same order.
+
+    :param earlier: (place, blind index of an earlier value), as ``Event.earlier``.
+    """
 
     classified: Classified
     indexes: tuple[bytes, ...]
+    earlier: tuple[tuple[int, bytes], ...] = ()
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -15,7 +15,6 @@ from cdp.ingest.model import EventType, RejectKind
 MAX_ID = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _IDS = (("user_id", "userId"), ("anonymous_id", "anonymousId"))
-_MERGED = ("anonymous_id", "previousId")
 
 
 class InvalidEventError(InvalidInputError):
@@ -35,17 +34,35 @@ def fail(kind: RejectKind, cause: str) -> NoReturn:
 
 
 def given_identifiers(
-    body: dict[str, Any], kind: EventType, traits: dict[str, Any], context: dict[str, Any]
+    body: dict[str, Any], kind: EventType, traits: dict[str, Any], context: dict[str, Any], *, trusted: bool
 ) -> list[tuple[str, str]]:
-    """Return every (type, value) that a message names; empty values are absent ones."""
+    """Return every (type, value) that a message names; empty values are absent ones.
+
+    :param trusted: told by no browser, whose key is public: its alias may name an older id of the user.
+    """
     given = [("user_id", id_of(body, "userId")), ("anonymous_id", id_of(body, "anonymousId"))]
     if kind == "alias":
-        given.append(("anonymous_id", id_of(body, "previousId")))
+        given += _previous(body, trusted=trusted)
     if not any(value for _, value in given):
         fail("no_identifier", "userId and anonymousId are both absent or empty")
     given += _others(traits, context)
     context.pop("externalIds", None)
     return given
+
+
+def names_itself(body: dict[str, Any]) -> bool:
+    """True for an alias of an id to itself, which clients send once they know their user; it says nothing."""
+    previous = id_of(body, "previousId")
+    return bool(previous) and previous == id_of(body, "userId")
+
+
+def _previous(body: dict[str, Any], *, trusted: bool) -> list[tuple[str, str]]:
+    """Return what an alias calls the user's id of before: a device's, and on a trusted word also a user's."""
+    previous = id_of(body, "previousId")
+    if names_itself(body):
+        return []
+    older = [("user_id", previous)] if trusted and id_of(body, "userId") else []
+    return [("anonymous_id", previous), *older]
 
 
 def _others(traits: dict[str, Any], context: dict[str, Any]) -> list[tuple[str, str]]:
@@ -57,12 +74,18 @@ def _others(traits: dict[str, Any], context: dict[str, Any]) -> list[tuple[str, 
     return given + _external(context.get("externalIds"))
 
 
-def readable(body: dict[str, Any], kind: EventType, context: dict[str, Any]) -> list[tuple[str, str]]:
+def readable(
+    body: dict[str, Any], kind: EventType, context: dict[str, Any], *, trusted: bool
+) -> list[tuple[str, str]]:
     """Return every (type, value) of a message that is no event which can be read all the same."""
     found = []
-    for type_, field in (*_IDS, _MERGED) if kind == "alias" else _IDS:
+    for type_, field in _IDS:
         with suppress(InvalidEventError, ValueError):  # a number of thousands of digits is a ValueError
             found.append((type_, id_of(body, field)))
+    if kind == "alias":
+        with suppress(InvalidEventError, ValueError):
+            previous = id_of(body, "previousId")
+            found += [(type_, previous) for type_, _ in (_IDS if trusted else _IDS[1:])]
     told = {**held(context.get("traits")), **held(body.get("traits"))}
     return found + _others(told if kind == "identify" else {}, context)
 

@@ -3,6 +3,10 @@
 After this step no clear personal value is left in what goes to the database: sealed columns are
 envelopes under the ``person`` DEK of the event's identity, bound to their row. Where that key is lost
 nothing is sealed under another one: the batch ends, and its caller is told which events these are.
+
+A trait that is an identifier of the event (its e-mail address) is observed of that identifier's identity, so
+it belongs to whoever that identifier belongs to: an address that the rules keep apart from a profile, or that
+is split off, is no trait of it.
 """
 
 from __future__ import annotations
@@ -12,10 +16,10 @@ from typing import Any
 
 from cdp.crypto import Dek, Keyring, Place, seal
 from cdp.errors import KeyAccessError
-from cdp.ingest.model import Classified
+from cdp.ingest.model import Classified, Trait
 
-Owned = tuple[Classified, int]
-"""A classified event with the identity that it attaches to."""
+Owned = tuple[Classified, Sequence[int]]
+"""A classified event with the identity of each of its identifiers; it attaches to the first."""
 
 
 class UnsealableError(KeyAccessError):
@@ -41,15 +45,19 @@ class Protector:
 
         :raises UnsealableError: somebody's key is lost or does not open.
         """
-        owners = {number for item, number in events if item.sealed is not None or item.traits}
+        owners = {numbers[0] for item, numbers in events if item.sealed is not None or item.traits}
+        owners.update(
+            _owner(item, trait, numbers) for item, numbers in events for trait in item.traits if trait.of
+        )
         keys = self._keyring.openable(owners)
         if len(keys) < len(owners):
             lost = owners.difference(keys)
-            raise UnsealableError(frozenset(item.event.event_id for item, number in events if number in lost))
+            ids = (item.event.event_id for item, numbers in events if not lost.isdisjoint(numbers))
+            raise UnsealableError(frozenset(ids))
         event_rows: list[Any] = []
         trait_rows: list[Any] = []
-        for seq, (item, number) in enumerate(events):
-            event = item.event
+        for seq, (item, numbers) in enumerate(events):
+            event, number = item.event, numbers[0]
             sealed = None
             if item.sealed is not None:
                 sealed = seal(keys[number], self._event_prefix, event.event_id, number, item.sealed)
@@ -70,15 +78,21 @@ class Protector:
                 )
             )
             if item.traits:
-                self._traits(item, number, keys, batch, trait_rows)
+                self._traits(item, numbers, keys, batch, trait_rows)
         return event_rows, trait_rows
 
     def _traits(
-        self, item: Classified, number: int, keys: Mapping[int, Dek], batch: int, rows: list[Any]
+        self,
+        item: Classified,
+        numbers: Sequence[int],
+        keys: Mapping[int, Dek],
+        batch: int,
+        rows: list[Any],
     ) -> None:
         event = item.event
         workspace = self._keyring.workspace
         for trait in item.traits:
+            number = _owner(item, trait, numbers) if trait.of else numbers[0]
             clear = sealed = None
             if trait.clear:
                 clear = trait.value.decode()
@@ -98,3 +112,9 @@ class Protector:
                     event.event_id,
                 )
             )
+
+
+def _owner(item: Classified, trait: Trait, numbers: Sequence[int]) -> int:
+    """Return the identity that a trait is observed of: that of the one identifier that it tells."""
+    places = [place for place, (kind, _) in enumerate(item.event.identifiers) if kind == trait.of]
+    return numbers[places[0] if len(places) == 1 else 0]

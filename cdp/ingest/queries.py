@@ -70,7 +70,7 @@ def timeline(
     connection: Connection, identity_nos: Collection[int], limit: int, before: tuple[Micros, bytes] | None
 ) -> list[Row[Any]]:
     """Return events of these identities, newest first, those before ``before`` (time, event id)."""
-    query = select(events).where(events.c.identity_no.in_(identity_nos))
+    query = select(events).where(among(events.c.identity_no, identity_nos))
     if before is not None:
         at, event_id = before
         query = query.where(

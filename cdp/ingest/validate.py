@@ -29,7 +29,16 @@ from cdp.clock import DAY, Micros, parse_rfc3339
 from cdp.consent import RESTRAINING, Listener, Statement
 from cdp.crypto import UserIdSignatures
 from cdp.ingest.model import Delivery, Event, EventType, Message, Reject
-from cdp.ingest.name import InvalidEventError, fail, given_identifiers, held, id_of, readable, text_of
+from cdp.ingest.name import (
+    InvalidEventError,
+    fail,
+    given_identifiers,
+    held,
+    id_of,
+    names_itself,
+    readable,
+    text_of,
+)
 from cdp.ingest.sources.segment import EVENT_TYPES
 from cdp.policy import Bundle
 
@@ -49,6 +58,7 @@ _ODD_SIGNALS = Counter(
     "Consent signals that were malformed, ignored, not mapped, or contradicted another of their event",
     ["signal", "outcome"],
 )
+_SELF_ALIASES = Counter("cdp_ingest_self_aliases", "alias calls that name one id twice, and so say nothing")
 _decoder = msgspec.json.Decoder()
 _encode = msgspec.json.encode
 _ordered = msgspec.json.Encoder(order="sorted")
@@ -67,7 +77,7 @@ class Validator:
     """Validates messages of Segment-compatible sources.
 
     :param bundle: identifier priorities and consent mappings.
-    :param normalise: identifier (type, value) → normalised value or None.
+    :param normalise: of identifiers.
     :param event_key: 32-byte key of the event-id hash.
     :param max_event_bytes: limit of one message, in bytes of JSON.
     :param signatures: verify browsers' user ids; None where nobody signs.
@@ -107,15 +117,21 @@ class Validator:
         signature = context.pop("userIdSignature", None)  # proves who speaks, so it is not kept
         properties = _mapping(body, "properties")
         traits = self._traits(body, kind, context)
-        given = delivery.identifiers or given_identifiers(body, kind, traits, context)
-        identifiers = self._identifiers(given)
+        trusted = delivery.source.kind != "browser"
+        given = delivery.identifiers or given_identifiers(body, kind, traits, context, trusted=trusted)
+        if kind == "alias" and names_itself(body):
+            _SELF_ALIASES.inc()
+        told = delivery.statements
+        only_restrains = bool(told) and all(said.state in RESTRAINING for said in told)
+        identifiers, earlier = self._identifiers(
+            given, delivery.source.default_region, restraining=only_restrains
+        )
         name = _name(body, kind)
         stamped, occurred, dated = _times(body, delivery)
         in_range = _EARLIEST <= occurred <= delivery.received_at + _AHEAD
         if not in_range:
             stamped, occurred, dated = delivery.received_at, delivery.received_at, False
         said_at = stamped if dated else delivery.received_at
-        told = delivery.statements
         statements = told + self._heard(kind, name, {} if told else context, said_at, delivery)
         if not in_range and not any(statement.state in RESTRAINING for statement in statements):
             # A refusal is never lost to a wrong clock: it counts from when it was received.
@@ -138,6 +154,7 @@ class Validator:
             rest=rest,
             statements=statements,
             signed=self._signed(body, delivery, signature) if statements and signature is not None else None,
+            earlier=earlier,
         )
 
     def restraints(self, message: Message) -> Event | None:
@@ -159,7 +176,9 @@ class Validator:
             said = tuple(statement for statement in heard if statement.state in RESTRAINING)
             if not said:
                 return None
-            identifiers = self._identifiers(delivery.identifiers or readable(body, kind, context))
+            trusted = delivery.source.kind != "browser"
+            given = delivery.identifiers or readable(body, kind, context, trusted=trusted)
+            identifiers, earlier = self._identifiers(given, delivery.source.default_region, restraining=True)
         except InvalidEventError:
             return None
         return Event(
@@ -179,6 +198,7 @@ class Validator:
             context={},
             rest={},
             statements=said,
+            earlier=earlier,
         )
 
     def _heard(
@@ -239,18 +259,36 @@ class Validator:
         given = _mapping(body, "traits")
         return {**nested, **given} if isinstance(nested, dict) else given
 
-    def _identifiers(self, given: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """Return the usable identifiers, normalised, highest priority first."""
-        found: dict[tuple[str, str], int] = {}
+    def _identifiers(
+        self, given: Iterable[tuple[str, str]], region: str | None, *, restraining: bool
+    ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[int, str], ...]]:
+        """Return the usable identifiers, normalised, highest priority first, and ``Event.earlier``.
+
+        :param restraining: all that is said restrains: who was known by what is no identifier any more is
+            named by it still.
+        """
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        other: dict[tuple[str, str], set[str]] = {}
+        normalise = self._normalise.known if restraining else self._normalise
         for type_, value in given:
-            if value and (normal := self._normalise(type_, value)) is not None:
+            if value and (normal := normalise(type_, value, region)) is not None:
                 rule = self._identity.of(type_)
-                found[type_, normal] = rule.priority if rule else 0
+                # Of two user ids, of which an alias tells, the first is the one that speaks.
+                place = len(found) if type_ == "user_id" else 0
+                found.setdefault((type_, normal), (rule.priority if rule else 0, place))
+                earlier = self._normalise.earlier(type_, value, region)
+                if earlier is not None and earlier != normal:
+                    other.setdefault((type_, normal), set()).add(earlier)
         if not found:
             fail("no_identifier", "every identifier is blocked by policies/identity.yaml or malformed")
         if len(found) == 1:
-            return tuple(found)
-        return tuple(sorted(found, key=lambda pair: (found[pair], pair)))
+            named = tuple(found)
+        else:
+            named = tuple(sorted(found, key=lambda pair: (found[pair], pair)))
+        if not other:
+            return named, ()
+        places = enumerate(named)
+        return named, tuple((place, text) for place, pair in places for text in sorted(other.get(pair, ())))
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ match_runs = Table(
     "match_runs",
     metadata,
     Column("run_no", Number, primary_key=True, autoincrement=False),
-    Column("state", Name, nullable=False),  # running | done | failed
+    Column("state", Name, nullable=False),  # running | done | rehearsed | failed
     Column("actor", Name, nullable=False),
     Column("model_no", Number),
     Column("upto", Number, nullable=False),  # commit_no of what it read
@@ -42,10 +42,10 @@ match_pairs = Table(
     Column("run_no", Number, nullable=False),
     Column("state", Name, nullable=False),  # open | accepted | rejected | linked
     Column("weight", Number, nullable=False),  # log2 of the odds, in thousandths
-    Column("waterfall", Json, nullable=False),  # [{field, level, weight}]: how each field adds to it
+    Column("waterfall", Json, nullable=False),  # why, and how each field adds to it: field, level, weight
     Column("actor", Name, nullable=False),
     Column("decided_at", Instant),
     Column("batch", Number, nullable=False),
     Index("ix_match_pairs_state", "state", "weight"),
 )
-"""Pairs of identities that a run put before a steward, or linked; by the smallest of each profile."""
+"""Pairs of identities, those that carry the traits, that a run linked or put before a steward."""

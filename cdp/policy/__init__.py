@@ -13,15 +13,17 @@ from cdp.policy.declared import (
     IdentifierRule,
     IdentityRules,
     Limit,
+    Period,
     PlaceKind,
     Protection,
     Survivorship,
+    Thresholds,
     ValueType,
 )
 from cdp.policy.diff import Change, compare, sealed_now, stale_notices
 from cdp.policy.findings import Finding
 from cdp.policy.generalise import generaliser
-from cdp.policy.load import build, digest, load, read_folder, schemas
+from cdp.policy.load import build, digest, load, read_folder, read_rules, schemas
 from cdp.policy.model import (
     Basis,
     Bundle,
@@ -41,12 +43,15 @@ from cdp.policy.model import (
 )
 from cdp.policy.names import GENERALISATIONS, covers, lineage
 from cdp.policy.periods import Deadline, Retention, RightKind, Rights
+from cdp.policy.queries import activation_count
 from cdp.policy.reading import aims_at, touches, unreadable, word
 from cdp.policy.service import InForce, Policies
 from cdp.policy.suggest import suggest
+from cdp.policy.typed import TYPED, Typed
 
 __all__ = [
     "GENERALISATIONS",
+    "TYPED",
     "Activation",
     "Basis",
     "Blocked",
@@ -73,6 +78,7 @@ __all__ = [
     "Limit",
     "Notice",
     "Overview",
+    "Period",
     "PlaceKind",
     "Policies",
     "Proposal",
@@ -86,10 +92,13 @@ __all__ = [
     "SourceSignals",
     "Survivorship",
     "Switch",
+    "Thresholds",
     "Transform",
     "TransformKind",
+    "Typed",
     "ValueType",
     "Words",
+    "activation_count",
     "aims_at",
     "build",
     "check",
@@ -101,6 +110,7 @@ __all__ = [
     "load",
     "read_cases",
     "read_folder",
+    "read_rules",
     "read_tests",
     "schemas",
     "sealed_now",

@@ -1,25 +1,19 @@
-"""taxonomy.yaml, fields.yaml and identity.yaml: what is known of people, and what ties it to them."""
+"""taxonomy.yaml and fields.yaml: what is known of people."""
 
 from __future__ import annotations
 
-import re
-
-from cdp.policy import shapes
+from cdp.policy import field_shapes
 from cdp.policy.declared import (
     UNDECLARED_INFERENCE,
-    Blocked,
     Category,
     FieldCatalogue,
     FieldRule,
     Generalise,
-    IdentifierRule,
-    IdentityRules,
-    Limit,
 )
 from cdp.policy.document import Document
 from cdp.policy.names import DOTTED, SENSITIVE, levels_of, lineage
+from cdp.policy.survivorship import check_part, check_rule, check_validated, days_of
 
-_MAX_PATTERN = 200
 _RESERVED = ("profile_ref", "unsubscribe_url")  # columns of every export, or of one with links
 
 
@@ -28,7 +22,7 @@ def read_categories(document: Document) -> dict[str, Category]:
 
     :raises PolicyError: a key is no dotted name, or lacks the one above it.
     """
-    given = document.read(shapes.TaxonomyFile).categories
+    given = document.read(field_shapes.TaxonomyFile).categories
     categories = {}
     for key, shape in given.items():
         if not DOTTED.fullmatch(key):
@@ -52,7 +46,7 @@ def read_fields(document: Document, categories: dict[str, Category]) -> FieldCat
 
     :raises PolicyError: a category is not declared, or a field contradicts itself.
     """
-    file = document.read(shapes.FieldsFile)
+    file = document.read(field_shapes.FieldsFile)
     parts = {
         part: {name: _field(document, part, name, shape, categories) for name, shape in given.items()}
         for part, given in (
@@ -75,15 +69,18 @@ def read_fields(document: Document, categories: dict[str, Category]) -> FieldCat
     for name in inferences:
         if name in parts["traits"]:
             raise document.error("an inference is a trait already; take it out of traits", "inferences", name)
+    paths = {name: ("traits", name) for name in parts["traits"]}
+    paths |= {name: ("inferences", name) for name in inferences}
     parts["traits"] |= inferences
     _check_generalised(document, parts["traits"])
+    check_validated(document, paths, parts["traits"])
     return FieldCatalogue(
         events=events, inferences={name: rule.category for name, rule in inferences.items()}, **parts
     )
 
 
 def _inference(
-    document: Document, name: str, shape: shapes.InferenceShape, categories: dict[str, Category]
+    document: Document, name: str, shape: field_shapes.InferenceShape, categories: dict[str, Category]
 ) -> FieldRule:
     path = ("inferences", name)
     _check_name(document, name, path)
@@ -95,9 +92,20 @@ def _inference(
     if shape.protection == "clear" and categories[category].sensitive:
         message = "a sensitive inference (one without a category is) cannot be clear; seal it"
         raise document.error(message, *path, "protection")
-    return FieldRule(
-        name=name, category=category, protection=shape.protection, type=shape.type, inferred=True
+    rule = FieldRule(
+        name=name,
+        category=category,
+        protection=shape.protection,
+        type=shape.type,
+        survivorship=shape.survivorship,
+        trust=shape.trust,
+        expires=days_of(document, shape.expires, *path, "expires"),
+        validated_by=shape.validated_by or "",
+        inferred=True,
+        basis=shape.basis,
     )
+    check_rule(document, path, rule)
+    return rule
 
 
 def _check_name(document: Document, name: str, path: tuple[str, str]) -> None:
@@ -122,7 +130,7 @@ def _check_generalised(document: Document, traits: dict[str, FieldRule]) -> None
 
 
 def _field(
-    document: Document, part: str, name: str, shape: shapes.FieldShape, categories: dict[str, Category]
+    document: Document, part: str, name: str, shape: field_shapes.FieldShape, categories: dict[str, Category]
 ) -> FieldRule:
     path = (part, name)
     _check_name(document, name, path)
@@ -139,7 +147,8 @@ def _field(
         raise document.error("only traits are places or generalised", *path)
     if shape.items and shape.type != "list":
         raise document.error("items belong to type: list", *path, "items")
-    return FieldRule(
+    check_part(document, part, name, shape)
+    rule = FieldRule(
         name=name,
         category=shape.category,
         protection=shape.protection,
@@ -147,72 +156,13 @@ def _field(
         place=shape.place,
         items=frozenset(shape.items),
         survivorship=shape.survivorship,
+        trust=shape.trust,
+        expires=days_of(document, shape.expires, *path, "expires"),
+        validated_by=shape.validated_by or "",
         generalise=None
         if shape.generalise is None
         else Generalise(shape.generalise.into, shape.generalise.by),
     )
-
-
-def read_identity(document: Document, fields: FieldCatalogue) -> IdentityRules:
-    """Return how identifiers link.
-
-    :raises PolicyError: a type is not declared, or its rule contradicts another.
-    """
-    file = document.read(shapes.IdentityFile)
-    for name in file.types:
-        document.check(name, fields.identifiers, "the identifier (fields.yaml, identifiers)", "types", name)
-    for name in fields.identifiers:
-        if name not in file.types and name != "external":
-            raise document.error(f"the identifier {name!r} of fields.yaml has no rule under types", "types")
-    priorities: dict[int, str] = {}
-    for name, shape in file.types.items():
-        if shape.priority in priorities:
-            message = f"{priorities[shape.priority]!r} has this priority already; each needs its own"
-            raise document.error(message, "types", name, "priority")
-        priorities[shape.priority] = name
-    types = {
-        name: _identifier(document, ("types", name), name, shape, file.profile_cap)
-        for name, shape in file.types.items()
-    }
-    return IdentityRules(
-        version=file.version,
-        types=types,
-        external=_identifier(document, ("external",), "external", file.external, file.profile_cap),
-        blocked=_blocked(document, ("blocked",), file.blocked),
-        profile_cap=file.profile_cap,
-        source_trust=file.source_trust,
-    )
-
-
-def _identifier(
-    document: Document, path: tuple[str, ...], name: str, shape: shapes.TypeShape, cap: int
-) -> IdentifierRule:
-    limit = None if shape.limit is None else Limit(shape.limit.count, shape.limit.period)
-    if shape.unique and limit is not None:
-        raise document.error("unique already means one; take the limit away", *path, "limit")
-    if limit is not None and limit.count > cap:
-        raise document.error("the limit is above profile_cap and could never be reached", *path, "limit")
-    return IdentifierRule(
-        type=name,
-        device=shape.class_ == "device",
-        priority=shape.priority,
-        limit=limit,
-        unique=shape.unique,
-        blocked=_blocked(document, (*path, "blocked"), shape.blocked),
-    )
-
-
-def _blocked(document: Document, path: tuple[str, ...], shape: shapes.BlockedShape) -> Blocked:
-    for number, pattern in enumerate(shape.pattern):
-        if len(pattern) > _MAX_PATTERN:
-            raise document.error("the pattern is over 200 characters", *path, "pattern", number)
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            message = f"not a regular expression: {error.msg}"
-            raise document.error(message, *path, "pattern", number) from None
-    return Blocked(
-        exact=frozenset(text.casefold() for text in shape.exact),
-        prefix=tuple(text.casefold() for text in shape.prefix),
-        pattern=shape.pattern,
-    )
+    if part == "traits":
+        check_rule(document, path, rule)
+    return rule

@@ -18,7 +18,7 @@ from cdp.policy.contradictions import contradictions
 from cdp.policy.document import Document
 from cdp.policy.findings import Finding
 from cdp.policy.gaps import gaps
-from cdp.policy.load import FOLDERS, check_names, read, shape_of
+from cdp.policy.load import FOLDERS, admit, check_names, read, shape_of
 
 
 def check(contents: Mapping[str, bytes], today: date) -> list[Finding]:
@@ -57,6 +57,7 @@ def _meaning(contents: dict[str, bytes], today: date) -> Iterator[Finding]:
     while True:
         try:
             reading = read(contents)
+            admit(contents)
         except PolicyError as error:
             yield Finding.of(error)
             refused = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -13,7 +14,19 @@ UNDECLARED_INFERENCE = "user.inferred.undeclared"
 Protection = Literal["clear", "sealed", "sealed+index"]
 ValueType = Literal["string", "number", "boolean", "time", "list"]
 PlaceKind = Literal["country", "state", "hint"]
-Survivorship = Literal["most_recent", "most_trusted"]
+Period = Literal["ever", "daily", "monthly"]
+Survivorship = Literal[
+    "most_recent",
+    "most_trusted",
+    "most_frequent",
+    "longest_lived",
+    "min",
+    "max",
+    "sum",
+    "union",
+    "validated",
+]
+"""Which observation of a trait holds; ``cdp/profiles/fold.py`` defines each word."""
 
 
 class Category(msgspec.Struct, frozen=True):
@@ -38,7 +51,7 @@ class FieldRule(msgspec.Struct, frozen=True, kw_only=True):
     :param place: this field records a country or state that decides the person's jurisdictions, or a place
         that may only add some (``hint``).
     :param items: for ``list``: the keys that its objects may hold in clear.
-    :param inferred: True for a computed trait: a conclusion about the person.
+    :param inferred: True for a computed trait: a conclusion about the person, drawn from its ``basis``.
     """
 
     name: str
@@ -48,8 +61,12 @@ class FieldRule(msgspec.Struct, frozen=True, kw_only=True):
     place: PlaceKind | None = None
     items: frozenset[str] = frozenset()
     survivorship: Survivorship = "most_recent"
+    trust: dict[str, int] = {}
+    expires: int | None = None
+    validated_by: str = ""
     generalise: Generalise | None = None
     inferred: bool = False
+    basis: str = ""
 
     @property
     def clear(self) -> bool:
@@ -79,16 +96,21 @@ class FieldCatalogue(msgspec.Struct, frozen=True, kw_only=True):
         """Return the category that having done ``name`` tells."""
         return self.events.get(name, UNDECLARED_EVENT)
 
+    def folded_from(self, names: Collection[str]) -> frozenset[str]:
+        """Return the traits whose observations decide what ``names`` are: these, and what validates them."""
+        rules = (self.traits.get(name) for name in names)
+        return frozenset(names).union(rule.validated_by for rule in rules if rule and rule.validated_by)
+
     def output(self, name: str) -> FieldRule | None:
         """Return the rule of a field that an export may name: a trait, else an identifier type."""
         return self.traits.get(name) or self.identifiers.get(name)
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """At most ``count`` values of a type on one profile (``ever``)."""
+    """At most ``count`` values of a type on one profile, ever or first linked within one UTC day or month."""
 
     count: int
-    period: Literal["ever"] = "ever"
+    period: Period = "ever"
 
 
 class Blocked(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,10 +137,19 @@ class IdentifierRule(msgspec.Struct, frozen=True, kw_only=True):
     blocked: Blocked = Blocked()
 
 
+class Thresholds(msgspec.Struct, frozen=True):
+    """How probable two records have to be one, to be linked (``accept``) or put before a steward."""
+
+    accept: float = 0.99
+    review: float = 0.5
+
+
 class IdentityRules(msgspec.Struct, frozen=True, kw_only=True):
     """``identity.yaml``.
 
     :param profile_cap: most identities one profile may hold; a link beyond it is set aside.
+    :param growth_alarm: identities of one profile from which stewards are told.
+    :param component_cap: most identities that candidates may connect; one beyond it is counted, not kept.
     """
 
     version: int
@@ -127,6 +158,9 @@ class IdentityRules(msgspec.Struct, frozen=True, kw_only=True):
     blocked: Blocked
     profile_cap: int
     source_trust: dict[str, int]
+    growth_alarm: int = 250
+    component_cap: int = 10_000
+    matching: Thresholds = Thresholds()
 
     def of(self, kind: str) -> IdentifierRule | None:
         """Return the rule of identifier type ``kind`` (``external:<type>`` share one)."""

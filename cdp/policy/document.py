@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ Path = tuple[str | int, ...]
 
 _MAX_BYTES = 1_000_000
 _INTEGER = re.compile(r"-?\d{1,15}")
+_DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 _FLAGS = {"true": True, "false": False}
 
 
@@ -145,13 +147,15 @@ class Document:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self.error("a key must be a single word", *path)
+            first = self._lines.get((*path, key.value))
             self._lines[*path, key.value] = line_of(key)
             if key.value in seen:
-                raise self.error(f"the key {key.value!r} is given twice", *path, key.value)
+                message = f"the key {key.value!r} is given twice, first on line {first}"
+                raise self.error(message, *path, key.value)
             seen.add(key.value)
             yield key.value, value
 
-    def _read_scalar(self, info: inspect.Type, node: yaml.ScalarNode, path: Path) -> str | int | bool:
+    def _read_scalar(self, info: inspect.Type, node: yaml.ScalarNode, path: Path) -> str | float | bool:
         text = node.value
         if isinstance(info, inspect.LiteralType):
             if text not in info.values:
@@ -168,9 +172,19 @@ class Document:
             if info.ge is not None and int(text) < info.ge:
                 raise self.error(f"the number must be at least {info.ge}", *path)
             return int(text)
+        if isinstance(info, inspect.FloatType):
+            return self._read_decimal(info, node, path)
         if _is_null(node):
             raise self.error("a value is missing here", *path)
         return str(text)
+
+    def _read_decimal(self, info: inspect.FloatType, node: yaml.ScalarNode, path: Path) -> float:
+        if not _DECIMAL.fullmatch(node.value) or node.style:
+            raise self.error("a number is wanted here", *path)
+        low, high = info.gt or 0, info.lt or math.inf
+        if not low < float(node.value) < high:
+            raise self.error(f"the number must be above {low:g} and below {high:g}", *path)
+        return float(node.value)
 
 
 def meant(name: str, known: Iterable[object]) -> str:

@@ -18,10 +18,12 @@ from typing import Any
 import msgspec
 
 from cdp.errors import PolicyError
-from cdp.policy import shapes
-from cdp.policy.catalogue import read_categories, read_fields, read_identity
+from cdp.policy import field_shapes, shapes
+from cdp.policy.catalogue import read_categories, read_fields
+from cdp.policy.declared import FieldCatalogue, IdentityRules
 from cdp.policy.document import Document, meant, schema
 from cdp.policy.duties import read_intake, read_retention, read_rights
+from cdp.policy.linking import read_identity, refuse
 from cdp.policy.model import Bundle
 from cdp.policy.places import read_jurisdictions
 from cdp.policy.rules import RulesRead, resolve_rules
@@ -29,8 +31,8 @@ from cdp.policy.signals import read_signals
 from cdp.policy.uses import read_destination, read_purposes
 
 REQUIRED = {
-    "taxonomy.yaml": shapes.TaxonomyFile,
-    "fields.yaml": shapes.FieldsFile,
+    "taxonomy.yaml": field_shapes.TaxonomyFile,
+    "fields.yaml": field_shapes.FieldsFile,
     "identity.yaml": shapes.IdentityFile,
     "jurisdictions.yaml": shapes.JurisdictionsFile,
     "purposes.yaml": shapes.PurposesFile,
@@ -60,7 +62,18 @@ def load(directory: Path) -> Bundle:
 
     :raises PolicyError: a file is missing, unknown or wrong; the message names file, line and fix.
     """
-    return build(read_folder(directory))
+    contents = read_folder(directory)
+    bundle = build(contents)
+    admit(contents)
+    return bundle
+
+
+def admit(contents: Mapping[str, bytes]) -> None:
+    """Refuse what a bundle that an earlier version stored may hold, and no new one.
+
+    :raises PolicyError: there is some.
+    """
+    refuse(Document("identity.yaml", contents["identity.yaml"]))
 
 
 def read_folder(directory: Path) -> dict[str, bytes]:
@@ -132,6 +145,14 @@ def read(contents: Mapping[str, bytes]) -> Reading:
         intake=read_intake(documents.get("intake.yaml"), purposes),
     )
     return Reading(bundle, documents, rules)
+
+
+def read_rules(content: bytes, fields: FieldCatalogue) -> IdentityRules:
+    """Return what a text of ``identity.yaml`` says beside a catalogue of fields.
+
+    :raises PolicyError: as ``load``.
+    """
+    return read_identity(Document("identity.yaml", content), fields)
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -50,6 +50,11 @@ def find_bundle(connection: Connection, sha256: str) -> dict[str, bytes] | None:
 # -- activations ------------------------------------------------------------------------------------
 
 
+def activation_count(connection: Connection) -> int:
+    """Return how many activations there were."""
+    return int(connection.execute(select(func.count()).select_from(policy_activations)).scalar_one())
+
+
 def in_force(connection: Connection) -> Activation | None:
     """Return the newest activation; None before the first."""
     found = activations(connection, limit=1)
@@ -60,6 +65,11 @@ def activations(connection: Connection, limit: int) -> list[Activation]:
     """Return activations, newest first."""
     query = select(policy_activations).order_by(policy_activations.c.activation_no.desc()).limit(limit)
     return _read(connection, query, Activation)
+
+
+def activated(connection: Connection) -> list[str]:
+    """Return the SHA-256 of every bundle that ever was in force."""
+    return [sha256 for (sha256,) in connection.execute(select(policy_activations.c.sha256).distinct())]
 
 
 def activation_at(connection: Connection, commit_no: int) -> Activation | None:

@@ -27,12 +27,7 @@ import structlog
 from cdp.access import AccessService, Principal, one_hand
 from cdp.audit import Entry
 from cdp.clock import Clock
-from cdp.errors import (
-    ConflictError,
-    InvalidInputError,
-    NotFoundError,
-    NotPermittedError,
-)
+from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from cdp.journal import Thing, switched
 from cdp.policy import queries, stored
 from cdp.policy.activation import Activation, Overview, Proposal, Switch
@@ -150,7 +145,7 @@ class Policies:
         :raises PolicyError: a file is wrong; the message names file, line and fix.
         :raises CdpError: the running platform could not adopt it.
         """
-        bundle = stored.built(files)
+        bundle = stored.admitted(files)
         for check in self._checks:
             check(bundle)
         return bundle
@@ -200,7 +195,8 @@ class Policies:
         :param candidate: what ``check`` made of ``files``.
         :param base: SHA-256 of the bundle with which ``summary`` compares the candidate.
         :param people: numbers of people for the audit entry.
-        :raises ConflictError: it is in force already, or something else came in force meanwhile.
+        :raises ConflictError: it is in force already, something else came in force meanwhile, or
+            ``stored.check_version`` refuses it.
         :raises NotPermittedError: nobody could be a second person beside this key.
         """
         sha256 = candidate.sha256
@@ -221,6 +217,7 @@ class Policies:
                 for known in queries.open_proposals(connection, base):
                     if known.sha256 == sha256:
                         return known
+                stored.check_version(connection, files)
                 now = self._clock.now()
                 queries.add_bundle(connection, sha256, files, now, officer.actor)
                 proposal = Proposal(

@@ -11,87 +11,24 @@ import msgspec
 from msgspec import Meta
 
 from cdp.policy.collection import IntakeAction, IntakeCondition
-from cdp.policy.declared import PlaceKind, Protection, Survivorship, ValueType
+from cdp.policy.declared import Period, Thresholds
+from cdp.policy.field_shapes import Count, Positive
 from cdp.policy.model import Basis, GoogleSignal, GppChoice, Require
 from cdp.policy.periods import RightKind
-
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The base of all shapes."""
 
 
-# -- taxonomy.yaml and fields.yaml ------------------------------------------------------------------
-
-
-class CategoryShape(_Shape, frozen=True):
-    """A data category; everything below a sensitive one is sensitive."""
-
-    name: str
-    sensitive: bool = False
-
-
-class TaxonomyFile(_Shape, frozen=True):
-    """``taxonomy.yaml``: category key → category."""
-
-    categories: dict[str, CategoryShape]
-
-
-class GeneraliseShape(_Shape, frozen=True):
-    """What of a sealed trait may stay clear: ``by`` a level, kept as the clear trait ``into``."""
-
-    into: str
-    by: str
-
-
-class FieldShape(_Shape, frozen=True):
-    """One declared field; sealed unless it says otherwise."""
-
-    category: str
-    protection: Protection = "sealed"
-    type: ValueType = "string"
-    place: PlaceKind | None = None
-    items: tuple[str, ...] = ()
-    survivorship: Survivorship = "most_recent"
-    generalise: GeneraliseShape | None = None
-
-
-class InferenceShape(_Shape, frozen=True):
-    """A computed trait or tag: what was concluded about a person, not said or done by them.
-
-    Without a category it counts as sensitive. ``basis``: from what and why it is concluded.
-    """
-
-    basis: str
-    category: str | None = None
-    protection: Protection = "sealed"
-    type: ValueType = "string"
-
-
-class FieldsFile(_Shape, frozen=True):
-    """``fields.yaml``: name → field, by where it stands in an event.
-
-    ``events`` maps a category to the names of the events that tell it; ``inferences`` are traits, too.
-    """
-
-    events: dict[str, tuple[str, ...]]
-    traits: dict[str, FieldShape]
-    properties: dict[str, FieldShape]
-    context: dict[str, FieldShape]
-    identifiers: dict[str, FieldShape]
-    inferences: dict[str, InferenceShape] = {}
-
-
 # -- identity.yaml ----------------------------------------------------------------------------------
 
 
 class LimitShape(_Shape, frozen=True):
-    """At most so many values of a type on one profile."""
+    """At most so many values of a type on one profile: ever, or first linked within one UTC day or month."""
 
     count: Positive
-    period: Literal["ever"] = "ever"
+    period: Period = "ever"
 
 
 class BlockedShape(_Shape, frozen=True):
@@ -112,15 +49,29 @@ class TypeShape(_Shape, frozen=True):
     blocked: BlockedShape = BlockedShape()
 
 
-class IdentityFile(_Shape, frozen=True):
-    """``identity.yaml``."""
+class MatchingShape(_Shape, frozen=True):
+    """How sure matching has to be to link two records, and to put them before a steward: probabilities."""
+
+    accept: Annotated[float, Meta(gt=0.5, lt=1)] = Thresholds().accept
+    review: Annotated[float, Meta(gt=0, lt=1)] = Thresholds().review
+
+
+class IdentityFile(_Shape, frozen=True, kw_only=True):
+    """``identity.yaml``.
+
+    ``growth_alarm``: half of ``profile_cap`` where it is not said; ``component_cap``: 10,000, or
+    ``profile_cap`` where that is more.
+    """
 
     version: Positive
     profile_cap: Positive
+    growth_alarm: Positive | None = None
+    component_cap: Positive | None = None
     source_trust: dict[str, Count]
     types: dict[str, TypeShape]
     external: TypeShape
     blocked: BlockedShape
+    matching: MatchingShape = MatchingShape()
 
 
 # -- purposes.yaml ----------------------------------------------------------------------------------

@@ -12,13 +12,15 @@ from contextlib import suppress
 
 import msgspec
 
-from cdp.errors import ConfigurationError, IntegrityError, NotFoundError, PolicyError
+from cdp.errors import ConfigurationError, ConflictError, IntegrityError, NotFoundError, PolicyError
 from cdp.policy import queries
-from cdp.policy.load import build, digest
+from cdp.policy.linking import deciding
+from cdp.policy.load import admit, build, digest
 from cdp.policy.model import Bundle
 from cdp.store import Connection
 
 _KNOWN = 16
+_IDENTITY = "identity.yaml"
 _known: dict[str, Bundle] = {}
 
 
@@ -32,6 +34,34 @@ def built(files: Mapping[str, bytes]) -> Bundle:
             _known.clear()
         _known[sha256] = found
     return found
+
+
+def admitted(files: Mapping[str, bytes]) -> Bundle:
+    """Return the bundle of files that somebody asks for now.
+
+    :raises PolicyError: they are wrong, or hold what only an older bundle may.
+    """
+    bundle = built(files)
+    admit(files)
+    return bundle
+
+
+def check_version(connection: Connection, files: Mapping[str, bytes]) -> None:
+    """Refuse identity rules under the version of others that were in force: links name theirs by it.
+
+    Those of before may come back under their own.
+
+    :raises ConflictError: they bear it.
+    """
+    version, rules = deciding(files[_IDENTITY])
+    for sha256 in queries.activated(connection):
+        with suppress(PolicyError):
+            known, before = deciding((queries.find_bundle(connection, sha256) or {})[_IDENTITY])
+            if known == version and before != rules:
+                raise ConflictError(
+                    f"identity.yaml is not the one that was in force as version {version}; links name their "
+                    "rules by it, so give it the next number"
+                )
 
 
 def held(connection: Connection, sha256: str) -> Bundle:

@@ -1,8 +1,27 @@
 """One person across the stages: what is known, where it came from, who used it."""
 
-from cdp.portrait.model import Portrait
+from cdp.portrait.conflicts import Conflict, Conflicts, Word
+from cdp.portrait.effects import Holder, Relinked, Side
+from cdp.portrait.model import Link, Portrait, Provenance, ShownEvent, ShownIdentifier, Tag
 from cdp.portrait.relink import Relinker
 from cdp.portrait.reveal import Disclosure, Revealer
 from cdp.portrait.service import PortraitService
 
-__all__ = ["Disclosure", "Portrait", "PortraitService", "Relinker", "Revealer"]
+__all__ = [
+    "Conflict",
+    "Conflicts",
+    "Disclosure",
+    "Holder",
+    "Link",
+    "Portrait",
+    "PortraitService",
+    "Provenance",
+    "Relinked",
+    "Relinker",
+    "Revealer",
+    "ShownEvent",
+    "ShownIdentifier",
+    "Side",
+    "Tag",
+    "Word",
+]

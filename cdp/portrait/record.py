@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from cdp.audit import Entry, Outcome
-from cdp.errors import CdpError
+from cdp.crypto import Keyring, derive
+from cdp.errors import CdpError, InvalidInputError
 from cdp.gate import CONTROLLER, Refusal
 from cdp.store import Batch
 
 T = TypeVar("T")
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_LONGEST_REASON = 500
 
 
 def entry_of(
@@ -60,3 +64,15 @@ def result_of(found: T | CdpError) -> T:
     if isinstance(found, CdpError):
         raise found
     return found
+
+
+def reason_of(keyring: Keyring, reason: str) -> str:
+    """Return a reason as the log holds it: a code as it is, a sentence as its keyed digest.
+
+    :raises InvalidInputError: it is empty, or too long.
+    """
+    if not 0 < len(reason.strip()) <= _LONGEST_REASON:
+        raise InvalidInputError(f"reason is a code or a sentence of up to {_LONGEST_REASON} characters")
+    if _CODE.fullmatch(reason):
+        return reason
+    return f"text:{derive(keyring.secret('index'), b'cdp/reveal-reason/v1', reason.encode()).hex()}"

@@ -3,26 +3,28 @@
 Invariants: the steward states an internal purpose, and the gate permits it of everybody whose links change,
 asked while their components are locked; a refusal is recorded. A merge is matching besides, whatever it is
 for: whoever is restrained for ``identity_resolution`` is left alone, but for a purpose that nobody can
-restrain.
+restrain. The log holds a reason as it does for a reveal: a code, or the keyed digest of a sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from cdp.crypto import ProfileIds
+from cdp.consent import ConsentLedger
+from cdp.crypto import Keyring, ProfileIds
 from cdp.gate import PERMITTED, Gate, Refusal, refusal
-from cdp.identity import IdentityService, Permit, Plan, Steward
-from cdp.portrait.record import deny
+from cdp.identity import IdentityService, Plan, Steward, Witness
+from cdp.portrait.effects import Holder, Relinked, Side, holders, sides
+from cdp.portrait.record import deny, reason_of
 from cdp.store import Committer, Connection
 
 MATCHING = "identity_resolution"
 
 
 class _Change(Protocol):
-    def __call__(self, *, permit: Permit) -> Plan: ...
+    def __call__(self, *, witness: Witness) -> Plan: ...
 
 
 class _RefusedError(Exception):
@@ -41,39 +43,101 @@ class Relinker:
     """
 
     def __init__(
-        self, committer: Committer, ids: ProfileIds, identity: IdentityService, steward: Steward, gate: Gate
+        self,
+        committer: Committer,
+        keyring: Keyring,
+        ids: ProfileIds,
+        identity: IdentityService,
+        ledger: ConsentLedger,
+        steward: Steward,
+        gate: Gate,
     ) -> None:
         self._committer = committer
+        self._keyring = keyring
         self._ids = ids
         self._identity = identity
+        self._ledger = ledger
         self._steward = steward
         self._gate = gate
 
-    def merge(self, actor: str, purpose: str, profile_ids: Sequence[str], *, dry_run: bool) -> Plan:
-        """Link profiles by a steward's word."""
+    def merge(
+        self, actor: str, purpose: str, profile_ids: Sequence[str], reason: str = "", *, dry_run: bool
+    ) -> Relinked:
+        """Link profiles by a steward's word, and admit what stands revoked between them."""
         numbers = [self._ids.decode(profile_id) for profile_id in profile_ids]
-        change = partial(self._steward.merge, actor, purpose, numbers, dry_run=dry_run)
+        about = self._about(reason)
+        change = partial(self._steward.merge, actor, purpose, numbers, dry_run=dry_run, about=about)
         return self._relink("identity.merge", actor, purpose, change, matching=True)
 
-    def split(self, actor: str, purpose: str, profile_id: str, *, dry_run: bool) -> Plan:
-        """Carve the identity that answers to this id out of its profile."""
-        change = partial(self._steward.split, actor, purpose, self._ids.decode(profile_id), dry_run=dry_run)
+    def split(
+        self,
+        actor: str,
+        purpose: str,
+        profile_id: str,
+        identities: Sequence[str] = (),
+        reason: str = "",
+        *,
+        dry_run: bool,
+    ) -> Relinked:
+        """Carve identities out of the profile of an id, as one; that of the id if none is named."""
+        number = self._ids.decode(profile_id)
+        group = {self._ids.decode(identity) for identity in identities} or {number}
+        about = self._about(reason)
+        change = partial(self._steward.split, actor, purpose, number, group, dry_run=dry_run, about=about)
         return self._relink("identity.split", actor, purpose, change, matching=False)
 
-    def _relink(self, action: str, actor: str, purpose: str, change: _Change, *, matching: bool) -> Plan:
+    def revoke(
+        self, actor: str, purpose: str, link: tuple[str, str], reason: str = "", *, dry_run: bool
+    ) -> Relinked:
+        """Revoke the link between two identities."""
+        pair = self._ids.decode(link[0]), self._ids.decode(link[1])
+        about = self._about(reason)
+        change = partial(self._steward.revoke, actor, purpose, pair, dry_run=dry_run, about=about)
+        return self._relink("identity.split", actor, purpose, change, matching=False)
+
+    def _about(self, reason: str) -> Mapping[str, str]:
+        return {"reason": reason_of(self._keyring, reason)} if reason else {}
+
+    def _relink(self, action: str, actor: str, purpose: str, change: _Change, *, matching: bool) -> Relinked:
+        watch = _Watch(purpose, self._identity, self._ledger, self._gate, matching=matching)
         try:
-            return change(permit=partial(self._permit, purpose, matching))
+            plan = change(witness=watch)
         except _RefusedError as error:
             found, subjects = error.found, error.subjects
+        else:
+            return Relinked(plan=plan, before=watch.was, after=watch.is_, holders=watch.holders)
         with self._committer.batch() as batch:
             refused = deny(batch, action, actor, purpose, found, subjects)
         raise refused
 
-    def _permit(self, purpose: str, matching: bool, connection: Connection, people: Iterable[int]) -> None:  # noqa: FBT001  # bound by partial
+
+class _Watch:
+    """Asks the gate about everybody whose links change, and keeps what they were and became."""
+
+    def __init__(
+        self, purpose: str, identity: IdentityService, ledger: ConsentLedger, gate: Gate, *, matching: bool
+    ) -> None:
+        self._purpose = purpose
+        self._identity = identity
+        self._ledger = ledger
+        self._gate = gate
+        self._matching = matching
+        self.was: dict[int, Side] = {}
+        self.is_: dict[int, Side] = {}
+        self.holders: tuple[Holder, ...] = ()
+
+    def permit(self, connection: Connection, people: Collection[int]) -> None:
         members = {no: self._identity.members(connection, no) for no in people}
-        restrainable = self._ask(connection, purpose, members)
-        if matching and restrainable:
+        restrainable = self._ask(connection, self._purpose, members)
+        if self._matching and restrainable:
             self._ask(connection, MATCHING, members)
+
+    def before(self, connection: Connection, people: Mapping[int, Sequence[int]]) -> None:
+        self.was = sides(connection, self._identity, self._ledger, people)
+        self.holders = holders(connection, self._gate, people)
+
+    def after(self, connection: Connection, people: Mapping[int, Sequence[int]]) -> None:
+        self.is_ = sides(connection, self._identity, self._ledger, people)
 
     def _ask(self, connection: Connection, purpose: str, members: dict[int, list[int]]) -> bool:
         """Return whether people could restrain the purpose.

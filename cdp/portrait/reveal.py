@@ -15,18 +15,17 @@ sentence that is shown later can be held against it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import msgspec
 
 from cdp.audit import AuditFilter, AuditLog
 from cdp.clock import SECOND, Clock
-from cdp.crypto import Keyring, ProfileIds, derive
+from cdp.crypto import Keyring, ProfileIds
 from cdp.errors import CdpError, InvalidInputError, OverloadedError
 from cdp.gate import Admitted, Gate, Refusal, Revealed
 from cdp.identity import IdentityService
-from cdp.portrait.record import deny, entry_of, result_of
+from cdp.portrait.record import deny, entry_of, reason_of, result_of
 from cdp.store import Committer, Connection, retrying
 
 PEOPLE_AN_HOUR = 100
@@ -34,8 +33,6 @@ PEOPLE_AN_HOUR = 100
 MOST_FIELDS = 50
 _HOUR = 3600 * SECOND
 _ACTION = "profile.reveal"
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_LONGEST_REASON = 500
 
 
 def _enough() -> Refusal:
@@ -95,15 +92,14 @@ class Revealer:
         names = tuple(dict.fromkeys(fields))
         if not 0 < len(names) <= MOST_FIELDS:
             raise InvalidInputError(f"fields names 1 to {MOST_FIELDS} traits or identifier types")
-        if not 0 < len(reason.strip()) <= _LONGEST_REASON:
-            raise InvalidInputError(f"reason is a code or a sentence of up to {_LONGEST_REASON} characters")
+        word = reason_of(self._keyring, reason)
         number = self._ids.decode(profile_id)
-        return result_of(retrying(lambda: self._reveal(actor, purpose, number, names, reason)))
+        return result_of(retrying(lambda: self._reveal(actor, purpose, number, names, word)))
 
     def _reveal(
         self, actor: str, purpose: str, number: int, names: Sequence[str], reason: str
     ) -> Disclosure | CdpError:
-        about: dict[str, str | int] = {"reason": reason if _CODE.fullmatch(reason) else self._digest(reason)}
+        about: dict[str, str | int] = {"reason": reason}
         with self._committer.batch(head_first=True) as batch:
             connection = batch.connection
             profile_no = self._identity.profile_of(connection, number)
@@ -123,10 +119,6 @@ class Revealer:
         return Disclosure(
             profile_id=self._ids.encode(profile_no), revealed=found, audit_index=batch.audit_indexes[0]
         )
-
-    def _digest(self, reason: str) -> str:
-        made = derive(self._keyring.secret("index"), b"cdp/reveal-reason/v1", reason.encode())
-        return f"text:{made.hex()}"
 
     def _may(self, connection: Connection, actor: str, purpose: str) -> Admitted | Refusal:
         admitted = self._gate.inside.admit(connection, purpose)

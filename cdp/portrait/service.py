@@ -1,74 +1,35 @@
 """Reading one person across the stages, for officers and stewards with a stated purpose.
 
-Invariants: every read here is a use. It is recorded with the person as its subject, in the
-transaction that reads, and the caller gets the result only after that transaction has committed; a
-look-up that finds nobody is recorded too. The gate decides, for the destination ``controller`` and the
-purpose (``Gate.inside``): what the policies drop is not shown, who is restrained is not read, and nobody is
-while the controller is switched off; refusals are recorded, and a list leaves such people out. Nothing sealed
-is opened: it is named.
-An id that a merge retired answers for the survivor.
+Every read here is a use, under the rules of ``use.py``. What is sealed is named and not opened, but for the
+values of identifiers, of which a mask is shown where the policies permit as much; the entry then names the
+types that were opened. An id that a merge retired answers for the survivor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cache, partial
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
-import msgspec
 from pyroaring import BitMap
 
+from cdp.access import AccessService
 from cdp.audit import AuditEntry, AuditFilter, AuditLog
 from cdp.clock import Micros
 from cdp.consent import ConsentLedger, Standing
 from cdp.crypto import ProfileIds
-from cdp.errors import CdpError, NotFoundError
-from cdp.gate import PERMITTED, Admitted, Gate, Refusal, View, refusal
-from cdp.identity import Identifier, IdentityService, profiles_of
+from cdp.gate import Admitted, Gate
+from cdp.identity import IdentityService, profiles_of
 from cdp.portrait import queries
-from cdp.portrait.model import Portrait
-from cdp.portrait.record import deny, entry_of, result_of
-from cdp.portrait.show import shown_event, shown_traits
-from cdp.profiles import ProfileService, TimelineEvent
+from cdp.portrait.draw import Drawer
+from cdp.portrait.model import Link, Portrait, ShownEvent, ShownIdentifier
+from cdp.portrait.show import shown_event, shown_identifier, shown_link
+from cdp.portrait.use import Person, Use, Users
+from cdp.profiles import ProfileService
 from cdp.segments import SegmentService
-from cdp.store import Committer, Connection, retrying
+from cdp.store import Batch, Committer, Connection
 
 T = TypeVar("T")
-_LOOKED_THROUGH = 200
-"""People decided about at once for a page."""
-
-
-class _Person(NamedTuple):
-    """Who is read: the profile, its identities, what may be shown of them."""
-
-    profile_no: int
-    numbers: Sequence[int]
-    view: View
-
-
-class _Evaluated(NamedTuple):
-    """Segments as last evaluated.
-
-    :param members: name → profiles; ``restrained``: those that no segment holds any more.
-    :param read_by: returns the categories that a segment reads; None for one that no longer holds.
-    """
-
-    members: Mapping[str, BitMap]
-    restrained: BitMap
-    read_by: Callable[[str], frozenset[str] | None]
-
-    def shown(self, person: _Person) -> Iterator[str]:
-        """Yield the segments of which it may be seen that the person is in them."""
-        if person.profile_no in self.restrained:
-            return
-        within = BitMap(
-            person.numbers
-        )  # merged, it stands in an older evaluation under the number it had then
-        for name, held in self.members.items():
-            if within.intersect(held):
-                read = self.read_by(name)
-                if read is not None and person.view.chosen_by(read):
-                    yield name
 
 
 class PortraitService:
@@ -76,7 +37,8 @@ class PortraitService:
 
     Every verb takes the ``actor`` and the ``purpose`` that the audit log names, and raises
     ``NotPermittedError`` for a purpose that is not internal, or for which the controller or the person is
-    barred by the policies, and ``UnavailableError`` while consent is being derived under others.
+    barred by the policies, and ``UnavailableError`` while consent is being derived under others. Those about
+    a profile raise ``NotFoundError`` where its id is none of this workspace.
     """
 
     def __init__(
@@ -84,20 +46,23 @@ class PortraitService:
         committer: Committer,
         ids: ProfileIds,
         identity: IdentityService,
+        access: AccessService,
         profiles: ProfileService,
         ledger: ConsentLedger,
         segments: SegmentService,
         audit: AuditLog,
         gate: Gate,
     ) -> None:
-        self._committer = committer
         self._ids = ids
         self._identity = identity
+        self._access = access
         self._profiles = profiles
         self._ledger = ledger
         self._segments = segments
         self._audit = audit
         self._gate = gate
+        self._users = Users(committer, identity, ledger, gate)
+        self._draw = Drawer(ids, profiles, segments)
 
     # -- one person -----------------------------------------------------------------------------
 
@@ -112,14 +77,11 @@ class PortraitService:
             identity_no = self._identity.find(connection, kind, value)
             return None if identity_no is None else self._identity.profile_of(connection, identity_no)
 
-        return self._use(actor, purpose, "profile.lookup", find, self._read)
+        return self._users.one(actor, purpose, "profile.lookup", find, self._portrait)
 
     def portrait(self, actor: str, purpose: str, profile_id: str) -> Portrait:
-        """Return the portrait of a profile.
-
-        :raises NotFoundError: the id is none of this workspace.
-        """
-        return self._use(actor, purpose, "profile.read", self._by_id(profile_id), self._read)
+        """Return the portrait of a profile."""
+        return self._users.one(actor, purpose, "profile.read", self._by_id(profile_id), self._portrait)
 
     def events(
         self,
@@ -128,54 +90,100 @@ class PortraitService:
         profile_id: str,
         limit: int,
         before: tuple[Micros, bytes] | None = None,
-    ) -> list[TimelineEvent]:
+    ) -> list[ShownEvent]:
         """Return the profile's events, newest first; ``before`` as in ``ProfileService.timeline``."""
 
-        def read(connection: Connection, person: _Person) -> list[TimelineEvent]:
-            found = self._profiles.timeline(connection, person.profile_no, limit, before)
-            return [shown_event(event, person.view) for event in found]
+        def read(use: Use) -> list[ShownEvent]:
+            found = self._profiles.timeline(use.connection, use.person.profile_no, limit, before)
+            names = self._sources(use.connection)
+            return [shown_event(event, names.get(event.source_id), use.person.view) for event in found]
 
-        return self._use(actor, purpose, "profile.events", self._by_id(profile_id), read)
+        return self._users.one(actor, purpose, "profile.events", self._by_id(profile_id), read)
 
-    def identifiers(self, actor: str, purpose: str, profile_id: str) -> list[Identifier]:
-        """Return the profile's identities, their values sealed."""
-        return self._use(
-            actor,
-            purpose,
-            "profile.identifiers",
-            self._by_id(profile_id),
-            lambda connection, person: self._identity.identifiers(connection, person.profile_no),
-        )
+    def identifiers(
+        self, actor: str, purpose: str, profile_id: str, limit: int, after: str | None = None
+    ) -> list[ShownIdentifier]:
+        """Return the profile's identifiers, masked, in the order in which they became known.
 
-    def links(self, actor: str, purpose: str, profile_id: str) -> list[dict[str, object]]:
-        """Return everything that was decided about the profile's links, with its evidence."""
-        return self._use(
-            actor,
-            purpose,
-            "profile.links",
-            self._by_id(profile_id),
-            lambda connection, person: self._identity.links(connection, person.profile_no),
-        )
+        :param after: the id of the last identifier of the page before.
+        """
+        above = 0 if after is None else self._ids.decode(after)
+
+        def read(use: Use) -> list[ShownIdentifier]:
+            connection, (profile_no, _, view) = use.connection, use.person
+            held = queries.identifier_page(connection, profile_no, limit, above)
+            masks = self._gate.masked(connection, view, profile_no, [item[:3] for item in held])
+            if masks:
+                opened = {item.type for item in held if item.identity_no in masks}
+                use.about["masked"] = ",".join(sorted(opened))
+            told = queries.sources_of(connection, [(item.batch, item.event_id) for item in held])
+            names = self._sources(connection)
+            return [
+                shown_identifier(
+                    item,
+                    masks.get(item.identity_no),
+                    names.get(told.get((item.batch, item.event_id), 0)),
+                    view,
+                    device=self._identity.rules.is_device(item.type),
+                )
+                for item in held
+            ]
+
+        return self._users.one(actor, purpose, "profile.identifiers", self._by_id(profile_id), read)
+
+    def links(
+        self,
+        actor: str,
+        purpose: str,
+        profile_id: str,
+        limit: int,
+        before: queries.LinkPlace | None = None,
+    ) -> list[Link]:
+        """Return what was decided about the profile's links, newest first, with the evidence.
+
+        A link that was set aside has its other end in another profile: the entry names that person, too.
+
+        :param before: the place of the last link of the page before.
+        """
+
+        def read(use: Use) -> list[Link]:
+            connection = use.connection
+            held = queries.link_page(connection, use.person.profile_no, limit, before)
+            ends = queries.types_of(connection, {number for link in held for number in (link.low, link.high)})
+            use.others.update(ends)
+            views = self._users.views(use, {profile_no for _, profile_no in ends.values()})
+            told = {link: (link.told[0], link.event_id) for link in held if link.told is not None}
+            sources, names = queries.sources_of(connection, list(told.values())), self._sources(connection)
+            seen = {number: (kind, views[profile_no]) for number, (kind, profile_no) in ends.items()}
+            return [
+                shown_link(
+                    link,
+                    (seen.get(link.low), seen.get(link.high)),
+                    names.get(sources.get(told[link], 0)) if link in told else None,
+                )
+                for link in held
+            ]
+
+        return self._users.one(actor, purpose, "profile.links", self._by_id(profile_id), read)
 
     def consents(self, actor: str, purpose: str, profile_id: str) -> list[Standing]:
         """Return the profile's state of consent for every purpose, with its reason."""
 
-        def read(connection: Connection, person: _Person) -> list[Standing]:
-            members = self._identity.consent_members(connection, [person.profile_no])
-            return list(self._ledger.states_of(connection, members[person.profile_no]).values())
+        def read(use: Use) -> list[Standing]:
+            return list(self._ledger.kept_states(use.connection, use.person.profile_no).values())
 
-        return self._use(actor, purpose, "profile.consents", self._by_id(profile_id), read)
+        return self._users.one(actor, purpose, "profile.consents", self._by_id(profile_id), read)
 
     def uses(
         self, actor: str, purpose: str, profile_id: str, limit: int, after_index: int | None = None
     ) -> list[AuditEntry]:
         """Return the audit entries that concern the profile, newest first."""
 
-        def read(connection: Connection, person: _Person) -> list[AuditEntry]:
-            about = AuditFilter(identity_nos=tuple(person.numbers))
-            return self._audit.search(connection, about, limit, after_index)
+        def read(use: Use) -> list[AuditEntry]:
+            about = AuditFilter(identity_nos=tuple(use.person.numbers))
+            return self._audit.search(use.connection, about, limit, after_index)
 
-        return self._use(actor, purpose, "profile.uses", self._by_id(profile_id), read)
+        return self._users.one(actor, purpose, "profile.uses", self._by_id(profile_id), read)
 
     def examine(
         self,
@@ -192,14 +200,13 @@ class PortraitService:
 
         :param read: given the connection and the profile's number; it shows no field.
         :param about: what else the audit entry says.
-        :raises NotFoundError: the id is none of this workspace.
         """
-        return self._use(
+        return self._users.one(
             actor,
             purpose,
             action,
             self._by_id(profile_id),
-            lambda connection, person: read(connection, person.profile_no),
+            lambda use: read(use.connection, use.person.profile_no),
             about,
             shows=False,
         )
@@ -214,36 +221,26 @@ class PortraitService:
         :param segment: only members of this segment, as last evaluated.
         :raises NotFoundError: there is no such segment.
         """
-        self._check(actor, purpose, "profile.list")
+        self._users.check(actor, purpose, "profile.list")
         number = 0 if after is None else self._ids.decode(after)
         chosen = None if segment is None else self._segments.members(segment, actor=actor)
+        inputs = frozenset[str]() if chosen is None else chosen.categories
 
-        def run() -> tuple[list[Portrait], int] | CdpError:
-            with self._committer.batch() as batch:
-                connection = batch.connection
-                admitted = self._gate.inside.admit(connection, purpose)
-                if isinstance(admitted, Refusal):
-                    return deny(batch, "profile.list", actor, purpose, admitted)
-                refused = None if chosen is None else self._gate.inside.unlisted(admitted, chosen.categories)
-                if refused is not None:
-                    return deny(batch, "profile.list", actor, purpose, refused)
-                evaluated = self._evaluated(connection)
-                hidden = self._restrained(connection, admitted)
-                if chosen is None:
-                    total = queries.count_profiles(connection) - len(hidden)
-                    more = partial(self._identity.profile_page, connection)
-                else:
-                    members = BitMap(profiles_of(connection, chosen.bitmap).values()) - hidden
-                    total = len(members)
-                    more = partial(_behind, members)
-                inputs = frozenset[str]() if chosen is None else chosen.categories
-                found = self._people(connection, admitted, more, limit, number, hidden, inputs)
-                portraits = [self._portrait(connection, one, evaluated) for one in found]
-                subjects = [number for one in found for number in one.numbers]
-                batch.record(entry_of("profile.list", actor, purpose, subjects, people=len(found)))
-            return portraits, total
+        def read(
+            batch: Batch, admitted: Admitted, hidden: BitMap
+        ) -> tuple[tuple[list[Portrait], int], list[Person]]:
+            connection = batch.connection
+            if chosen is None:
+                total = queries.count_profiles(connection) - len(hidden)
+                more = partial(self._identity.profile_page, connection)
+            else:
+                members = BitMap(profiles_of(connection, chosen.bitmap).values()) - hidden
+                total = len(members)
+                more = partial(_behind, members)
+            people = self._users.page(connection, admitted, more, limit, number, hidden, inputs)
+            return (self._draw(connection, admitted, people), total), people
 
-        return result_of(retrying(run))
+        return self._users.several(actor, purpose, "profile.list", inputs, read)
 
     def about(self, connection: Connection, profile_id: str) -> AuditFilter:
         """Return the filter for the audit entries that concern a profile."""
@@ -256,108 +253,12 @@ class PortraitService:
         number = self._ids.decode(profile_id)
         return lambda connection: self._identity.profile_of(connection, number)
 
-    def _use(
-        self,
-        actor: str,
-        purpose: str,
-        action: str,
-        find: Callable[[Connection], int | None],
-        read: Callable[[Connection, _Person], T],
-        about: Mapping[str, str | int] | None = None,
-        *,
-        shows: bool = True,
-    ) -> T:
-        """Find a person, read of them, record both; the result counts once all of it has committed.
+    def _portrait(self, use: Use) -> Portrait:
+        (portrait,) = self._draw(use.connection, use.admitted, [use.person])
+        return portrait
 
-        :param shows: False when nothing of the person's fields is read.
-        """
-
-        def run() -> T | CdpError:
-            with self._committer.batch() as batch:
-                connection = batch.connection
-                admitted = self._gate.inside.admit(connection, purpose, shows=shows)
-                if isinstance(admitted, Refusal):
-                    return deny(batch, action, actor, purpose, admitted, about=about)
-                profile_no = find(connection)
-                if profile_no is None:
-                    batch.record(entry_of(action, actor, purpose, (), outcome="failed"))
-                    return NotFoundError("nobody has this identifier")
-                members = self._identity.members(connection, profile_no)
-                view = self._gate.inside.views(connection, admitted, {profile_no: members})[profile_no]
-                if view.reason != PERMITTED:
-                    return deny(batch, action, actor, purpose, refusal(view.reason), members, about)
-                result = read(connection, _Person(profile_no, members, view))
-                entry = entry_of(action, actor, purpose, members)
-                batch.record(msgspec.structs.replace(entry, object=dict(about or {})))
-            return result
-
-        return result_of(retrying(run))
-
-    def _check(self, actor: str, purpose: str, action: str) -> None:
-        """Refuse a use that no fact about a person could permit, on record."""
-        with self._committer.store.reading() as connection:
-            admitted = self._gate.inside.admit(connection, purpose)
-        if isinstance(admitted, Refusal):
-            with self._committer.batch() as batch:
-                refused = deny(batch, action, actor, purpose, admitted)
-            raise refused
-
-    def _restrained(self, connection: Connection, admitted: Admitted) -> BitMap:
-        """Return all profiles that are restrained for a purpose."""
-        stated = admitted[2]
-        return self._ledger.restrained(connection, stated.key) if stated.restrainable else BitMap()
-
-    def _people(
-        self,
-        connection: Connection,
-        admitted: Admitted,
-        more: Callable[[int, int], Collection[int]],
-        limit: int,
-        after: int,
-        hidden: BitMap,
-        inputs: frozenset[str],
-    ) -> list[_Person]:
-        """Return up to ``limit`` people above ``after`` of whom something may be shown.
-
-        :param more: returns up to so many profile numbers above one, ascending.
-        :param inputs: the categories by which they were chosen.
-        """
-        found: list[_Person] = []
-        most = max(limit, _LOOKED_THROUGH)
-        while len(found) < limit:
-            next_ones = more(most, after)
-            members = {no: self._identity.members(connection, no) for no in next_ones if no not in hidden}
-            views = self._gate.inside.views(connection, admitted, members)
-            found += [
-                _Person(no, numbers, views[no])
-                for no, numbers in members.items()
-                if views[no].chosen_by(inputs)
-            ]
-            if len(next_ones) < most:
-                break
-            after = max(next_ones)
-        return found[:limit]
-
-    def _read(self, connection: Connection, person: _Person) -> Portrait:
-        return self._portrait(connection, person, self._evaluated(connection))
-
-    def _evaluated(self, connection: Connection) -> _Evaluated:
-        return _Evaluated(
-            queries.evaluations(connection),
-            self._segments.restrained(connection),
-            cache(partial(self._segments.read_by, connection)),
-        )
-
-    def _portrait(self, connection: Connection, person: _Person, evaluated: _Evaluated) -> Portrait:
-        traits, masked = shown_traits(self._profiles.traits(connection, person.profile_no), person.view)
-        return Portrait(
-            id=self._ids.encode(person.profile_no),
-            profile_no=person.profile_no,
-            traits=traits,
-            masked_fields=masked,
-            segments=tuple(evaluated.shown(person)),
-            identities=len(person.numbers),
-        )
+    def _sources(self, connection: Connection) -> dict[int, str]:
+        return {source.source_id: source.name for source in self._access.read_sources(connection)}
 
 
 def _behind(members: BitMap, limit: int, after: int) -> list[int]:

@@ -1,8 +1,18 @@
 """What is known of a person: traits folded from observations, and the timeline."""
 
-from cdp.profiles.fold import fold
-from cdp.profiles.model import Observation, TimelineEvent
+from cdp.profiles.fold import FINE, Trust, fold
+from cdp.profiles.model import Observation, Survivor, TimelineEvent, mark
 from cdp.profiles.queries import add_observations
 from cdp.profiles.service import ProfileService
 
-__all__ = ["Observation", "ProfileService", "TimelineEvent", "add_observations", "fold"]
+__all__ = [
+    "FINE",
+    "Observation",
+    "ProfileService",
+    "Survivor",
+    "TimelineEvent",
+    "Trust",
+    "add_observations",
+    "fold",
+    "mark",
+]

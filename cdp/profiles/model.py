@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from zlib import crc32
 
 import msgspec
 
 from cdp.clock import Micros
+from cdp.policy import Survivorship
 
 
 class Observation(NamedTuple):
@@ -27,6 +29,34 @@ class Observation(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<observation of {self.name}>"
+
+
+def mark(value: str | None) -> int:
+    """Return 16 bits by which two things that one event says of one trait stand in order."""
+    return crc32((value or "").encode()) & 0xFFFF
+
+
+class Survivor(msgspec.Struct, frozen=True, kw_only=True):
+    """The value that a trait has, and why: its source, its time and the rule by which it holds.
+
+    :param observation: the one that holds; of ``sum`` and ``union`` the newest, with what was made of all.
+    :param rule: by which it holds.
+    :param source: the name of its source; empty where that is not known any more.
+    :param sources: how many sources said something that counts.
+    :param conflict: whether the last words of these sources differ; None where it cannot be told, because
+        a value is sealed. What adds up (``sum``, ``union``) never conflicts.
+    :param words: the last word of each source with the source's name, the newest first.
+    """
+
+    observation: Observation
+    rule: Survivorship
+    source: str
+    sources: int
+    conflict: bool | None
+    words: tuple[tuple[str, Observation], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<survivor of {self.observation.name}>"
 
 
 class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):

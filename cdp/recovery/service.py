@@ -90,6 +90,11 @@ class Recovery:
         """Whether the platform may serve, as this process knows it."""
         return self._state
 
+    @property
+    def pending(self) -> bool:
+        """Whether anything waits for somebody who is not known yet."""
+        return self._pending
+
     def check(self) -> None:
         """Let pass, or refuse because the database is not in order.
 
@@ -321,15 +326,10 @@ class Recovery:
         )
 
     def returned(self, batch: Batch, resolved: Resolved) -> Collection[int]:
-        """Append what waits for identities that this batch made; returns those that it was about."""
-        if not self._pending or not resolved.created:
+        """Append what waits for identities that this batch gave an index; returns those it was about."""
+        if not self._pending or resolved.arrived is None:
             return ()
-        created = set(resolved.created)
-        number_of = {
-            self._journal.tag(index): number
-            for index, number in resolved.identity_of.items()
-            if number in created
-        }
+        number_of = {self._journal.tag(index): number for index, number in resolved.arrived().items()}
         waiting = queries.pending_of(batch.connection, number_of)
         if not waiting:
             return ()

@@ -3,24 +3,28 @@
 Invariants: the SQL depends on the leaf and the declared columns only. The moment of evaluation enters
 as ``evaluated_at()``, so compiled leaves are kept and reused. Facts belong to identities and are mapped to
 profiles in the query, so a merge or split needs nothing recomputed. A trait is folded exactly as
-``cdp.profiles`` folds it, observations without a clear value included: (observed_at, event id) or (trust,
-observed_at, event id), the highest wins. A rank of source trust may be from −100,000 to 100,000.
+``cdp.profiles.fold`` defines its rule, observations without a clear value included.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ibis  # type: ignore[import-untyped]  # publishes no types
 import msgspec
 
+from cdp.clock import DAY
 from cdp.errors import UnavailableError
+from cdp.policy import Survivorship
+from cdp.profiles import FINE
 from cdp.segments.definition import Aggregate, Event, Sample, Trait, Value
 from cdp.warehouse import VALUE_COLUMN, Declared, Tables, evaluated_at, event_column
 
 Compilable = Trait | Event | Sample
 _WIDE = "decimal(38, 0)"  # a rank packs trust | instant (60 bits) | tie (48 bits) into one number
 _TIES = 1 << 48
+_MARKS = 1 << 16  # the part of a tie that tells what one event says twice
 _INSTANTS = 1 << 60
 _DECIMALS = 6
 _KEPT = 10_000
@@ -79,22 +83,129 @@ def _sample(leaf: Sample, tables: Tables) -> Any:
 
 
 def _trait(leaf: Trait, tables: Tables) -> Any:
-    if leaf.name not in tables.declared.traits:
+    if not {leaf.name, leaf.validated_by or leaf.name} <= tables.declared.traits.keys():
         raise _behind()
-    source = tables.traits.filter(tables.traits.name == leaf.name)
-    rank = source.observed_at.cast(_WIDE) * _TIES + source.tie
-    if leaf.trusted:
-        source = source.left_join(tables.trust, "source_id")
-        newest = source.observed_at.cast(_WIDE) * _TIES + source.tie
-        rank = source["rank"].coalesce(0).cast(_WIDE) * _INSTANTS * _TIES + newest
-    holds = _compare(source[VALUE_COLUMN[leaf.type]], leaf.op, leaf.value)
-    facts = _mapped(
-        source.select("identity_no", rank=rank, fits=ibis.ifelse(holds, rank, ibis.null())), tables
-    )
-    # The winner fits when the best that fits is the best: comparing two maxima is much faster than
-    # carrying the winner's value along.
+    source = _counted(tables, leaf.name, leaf.expires)
+    source = source.mutate(value=source[VALUE_COLUMN[leaf.type]], rank=_rank(source))
+    return _RULES.get(leaf.survivorship, _compared)(leaf, source, tables)
+
+
+def _counted(tables: Tables, name: str, expires: int | None) -> Any:
+    """Return the observations of a trait that still count."""
+    conditions = [tables.traits.name == name]
+    if expires is not None:
+        today = evaluated_at() - evaluated_at() % DAY
+        conditions.append(tables.traits.observed_at >= today - expires * DAY)
+    return tables.traits.filter(*conditions)
+
+
+def _rank(source: Any) -> Any:
+    """Return the place of an observation in the order."""
+    return source.observed_at.cast(_WIDE) * _TIES + source.tie
+
+
+def _ranked(leaf: Trait, source: Any, tables: Tables) -> Any:
+    """Return the profiles of whom the value with the highest ``rank`` fits.
+
+    The winner fits when the best that fits is the best: comparing two maxima is much faster than carrying
+    the winner's value along.
+    """
+    fits = _fits(leaf, source)
+    return _best(_mapped(source.select("identity_no", "rank", fits=fits), tables))
+
+
+def _fits(leaf: Trait, source: Any) -> Any:
+    return ibis.ifelse(_compare(source.value, leaf.op, leaf.value), source["rank"], ibis.null())
+
+
+def _best(facts: Any) -> Any:
     best = facts.group_by("profile_no").aggregate(best=facts["rank"].max(), fits=facts.fits.max())
     return best.filter(best.fits == best.best).select("profile_no")
+
+
+def _most_trusted(leaf: Trait, source: Any, tables: Tables) -> Any:
+    trust = tables.trust.filter(tables.trust.name == leaf.name).select("source_id", trust="rank")
+    joined = source.left_join(trust, "source_id")
+    rank = joined.trust.coalesce(0).cast(_WIDE) * _INSTANTS * _TIES + joined["rank"]
+    return _ranked(leaf, joined.mutate(rank=rank), tables)
+
+
+def _validated(leaf: Trait, source: Any, tables: Tables) -> Any:
+    """Put the validated observations first: each is followed by what its source then says of it."""
+    flags = _counted(tables, leaf.validated_by, leaf.flag_expires)
+    flags = flags.filter(flags.value_boolean.notnull())
+    columns = ["identity_no", "source_id", "observed_at", "tie", "rank", "value", "flag"]
+    none = ibis.null(source.value.type())
+    words = ibis.union(
+        source.mutate(flag=ibis.null("boolean"))[columns],
+        flags.mutate(rank=_rank(flags), value=none, flag=flags.value_boolean)[columns],
+    )
+    said = _mapped(words, tables)
+    # of one event the values first, then what is said of them
+    turns = ibis.window(
+        group_by=["profile_no", "source_id"],
+        order_by=["observed_at", said.tie // _MARKS, said.flag.notnull(), "tie"],
+        preceding=None,
+        following=0,
+    )
+    said = said.mutate(about=said.flag.isnull().cast("int64").sum().over(turns))
+    told = said.filter(said.about > 0).group_by("profile_no", "source_id", "about")
+    stated, last = said.flag.isnull(), said["rank"].max(where=said.flag.notnull())
+    found = told.aggregate(
+        own=said["rank"].max(where=stated),
+        value=said.value.max(where=stated),
+        valid=(said["rank"].max(where=said.flag) == last).fill_null(False),
+    )
+    rank = found.valid.cast("int64").cast(_WIDE) * _INSTANTS * _TIES + found.own
+    found = found.mutate(rank=rank)
+    return _best(found.mutate(fits=_fits(leaf, found)))
+
+
+def _longest_lived(leaf: Trait, source: Any, tables: Tables) -> Any:
+    facts = _mapped(source.select("identity_no", "source_id", "observed_at", "rank", "value"), tables)
+    following = facts.observed_at.lead().over(group_by=["profile_no", "source_id"], order_by="rank")
+    newest = facts.observed_at.max().over(group_by="profile_no")
+    held = facts.mutate(
+        span=following.coalesce(newest) - facts.observed_at,
+        alone=ibis.ifelse(facts.value.isnull(), facts["rank"], ibis.null()),
+    )
+    said = held.group_by("profile_no", "value", "alone").aggregate(
+        held=held.span.sum().cast(_WIDE), last=held["rank"].max()
+    )
+    return _first_by(leaf, said, "held")
+
+
+def _compared(leaf: Trait, source: Any, tables: Tables) -> Any:
+    """Fold by a rule in which only what can be read takes part."""
+    facts = _mapped(source.filter(source.value.notnull()).select("identity_no", "rank", "value"), tables)
+    if leaf.survivorship == "union":
+        return facts.filter(_compare(facts.value, leaf.op, leaf.value)).select("profile_no").distinct()
+    if leaf.survivorship == "most_frequent":
+        counted = {"times": facts.count(), "last": facts["rank"].max()}
+        return _first_by(leaf, facts.group_by("profile_no", "value").aggregate(**counted), "times")
+    amount = {"min": facts.value.min, "max": facts.value.max, "sum": facts.value.sum}[leaf.survivorship]()
+    if leaf.survivorship == "sum":  # a greater one has no sixth decimal, and DuckDB's round would spoil it
+        amount = ibis.cases(
+            (amount.isinf(), ibis.null()), (amount.abs() < FINE, amount.round(_DECIMALS)), else_=amount
+        )
+    folded = facts.group_by("profile_no").aggregate(value=amount)
+    return folded.filter(_compare(folded.value, leaf.op, leaf.value)).select("profile_no")
+
+
+def _first_by(leaf: Trait, said: Any, score: str) -> Any:
+    """Return the profiles of whom the value with the highest score fits; of several the one said last."""
+    fits = _compare(said.value, leaf.op, leaf.value).fill_null(False)
+    row = ibis.struct({"score": said[score], "last": said["last"], "fits": fits})
+    best = said.group_by("profile_no").aggregate(best=row.max())
+    return best.filter(best.best["fits"]).select("profile_no")
+
+
+_RULES: dict[Survivorship, Callable[[Trait, Any, Tables], Any]] = {
+    "most_recent": _ranked,
+    "most_trusted": _most_trusted,
+    "validated": _validated,
+    "longest_lived": _longest_lived,
+}
 
 
 def _event(leaf: Event, tables: Tables) -> tuple[Any, bool]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from cdp.clock import Micros
-from cdp.policy import ValueType
+from cdp.policy import Survivorship, ValueType
 
 Operator = Literal["eq", "ne", "in", "lt", "lte", "gt", "gte", "between", "contains", "starts_with", "exists"]
 Function = Literal["count", "sum", "avg", "min", "max", "distinct", "first", "last"]
@@ -53,14 +53,22 @@ class Aggregate(msgspec.Struct, frozen=True):
 class Trait(msgspec.Struct, frozen=True):
     """``{trait, op, value}``: the folded trait of a profile; false when it has none.
 
-    :param trusted: the most trusted source holds, rather than the most recent observation.
+    Of a trait with survivorship ``union`` it holds when it does of one of the values.
+
+    :param survivorship: by which rule of ``cdp.profiles.fold`` it is folded.
+    :param expires: for how many days an observation counts.
+    :param validated_by: the trait that tells what is validated; empty for another rule.
+    :param flag_expires: for how many days one of that trait does.
     """
 
     name: str
     op: Operator
     value: Value
     type: ValueType
-    trusted: bool
+    survivorship: Survivorship = "most_recent"
+    expires: int | None = None
+    validated_by: str = ""
+    flag_expires: int | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,28 +62,28 @@ class Lists:
         actor: str,
         name: str,
         kind: ListKind,
-        indexes: Collection[bytes],
+        indexes: Collection[tuple[bytes, ...]],
         *,
         category: str = LIST_CATEGORY,
     ) -> PeopleList:
         """Make a white, grey or black list hold exactly the people with these identifiers.
 
-        :param indexes: blind indexes; those of nobody known yet wait.
+        :param indexes: the blind indexes of each; somebody who is not known yet waits under the first.
         :param category: the data category that standing on the list tells about a person.
         """
         if kind not in get_args(ListKind):
             raise InvalidInputError("a list is white, grey or black")
         parse({"where": {"list": name}}, self._fields(), "")  # a name that a definition can use
-        tag_of = {index: self._tag_of(index) for index in indexes}
-        return retrying(lambda: self._put(actor, name, kind, tag_of, category))
+        return retrying(lambda: self._put(actor, name, kind, indexes, category))
 
     def _put(
-        self, actor: str, name: str, kind: ListKind, tag_of: dict[bytes, bytes], category: str
+        self, actor: str, name: str, kind: ListKind, given: Collection[tuple[bytes, ...]], category: str
     ) -> PeopleList:
         with self._committer.batch() as batch:
-            number_of = queries.known_now(batch.connection, tag_of)
+            every = {index for indexes in given for index in indexes}
+            number_of = queries.known_now(batch.connection, every)
             found = BitMap(number_of.values())
-            tags = {tag for index, tag in tag_of.items() if index not in number_of}
+            tags = {self._tag_of(indexes[0]) for indexes in given if number_of.keys().isdisjoint(indexes)}
             put = PeopleList(name=name, kind=kind, category=category, entries=len(found))
             held, waited = queries.black_listed(batch.connection, name)
             queries.put_list(batch.connection, put, found, tags, batch.id)
@@ -109,13 +109,11 @@ class Lists:
         return put
 
     def arrived(self, batch: Batch, resolved: Resolved) -> None:
-        """Put identities that this batch made on the lists that wait for them."""
-        if not resolved.created or not queries.any_waits(batch.connection):
+        """Put identities that this batch gave an index on the lists that wait for them."""
+        if resolved.arrived is None or not queries.any_waits(batch.connection):
             return
-        created = set(resolved.created)
-        made = {index: number for index, number in resolved.identity_of.items() if number in created}
         queries.enter_waiting(
-            batch.connection, {self._tag_of(index): number for index, number in made.items()}
+            batch.connection, {self._tag_of(index): number for index, number in resolved.arrived().items()}
         )
 
     def _tag_of(self, index: bytes) -> bytes:

@@ -148,7 +148,10 @@ class _Parser:
         self._map(path, data, {"trait", "op", "value"}, "a trait condition")
         rule = self._rule((*path, "trait"), data["trait"], "trait", self._fields.traits)
         op, value = self._comparison(path, data, rule)
-        return Trait(data["trait"], op, value, rule.type, rule.survivorship == "most_trusted")
+        flag = self._fields.traits[rule.validated_by].expires if rule.validated_by else None
+        return Trait(
+            data["trait"], op, value, rule.type, rule.survivorship, rule.expires, rule.validated_by, flag
+        )
 
     def _on_event(self, path: Path, data: Any, _depth: int) -> Node:
         keys = {"event", "type", "where", "within", "from", "to", *_FUNCTIONS}

@@ -79,6 +79,8 @@ def _named(leaf: Leaf) -> Iterator[str]:
     """Yield the names of what one condition reads."""
     if isinstance(leaf, Trait):
         yield f"trait:{leaf.name}"
+        if leaf.validated_by:
+            yield f"trait:{leaf.validated_by}"
     elif isinstance(leaf, ListOf):
         yield f"list:{leaf.name}"
     elif isinstance(leaf, Event):

@@ -111,6 +111,21 @@ class Batch:
         """
         self.erases = True
 
+    @contextmanager
+    def trial(self, *, undo: bool) -> Iterator[None]:
+        """Undo what is written inside when the block ends, if ``undo``; locks are kept until the batch ends.
+
+        So a dry run does what the run does, and an audit entry recorded outside is stored all the same.
+        """
+        inner = self.connection.begin_nested() if undo else None
+        entries, facts = len(self.entries), len(self.facts)
+        try:
+            yield
+        finally:
+            if inner is not None:
+                inner.rollback()
+                del self.entries[entries:], self.facts[facts:]
+
     def change_policies(self) -> int:
         """Count a change of the policies, whose other rows this batch brings; returns the new version.
 

@@ -6,6 +6,7 @@ dialect fails the architecture tests.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -25,7 +26,9 @@ from sqlalchemy import (
     any_,
     create_engine,
     event,
+    func,
     literal,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -242,6 +245,12 @@ def lock_rows(query: Select[Any]) -> Select[Any]:
 def share_rows(query: Select[Any]) -> Select[Any]:
     """Let nobody change the rows that ``query`` reads until the transaction ends; others may share them."""
     return query.with_for_update(read=True)
+
+
+def hold(connection: Connection, name: str) -> bool:
+    """Take a name until the transaction ends, also by the end of its process; False when it is taken."""
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    return bool(connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one())
 
 
 def lock_table(connection: Connection, table: Table) -> None:

@@ -65,6 +65,18 @@ class Store:
                 raise
             raise StoreError(f"the database failed: {_first_line(error)}") from None
 
+    @contextmanager
+    def holding(self, name: str) -> Iterator[bool]:
+        """Hold a name that no other process holds meanwhile; yields whether it was free.
+
+        Where one process writes, it is alone, and tells its own threads apart itself.
+        """
+        if self.single_writer:
+            yield True
+            return
+        with self.reading() as connection:
+            yield dialect.hold(connection, name)
+
     def close(self) -> None:
         """Give every connection back."""
         self.engine.dispose()

@@ -29,6 +29,7 @@ from pyroaring import BitMap
 
 from cdp.clock import Micros
 from cdp.errors import UnavailableError
+from cdp.profiles import Trust
 from cdp.warehouse.files import Directory
 from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, VALUE_COLUMN, Declared, Manifest, event_column
 
@@ -44,7 +45,8 @@ class Tables:
     ``events(identity_no, type, name, occurred_at, received_at, source_id, p_…, c_…)``,
     ``traits(identity_no, name, observed_at, source_id, tie, value_text, value_number, …)``,
     ``members(identity_no, profile_no)`` (only where they differ), ``people(profile_no)``,
-    ``trust(source_id, rank)``.
+    ``trust(name, source_id, rank)`` (of a trait, by a small number that orders the sources; 0 where it is not
+    said).
     """
 
     def __init__(self, declared: Declared) -> None:
@@ -78,7 +80,9 @@ class Tables:
         )
         self.members: ibis.Table = ibis.table({"identity_no": number, "profile_no": number}, name=MEMBERS)
         self.people: ibis.Table = ibis.table({"profile_no": number}, name="people")
-        self.trust: ibis.Table = ibis.table({"source_id": number, "rank": number}, name="trust")
+        self.trust: ibis.Table = ibis.table(
+            {"name": "string", "source_id": number, "rank": number}, name="trust"
+        )
 
 
 @ibis.udf.scalar.builtin(signature=((), "int64"))  # type: ignore[untyped-decorator]  # as above
@@ -174,8 +178,8 @@ class Warehouse:
     """The mirror's readers' side; may be used by many threads.
 
     :param directory: the mirror's directory.
-    :param trust: returns source id → trust rank (higher is trusted more), for traits of which the most
-        trusted source holds; an unnamed source has rank 0.
+    :param trust: returns trait → source id → how far it is trusted (higher is more), for traits of which the
+        most trusted source holds; a source without a word has 0.
     :param memory_limit: DuckDB's limit, e.g. ``1GB``.
     """
 
@@ -183,7 +187,7 @@ class Warehouse:
         self,
         directory: Path,
         *,
-        trust: Callable[[], Mapping[int, int]] = dict,
+        trust: Callable[[], Trust] = dict,
         memory_limit: str = "1GB",
     ) -> None:
         self._directory = Directory(directory)
@@ -192,7 +196,7 @@ class Warehouse:
         self._unused: deque[str] = deque()
         self._serial = 0
         self._current: _Generation | None = None
-        self._ranks: dict[int, int] | None = None
+        self._ranks: list[tuple[str, int, int]] | None = None
         self._root = _connect(self._directory.path, memory_limit)
 
     def snapshot(self) -> Snapshot:
@@ -235,7 +239,7 @@ class Warehouse:
     # -- under the lock -------------------------------------------------------------------------
 
     def _generation(self, manifest: Manifest) -> _Generation:
-        ranks = dict(self._trust())
+        ranks = [row for name, told in self._trust().items() for row in _ranks(name, told)]
         current = self._current
         if current is not None and current.manifest.files == manifest.files and ranks == self._ranks:
             return current
@@ -249,9 +253,9 @@ class Warehouse:
             self._root.execute(
                 f"CREATE VIEW {schema}.{dataset} AS SELECT * FROM {self._files(manifest, dataset)}"
             )
-        self._root.execute(f"CREATE TABLE {schema}.trust (source_id BIGINT, rank BIGINT)")
+        self._root.execute(f"CREATE TABLE {schema}.trust (name VARCHAR, source_id BIGINT, rank BIGINT)")
         if ranks:
-            self._root.executemany(f"INSERT INTO {schema}.trust VALUES (?, ?)", list(ranks.items()))
+            self._root.executemany(f"INSERT INTO {schema}.trust VALUES (?, ?, ?)", ranks)
         self._ranks = ranks
         self._current = _Generation(schema, manifest, Tables(manifest.declared), members)
         weakref.finalize(self._current, self._unused.append, schema).atexit = False
@@ -308,6 +312,13 @@ def _connect(directory: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
     root.execute("SET enable_external_access = false")
     root.execute("SET lock_configuration = true")
     return root
+
+
+def _ranks(name: str, told: Mapping[int, int]) -> Iterator[tuple[str, int, int]]:
+    """Yield (trait, source, place among the figures, from 0), whatever figures a policy names."""
+    figures = sorted({0, *told.values()})
+    least = figures.index(0)
+    yield from ((name, source, figures.index(rank) - least) for source, rank in sorted(told.items()))
 
 
 def _numbers(column: Any) -> _Numbers:

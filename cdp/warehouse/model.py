@@ -26,7 +26,7 @@ VALUE_COLUMN: dict[ValueType, str] = {
 """Declared type → the column of ``traits`` that holds its values (times as ``Micros``)."""
 
 _CONTEXT = "context."
-_FORMAT = 1
+_FORMAT = 2
 
 
 class File(msgspec.Struct, frozen=True):

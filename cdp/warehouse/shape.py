@@ -6,17 +6,16 @@ value are left out of the table, so that a file costs what it holds; times becom
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
-from cdp.clock import parse_rfc3339
-from cdp.policy import ValueType
+from cdp.policy import TYPED, ValueType
+from cdp.profiles import mark
 from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, VALUE_COLUMN, Declared, event_column
 from cdp.warehouse.queries import Columns
 
@@ -43,7 +42,7 @@ _TRAIT = [
     ("tie", pa.int64()),
 ]
 _MEMBER = [("identity_no", pa.int64()), ("profile_no", pa.int64()), ("commit_no", pa.int64())]
-_TIE_BYTES = 6
+_TIE_BYTES = 4
 _decode = msgspec.json.decode
 
 
@@ -68,7 +67,7 @@ def event_table(columns: Columns, declared: Declared, mistyped: Counter[str]) ->
     if typed_columns is not None:
         arrays = [pa.array(values, kind) for values, (_, kind) in zip(plain, _EVENT, strict=True)]
         return pa.table([*arrays, *typed_columns.values()], names=[*(n for n, _ in _EVENT), *typed_columns])
-    targets = {name: (event_column(name), _READ[kind]) for name, kind in declared.properties.items()}
+    targets = {name: (event_column(name), TYPED[kind]) for name, kind in declared.properties.items()}
     found: dict[str, dict[int, Any]] = {}
     for row, text in enumerate(properties):
         if text is None:
@@ -117,17 +116,19 @@ def trait_table(columns: Columns, declared: Declared, mistyped: Counter[str]) ->
     """Return observations as a table.
 
     An observation without a clear value of the declared type stays, with no value: it still takes
-    part in the fold, so that the segment and the portrait agree on which observation holds. Of the
-    event id, a keyed hash, 48 bits are kept to settle ties of equally old observations.
+    part in the fold, so that the segment and the portrait agree on which observation holds. The ``tie``
+    settles the order of equally old ones as the fold does: 32 bits of the event id, a keyed hash, then those
+    that mark what one event says twice.
     """
     *plain, event_ids, values = columns
-    plain.append([int.from_bytes(event_id[:_TIE_BYTES]) for event_id in event_ids])
+    ties = zip(event_ids, values, strict=True)
+    plain.append([int.from_bytes(event_id[:_TIE_BYTES]) << 16 | mark(text) for event_id, text in ties])
     found: dict[str, dict[int, Any]] = {}
     for row, (name, text) in enumerate(zip(plain[1], values, strict=True)):
         if text is None:
             continue
         kind = declared.traits[name]
-        typed = _READ[kind](_value(text))
+        typed = TYPED[kind](_value(text))
         if typed is None:
             mistyped[f"trait {name}"] += 1
         else:
@@ -167,38 +168,3 @@ def _value(text: str) -> Any:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None  # counted by the caller: one unreadable row must not stop the mirror
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _boolean(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _time(value: object) -> int | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_rfc3339(value)
-    except ValueError:
-        return None
-
-
-_READ: dict[ValueType, Callable[[object], Any]] = {
-    "string": _string,
-    "number": _number,
-    "boolean": _boolean,
-    "time": _time,
-}

@@ -1,4 +1,4 @@
-"""Where a candidate link came from; identifiers indexed anew on line; rules applied to what there is; matching.
+"""Where a candidate link came from; identifiers indexed anew; rules applied to what there is; matches.
 
 Whose word a candidate of before is, nobody recorded: all of them count as told by an event, a steward's too.
 """

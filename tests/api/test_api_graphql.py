@@ -79,7 +79,7 @@ def test_events_pushed_by_graphql_are_found_by_identifier(caller: Caller) -> Non
         """query($email: String!) {
             profile(identifier: {type: "email", value: $email}) {
                 id traits maskedFields
-                identifiers {type class value maskedFields}
+                identifiers {edges {node {type class value maskedFields}}}
                 consents {purpose state reason}
             }
         }""",
@@ -87,7 +87,7 @@ def test_events_pushed_by_graphql_are_found_by_identifier(caller: Caller) -> Non
     )["profile"]
     assert found["traits"] == {"country": "GB", "email": None}
     assert found["maskedFields"] == ["email"]
-    assert {item["value"] for item in found["identifiers"]} == {None}
+    assert {edge["node"]["value"] for edge in found["identifiers"]["edges"]} == {None}
     assert {state["state"] for state in found["consents"]} == {"missing"}
     events = "query($id: ID!, $after: String) {profile(id: $id) {events(first: 2, after: $after) {\
         edges {cursor node {id name}} pageInfo {hasNextPage endCursor} totalCount}}}"
@@ -169,8 +169,10 @@ def test_consent_and_export_by_graphql(caller: Caller) -> None:
 def test_merge_and_split_by_graphql(caller: Caller) -> None:
     caller.send(*people(1))
     found = caller.lookup("user_id", "u0")
-    members = ask(caller, "query($id: ID!) {profile(id: $id) {identifiers {id}}}", id=found["id"])
-    ids = [item["id"] for item in members["profile"]["identifiers"]]
+    members = ask(
+        caller, "query($id: ID!) {profile(id: $id) {identifiers {edges {node {id}}}}}", id=found["id"]
+    )
+    ids = [edge["node"]["id"] for edge in members["profile"]["identifiers"]["edges"]]
     split = "mutation($id: ID!, $dry: Boolean) {splitProfile(id: $id, dryRun: $dry) {dryRun after {id}}}"
     assert ask(caller, split, id=ids[1])["splitProfile"]["dryRun"] is True
     assert ask(caller, split, id=ids[1], dry=None)["splitProfile"]["dryRun"] is True

@@ -106,6 +106,7 @@ def test_sources_and_keys(ready: Shell) -> None:
             "enabled": False,
             "signs_user_ids": False,
             "links": False,
+            "default_region": None,
         }
     ]
     assert "shop" in ready("source", "list")

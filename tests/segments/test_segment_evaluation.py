@@ -28,7 +28,7 @@ class Rig:
     def __init__(self, url: str, folder: Path) -> None:
         self.people = Population(url)
         self.mirror = Mirror(self.people.store, folder, FIELDS, self.people.clock)
-        self.warehouse = Warehouse(folder, trust=lambda: TRUST)
+        self.warehouse = Warehouse(folder, trust=lambda: {"plan": TRUST})
         self.restrained: set[int] = set()
         self.segments = SegmentService(
             self.people.store,
@@ -105,7 +105,7 @@ def test_any_definition_finds_whom_the_plain_evaluator_finds(
         world = World(profiles(group_of), seen, observed, TRUST, {"plan"}, NOW)
         load(rig, world)
         rig.mirror.refresh()
-        rig.segments.lists.put("system", "some", "white", [index_of(2), index_of(5)])
+        rig.segments.lists.put("system", "some", "white", [(index_of(2),), (index_of(5),)])
         world.lists["some"] = [2, 5]
         rig.segments.apply("system", {"name": "other", "where": other})
         world.segments["other"] = other

@@ -128,11 +128,15 @@ def test_lists_hold_identities_and_follow_merges(platform: Platform) -> None:
     with pytest.raises(DefinitionError, match="no list staff"):
         segments.preview({"where": {"list": "staff"}})
     made = segments.lists.put(
-        "key:1", "staff", "white", [index_of(20), index_of(3), index_of(3)], category="user.workplace"
+        "key:1",
+        "staff",
+        "white",
+        [(index_of(20),), (index_of(3),), (index_of(3),)],
+        category="user.workplace",
     )
     assert made.entries == 2
     assert set(segments.preview({"where": {"list": "staff"}}).members) == {2, 3}
-    segments.lists.put("key:1", "blocked", "black", [index_of(20)])
+    segments.lists.put("key:1", "blocked", "black", [(index_of(20),)])
     with platform.people.store.reading() as connection:
         assert set(segments.blocked(connection)) == {2}
     platform.people.people([2], [20])  # split: the list named 20
@@ -140,7 +144,7 @@ def test_lists_hold_identities_and_follow_merges(platform: Platform) -> None:
     assert set(segments.preview({"where": {"list": "staff"}}).members) == {3, 20}
     with platform.people.store.reading() as connection:
         assert set(segments.blocked(connection)) == {20}
-    segments.lists.put("key:1", "blocked", "grey", [index_of(1)])
+    segments.lists.put("key:1", "blocked", "grey", [(index_of(1),)])
     with platform.people.store.reading() as connection:
         assert set(segments.blocked(connection)) == set()
     assert [(item.name, item.kind, item.entries) for item in segments.lists.every()] == [
@@ -150,9 +154,9 @@ def test_lists_hold_identities_and_follow_merges(platform: Platform) -> None:
     definition = segments.parse({"where": {"list": "staff"}}, "")
     assert segments.categories(definition) == {"user.workplace"}
     with pytest.raises(InvalidInputError):
-        segments.lists.put("key:1", "x", "purple", [index_of(1)])  # type: ignore[arg-type]  # that is the point
+        segments.lists.put("key:1", "x", "purple", [(index_of(1),)])  # type: ignore[arg-type]  # that is the point
     with pytest.raises(DefinitionError):
-        segments.lists.put("key:1", "Not A Name", "white", [index_of(1)])
+        segments.lists.put("key:1", "Not A Name", "white", [(index_of(1),)])
 
 
 def test_a_field_sealed_since_refuses_and_says_so(platform: Platform) -> None:

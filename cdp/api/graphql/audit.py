@@ -99,12 +99,17 @@ class AuditQuery:
         self, info: Info, profile_id: strawberry.ID, first: int | None = None, after: str | None = None
     ) -> Connection[DataUse]:
         """List who used this person's data, newest first."""
-        caller, size = info.context.caller, page_size(first)
-        at = decode_cursor("uses", after, int)
-        found = info.context.services.portrait.uses(
-            caller.actor, caller.purpose, str(profile_id), size + 1, None if at is None else at[0]
-        )
-        return connection(page_of(found, size, "uses", _position), after, "uses", _position, _use)
+        return uses_of(info.context, str(profile_id), first, after)
+
+
+def uses_of(context: Context, profile_id: str, first: int | None, after: str | None) -> Connection[DataUse]:
+    """Return a page of the uses of one person's data, newest first."""
+    caller, size = context.caller, page_size(first)
+    at = decode_cursor("uses", after, int)
+    found = context.services.portrait.uses(
+        caller.actor, caller.purpose, profile_id, size + 1, None if at is None else at[0]
+    )
+    return connection(page_of(found, size, "uses", _position), after, "uses", _position, _use)
 
 
 def _position(entry: AuditEntry) -> tuple[int]:

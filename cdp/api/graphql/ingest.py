@@ -8,7 +8,8 @@ from strawberry.scalars import JSON
 
 from cdp.api.auth import roles
 from cdp.api.graphql.guard import Context, declared, guarded
-from cdp.api.graphql.profiles import Consent, IdentifierInput, consent_of
+from cdp.api.graphql.person import Consent, consent_of
+from cdp.api.graphql.profiles import IdentifierInput
 from cdp.api.rest.consents import ConsentBody, record_consent
 from cdp.api.rest.profiles import receipt_path
 from cdp.errors import InvalidInputError, NotPermittedError, TooLargeError

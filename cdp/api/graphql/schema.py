@@ -28,7 +28,8 @@ from cdp.api.graphql.exports import ExportMutation, ExportQuery
 from cdp.api.graphql.guard import Context, Guarded
 from cdp.api.graphql.ingest import IngestMutation
 from cdp.api.graphql.policies import PolicyMutation, PolicyQuery
-from cdp.api.graphql.profiles import ProfileMutation, ProfileQuery
+from cdp.api.graphql.profiles import ProfileQuery
+from cdp.api.graphql.relink import RelinkMutation
 from cdp.api.graphql.rights import RightsMutation, RightsQuery
 from cdp.api.graphql.segments import SegmentMutation, SegmentQuery
 from cdp.api.injected import InjectedCaller, InjectedDenials, InjectedServices
@@ -47,7 +48,7 @@ class Query(ProfileQuery, SegmentQuery, ExportQuery, AuditQuery, PolicyQuery, Ri
 
 @strawberry.type
 class Mutation(
-    IngestMutation, SegmentMutation, ExportMutation, ProfileMutation, RightsMutation, PolicyMutation
+    IngestMutation, SegmentMutation, ExportMutation, RelinkMutation, RightsMutation, PolicyMutation
 ):
     """What can be done."""
 

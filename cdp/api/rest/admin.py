@@ -23,11 +23,13 @@ class SourceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A source to make.
 
     :param links: whether it may have manage links made, each of which shows one person's choices.
+    :param default_region: ISO 3166 code of the country of telephone numbers without a country code.
     """
 
     name: str
     kind: SourceKind = "server"
     links: bool = False
+    default_region: str | None = None
 
 
 class LinksBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +67,9 @@ def create_source(
     """Make a source; the answer holds its write key, this once. Nobody can grant what they lack."""
     if data.links:
         caller.state("rights")
-    source, write_key = services.access.create_source(caller.actor, data.name, data.kind, links=data.links)
+    source, write_key = services.access.create_source(
+        caller.actor, data.name, data.kind, links=data.links, region=data.default_region
+    )
     return {**_source(source), "write_key": write_key}
 
 
@@ -159,6 +163,7 @@ def _source(source: Source) -> dict[str, Any]:
         "enabled": source.enabled,
         "signs_user_ids": source.secret_version is not None,
         "links": source.links,
+        "default_region": source.default_region,
     }
 
 

@@ -151,7 +151,9 @@ def _delivery(
     if not set(row.recipients) <= services.bundle.destinations.keys():
         raise _BadRowError("unknown_recipient")
     identifiers = tuple((item.type, item.value) for item in row.identifiers)
-    if any(services.identity.normalise(*identifier) is None for identifier in identifiers):
+    normalise = services.identity.normalise
+    usable = normalise.known if row.state in RESTRAINING else normalise
+    if any(usable(*identifier) is None for identifier in identifiers):
         raise _BadRowError("bad_identifier")
     said_at, expires_at = _instant(row.event_time), _instant(row.expires_at)
     if row.state not in RESTRAINING:

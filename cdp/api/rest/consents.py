@@ -29,7 +29,7 @@ from cdp.api.rest.profiles import receipt_path, standing
 from cdp.api.services import Services
 from cdp.audit import Entry
 from cdp.clock import Micros, parse_rfc3339, rfc3339
-from cdp.consent import CONFIRMING, EventType, RecordState, Standing, Statement, receipt_jwk
+from cdp.consent import CONFIRMING, RESTRAINING, EventType, RecordState, Standing, Statement, receipt_jwk
 from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from cdp.store import retrying
 from cdp.told import API_SOURCE, Word
@@ -256,7 +256,9 @@ def _identifiers(services: Services, data: ConsentBody) -> tuple[tuple[str, str]
     """Return whose it is as (type, value), all of them usable."""
     identifiers = tuple((item.type, item.value) for item in data.identifiers)
     for kind, value in identifiers:
-        if services.identity.normalise(kind, value) is None:
+        normalise = services.identity.normalise
+        usable = normalise.known if data.state in RESTRAINING else normalise
+        if usable(kind, value) is None:
             raise InvalidInputError(
                 "an identifier is blocked or malformed, or its type is not declared in policies/identity.yaml"
             )

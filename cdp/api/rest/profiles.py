@@ -1,4 +1,4 @@
-"""One person: look-up, portrait, timeline, identifiers, consents, uses; reveal; merge and split.
+"""One person: look-up, portrait, timeline, identifiers, consents, uses; reveal.
 
 Invariants: every read needs a stated purpose and is audited by the portrait service; identifiers stand
 in bodies, never in URLs; a sealed value is null and its name is in ``masked_fields``; what the policies do
@@ -7,13 +7,14 @@ not let the controller see for the purpose is absent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
-from cdp.api.auth import Caller, allow
+from cdp.api.auth import allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import (
     DEFAULT_LIMIT,
@@ -27,28 +28,13 @@ from cdp.api.rest.audit import audit_entry
 from cdp.api.rest.identifiers import IdentifierBody
 from cdp.clock import rfc3339
 from cdp.consent import Standing
-from cdp.identity import Identifier, Plan
-from cdp.portrait import Disclosure, Portrait
-from cdp.profiles import TimelineEvent
+from cdp.crypto import ProfileIds
+from cdp.portrait import Disclosure, Link, Portrait, Provenance, ShownEvent, ShownIdentifier
 
+Encode = Callable[[int], str]
+"""Returns the opaque id of an identity."""
 _READ = allow("officer", "steward", purpose=True)
 _REVEAL = allow("officer", "steward")
-_STEWARD = allow("steward")
-_USUAL = "data_quality"
-"""What a steward who states no purpose changes links for, where the key may."""
-
-
-class MergeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Profiles to link by a steward's word."""
-
-    ids: tuple[str, ...]
-    dry_run: bool = True
-
-
-class SplitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether to do it, or to say what it would do."""
-
-    dry_run: bool = True
 
 
 class RevealBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +61,7 @@ def lookup(
 def read_profile(
     services: InjectedServices, caller: InjectedCaller, profile_id: FromPath[str]
 ) -> dict[str, Any]:
-    """Show a profile: its clear traits and its segments."""
+    """Show a profile: its clear traits with where they come from, its tags and its segments."""
     return portrait(services.portrait.portrait(caller.actor, caller.purpose, profile_id))
 
 
@@ -106,9 +92,13 @@ def identifiers(
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
     """List a profile's identifiers; each has the id under which it answers once it is split off."""
-    found = services.portrait.identifiers(caller.actor, caller.purpose, profile_id)
-    items = [identifier(item, services.profile_ids.encode(item.identity_no)) for item in found]
-    return page_by_key(items, limit, cursor, "identifiers", lambda item: str(item["id"]))
+    encode = services.profile_ids.encode
+    at = decode_cursor("identifiers", cursor, str)
+    found = services.portrait.identifiers(
+        caller.actor, caller.purpose, profile_id, checked_limit(limit) + 1, None if at is None else at[0]
+    )
+    page = page_of(found, limit, "identifiers", lambda item: (encode(item.identity_no),))
+    return Page([identifier(item, encode) for item in page.items], page.next)
 
 
 @get("/profiles/{profile_id:str}/links", opt=_READ, sync_to_thread=True)
@@ -119,21 +109,14 @@ def links(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
-    """List what was decided about a profile's links, with the event that is the evidence."""
-    found = services.portrait.links(caller.actor, caller.purpose, profile_id)
-    encode = services.profile_ids.encode
-    items = [
-        {
-            "identities": [encode(int(str(link["low"]))), encode(int(str(link["high"])))],
-            "accepted": link["accepted"],
-            "reason": link["reason"],
-            "evidence": link["event_id"].hex() if isinstance(link["event_id"], bytes) else None,
-            "rules_version": link["rules_version"],
-        }
-        for link in found
-    ]
-    numbered = [{"no": f"{number:08d}", **item} for number, item in enumerate(items)]
-    return page_by_key(numbered, limit, cursor, "links", lambda item: str(item["no"]))
+    """List what was decided about a profile's links, newest first, with the evidence and why, in words."""
+    ids = services.profile_ids
+    before = link_place(ids, cursor)
+    found = services.portrait.links(
+        caller.actor, caller.purpose, profile_id, checked_limit(limit) + 1, before
+    )
+    page = page_of(found, limit, "links", lambda item: link_position(item, ids.encode))
+    return Page([link(item, ids.encode) for item in page.items], page.next)
 
 
 @get("/profiles/{profile_id:str}/consents", opt=_READ, sync_to_thread=True)
@@ -176,36 +159,6 @@ def reveal(
     return disclosure(services.reveal(caller.actor, purpose, profile_id, data.fields, data.reason), purpose)
 
 
-@post("/profiles/merge", opt=_STEWARD, sync_to_thread=True, status_code=200)
-def merge(services: InjectedServices, caller: InjectedCaller, data: JSONBody[MergeBody]) -> dict[str, Any]:
-    """Say what linking profiles would do; do it with ``dry_run: false``."""
-    done = services.steward.merge(caller.actor, relinking(caller), data.ids, dry_run=data.dry_run)
-    return plan(done, services.profile_ids.encode)
-
-
-@post("/profiles/{profile_id:str}/split", opt=_STEWARD, sync_to_thread=True, status_code=200)
-def split(
-    services: InjectedServices,
-    caller: InjectedCaller,
-    profile_id: FromPath[str],
-    data: JSONBody[SplitBody | None] = None,
-) -> dict[str, Any]:
-    """Say what taking this id's identifier out of its profile would do; do it with ``dry_run: false``."""
-    dry_run = True if data is None else data.dry_run
-    done = services.steward.split(caller.actor, relinking(caller), profile_id, dry_run=dry_run)
-    return plan(done, services.profile_ids.encode)
-
-
-def relinking(caller: Caller) -> str:
-    """Return the purpose for which a steward changes links: as stated, else the usual one if the key may.
-
-    :raises InvalidInputError: none is stated, and the key does not carry the usual one.
-    :raises NotPermittedError: the key does not carry the stated purpose.
-    """
-    usual = not caller.purpose and caller.principal.may_state(_USUAL)
-    return _USUAL if usual else caller.state(caller.purpose)
-
-
 def disclosure(found: Disclosure, purpose: str) -> dict[str, Any]:
     """Return what was revealed as REST shows it: what is not there is under ``withheld``, with the reason."""
     revealed = found.revealed
@@ -236,35 +189,79 @@ def portrait(found: Portrait) -> dict[str, Any]:
         "id": found.id,
         "traits": found.traits,
         "masked_fields": found.masked_fields,
+        "provenance": {name: provenance(held) for name, held in found.provenance.items()},
+        "tags": [{"name": tag.name, "value": tag.value, "basis": tag.basis} for tag in found.tags],
         "segments": found.segments,
         "identities": found.identities,
     }
 
 
-def timeline_event(event: TimelineEvent) -> dict[str, Any]:
+def provenance(held: Provenance) -> dict[str, Any]:
+    """Return where a trait's value comes from as REST shows it."""
+    return {
+        "source": held.source,
+        "observed_at": rfc3339(held.observed_at),
+        "rule": held.rule,
+        "sources": held.sources,
+        "conflict": held.conflict,
+    }
+
+
+def timeline_event(event: ShownEvent) -> dict[str, Any]:
     """Return an event as REST shows it: what is declared and permitted; no name where it tells too much."""
     return {
         "id": event.event_id.hex(),
         "type": event.type,
-        "name": event.name or None,
+        "name": event.name,
         "occurred_at": rfc3339(event.occurred_at),
         "received_at": rfc3339(event.received_at),
-        "source": str(event.source_id),
+        "source": event.source,
         "properties": msgspec.Raw(event.properties or b"{}"),
         "masked_fields": ["*"] if event.more else [],
     }
 
 
-def identifier(item: Identifier, own_id: str) -> dict[str, Any]:
-    """Return an identifier as REST shows it: never its value."""
+def identifier(item: ShownIdentifier, encode: Encode) -> dict[str, Any]:
+    """Return an identifier as REST shows it: of its value no more than a mask."""
     return {
-        "id": own_id,
+        "id": encode(item.identity_no),
         "type": item.type,
         "class": "device" if item.device else "person",
         "value": None,
-        "masked_fields": ["value"],
+        "masked": item.masked,
+        "masked_fields": item.masked_fields,
+        "source": item.source,
         "created_at": rfc3339(item.created_at),
     }
+
+
+def link(item: Link, encode: Encode) -> dict[str, Any]:
+    """Return a decision about two identifiers as REST shows it."""
+    return {
+        "identities": [encode(number) for number in item.identities],
+        "types": item.types,
+        "accepted": item.accepted,
+        "reason": item.reason,
+        "why": item.why,
+        "holds": item.holds,
+        "origin": item.origin,
+        "evidence": item.event_id.hex(),
+        "source": item.source,
+        "occurred_at": None if item.occurred_at is None else rfc3339(item.occurred_at),
+        "decided_at": rfc3339(item.decided_at),
+        "rules_version": item.rules_version,
+    }
+
+
+def link_position(item: Link, encode: Encode) -> tuple[int | str, ...]:
+    """Return where a link stands in its list, as a cursor holds it."""
+    return (item.decided_at, item.batch, *map(encode, item.identities))
+
+
+def link_place(ids: ProfileIds, cursor: str | None) -> tuple[int, int, int, int] | None:
+    """Return the place in a cursor of a list of links."""
+    at = decode_cursor("links", cursor, int, int, str, str)
+    return None if at is None else (at[0], at[1], ids.decode(at[2]), ids.decode(at[3]))
 
 
 def standing(state: Standing) -> dict[str, Any]:
@@ -288,27 +285,8 @@ def receipt_path(record_id: int) -> str:
     return f"/api/v1/consents/{record_id}/receipt"
 
 
-def plan(done: Plan, encode: Any) -> dict[str, Any]:
-    """Return a merge or split plan as REST shows it: groups of identities, by opaque ids."""
-
-    def groups(of: dict[int, tuple[int, ...]]) -> list[dict[str, Any]]:
-        return [
-            {"id": encode(number), "identities": [encode(member) for member in members]}
-            for number, members in of.items()
-        ]
-
-    return {
-        "dry_run": not done.done,
-        "before": groups(done.before),
-        "after": groups(done.after),
-        "links": [[encode(low), encode(high)] for low, high in done.pairs],
-        "refused": done.refused,
-    }
-
-
 HANDLERS = [
     lookup,
-    merge,
     read_profile,
     events,
     identifiers,
@@ -316,5 +294,4 @@ HANDLERS = [
     consents,
     uses,
     reveal,
-    split,
 ]

@@ -82,8 +82,8 @@ def put_list(
     Known ones are counted, which looks people up: the audit log has it as a use for segmentation. `unknown`
     are those that nobody here has: they are kept as keyed digests, and whoever arrives with one is on it.
     """
-    given = [services.identity.index_of(item.type, item.value) for item in data.members]
-    indexes = {index for index in given if index is not None}
+    given = [services.identity.indexes_of(item.type, item.value) for item in data.members]
+    indexes = {held for held in given if held}
     told = {} if data.category is None else {"category": data.category}
     held = services.segments.lists.put(caller.actor, name, data.kind, indexes, **told)
     return {
@@ -91,7 +91,7 @@ def put_list(
         "kind": held.kind,
         "category": held.category,
         "members": held.entries,
-        "unknown": len(indexes) - held.entries + given.count(None),
+        "unknown": len(indexes) - held.entries + given.count(()),
     }
 
 

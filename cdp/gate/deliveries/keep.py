@@ -91,6 +91,12 @@ class Deliveries:
             queries.save_audience(batch.connection, msgspec.structs.replace(held, holding=holding))
         queries.settle(batch.connection, fetch[0])
 
+    @staticmethod
+    def held(connection: Connection, identities: BitMap) -> list[tuple[queries.Audience, BitMap]]:
+        """Return the audiences that hold any of these identities, and the anchors they are held under."""
+        found = [(one, one.holding.touched(identities)) for one in list(queries.audiences(connection))]
+        return [(audience, anchors) for audience, anchors in found if anchors]
+
     def begin_anew(self) -> None:
         """Make every feed another one, of which no cursor handed out so far is; safe to repeat."""
         with self._committer.batch() as batch:

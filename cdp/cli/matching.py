@@ -1,0 +1,61 @@
+"""``cdp match …``: find people who are probably one by their traits. Prints numbers, never a value."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from cdp.cli.client import Api, connected
+from cdp.cli.options import AsJson
+from cdp.cli.output import show_list, show_record
+from cdp.errors import CdpError
+
+matching = typer.Typer(help="Find people who are probably one.", no_args_is_help=True)
+_COLUMNS = ("run", "state", "records", "excluded", "pairs", "linked", "queued", "started_at", "finished_at")
+_LOOK_SECONDS = 0.2
+
+
+@matching.command("run")
+def run(
+    full: Annotated[bool, typer.Option("--full", help="Train anew, compare everybody.")] = False,  # noqa: FBT002  # a flag
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Link nobody, only count.")] = False,  # noqa: FBT002  # a flag
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Compare people's traits; link who is surely one, put before a steward who may be.
+
+    Without --full, those who are new or changed since the last run are compared with everybody, by the model
+    that the last full run learned. Breaking off leaves nothing half: the next run goes on.
+    """
+    with connected() as api:
+        started = api.post("/match/runs", {"full": full, "dry_run": dry_run})
+        found = _followed(api, started["run"])
+    shown = {name: found[name] for name in _COLUMNS}
+    show_record(found if as_json else shown, as_json=as_json)
+    if found["state"] == "failed":
+        raise CdpError("the run failed; the server's log names the cause, and the next run goes on")
+
+
+@matching.command("list")
+def list_runs(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """List runs, the newest first."""
+    with connected() as api:
+        show_list(api.items("/match/runs"), _COLUMNS, as_json=as_json)
+
+
+def _followed(api: Api, number: int) -> dict[str, Any]:
+    """Return a run when it has ended, showing how far it is until then."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("matching", total=None)
+        while True:
+            found: dict[str, Any] = api.get(f"/match/runs/{number}")
+            if found["state"] != "running":
+                return found
+            step = found["progress"]
+            if step is not None:
+                total = step["total"] or None
+                progress.update(task, description=step["step"], completed=step["done"], total=total)
+            time.sleep(_LOOK_SECONDS)

@@ -1,0 +1,1 @@
+"""Everybody's links under other rules: what would change, and changing it in the background."""

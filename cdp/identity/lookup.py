@@ -1,0 +1,120 @@
+"""What there is: who an identifier belongs to, who a profile is made of, what was decided about its links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from cdp.consent import Member
+from cdp.crypto import BlindIndex
+from cdp.errors import InvalidInputError, NotFoundError
+from cdp.identity import members, queries, watch
+from cdp.identity.identifiers import EARLIER, VERSION, Normaliser
+from cdp.identity.index import Indexes
+from cdp.identity.model import Identifier
+from cdp.policy import IdentityRules
+from cdp.store import Connection
+
+
+class Lookup:
+    """Reads identities, links and profiles, under the rules in force."""
+
+    def __init__(self, blind: BlindIndex, rules: IdentityRules) -> None:
+        self._blind = blind
+        self.indexes = Indexes(blind)
+        self.adopt(rules)
+
+    def adopt(self, rules: IdentityRules) -> None:
+        """Work under these rules; a component is linked by them when it is next touched."""
+        self.rules = rules
+        self.normalise = Normaliser(rules)
+
+    def indexes_of(self, kind: str, value: str) -> tuple[bytes, ...]:
+        """Return the blind indexes of an identifier as a caller gives it, that of this version first.
+
+        None where it identifies nobody; that of the version before, too, where there may be anybody of it.
+
+        :raises InvalidInputError: the type is not declared in policies/identity.yaml.
+        """
+        if self.rules.of(kind) is None:
+            raise InvalidInputError("this identifier type is not declared in policies/identity.yaml")
+        normal = self.normalise.known(kind, value)
+        if normal is None:
+            return ()
+        current = self._blind(kind, normal, VERSION)
+        if not self.indexes.kept:
+            return (current,)
+        return current, self._blind(kind, self.normalise.earlier(kind, value) or normal, EARLIER)
+
+    def find(self, connection: Connection, kind: str, value: str) -> int | None:
+        """Return the identity of an identifier as a caller gives it, None if there is none."""
+        indexes = self.indexes_of(kind, value)
+        found = queries.find(connection, indexes)
+        return next((found[index] for index in indexes if index in found), None)
+
+    def profile_of(self, connection: Connection, identity_no: int) -> int:
+        """Return the profile that an identity belongs to now; a merged profile's old number works.
+
+        :raises NotFoundError: there is no such identity.
+        """
+        found = queries.profiles_of(connection, [identity_no]).get(identity_no)
+        if found is None:
+            raise NotFoundError("there is no profile with this id")
+        return found
+
+    def profiles_of(self, connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
+        """Return identity_no → profile_no for those that exist."""
+        return queries.profiles_of(connection, identity_nos)
+
+    def members(self, connection: Connection, profile_no: int) -> list[int]:
+        """Return the identity numbers of a profile, ascending."""
+        return queries.members_of(connection, [profile_no]).get(profile_no, [])
+
+    def identifiers(self, connection: Connection, profile_no: int) -> list[Identifier]:
+        """Return the identities of a profile with their values sealed."""
+        found = queries.identifiers(connection, self.members(connection, profile_no))
+        return [msgspec.structs.replace(item, device=self.rules.is_device(item.type)) for item in found]
+
+    def values(
+        self, connection: Connection, profile_nos: Iterable[int], kind: str
+    ) -> dict[int, tuple[int, bytes]]:
+        """Return profile_no → (identity_no, sealed value) of its newest identifier of one type."""
+        found = queries.identifiers_of_type(connection, profile_nos, kind)
+        return {profile_no: (number, sealed) for profile_no, number, sealed in found}
+
+    def links(self, connection: Connection, profile_no: int) -> list[dict[str, object]]:
+        """Return everything decided about pairs of this profile's identities, oldest first."""
+        return queries.link_history(connection, self.members(connection, profile_no))
+
+    def profile_page(self, connection: Connection, limit: int, after: int) -> list[int]:
+        """Return up to ``limit`` profile numbers above ``after``, ascending."""
+        return queries.profile_page(connection, limit, after)
+
+    def members_at(self, connection: Connection, identity_no: int, commit_no: int) -> list[Member]:
+        """Return the profile in which an identity was at a commit, by the links accepted then.
+
+        Empty when the identity did not exist yet. An identity erased since is missing.
+        """
+        return members.at(connection, identity_no, commit_no, self.rules.is_device)
+
+    def everybody(self, connection: Connection) -> dict[int, list[int]]:
+        """Return profile_no → its identity numbers, ascending, of every profile."""
+        return queries.everybody(connection)
+
+    def grown(self, connection: Connection, limit: int, after: int = 0) -> list[tuple[int, int]]:
+        """Return up to ``limit`` (profile_no, size) above ``after`` of profiles as large as the alarm."""
+        return watch.large(connection, self.rules.growth_alarm, limit, after)
+
+    set_aside = staticmethod(watch.set_aside)
+    alone = staticmethod(queries.alone)
+    relinked_since = staticmethod(queries.relinked_since)
+
+    def devices(self, connection: Connection, identity_nos: Iterable[int]) -> set[int]:
+        """Return those of some identities that are devices."""
+        types = queries.identity_types(connection, identity_nos)
+        return {number for number, kind in types.items() if self.rules.is_device(kind)}
+
+    def consent_members(self, connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[Member]]:
+        """Return what consent must know of the identities of each profile."""
+        return members.now(connection, profile_nos, self.rules.is_device)

@@ -1,0 +1,79 @@
+"""People as portraits: traits, tags and segments of several read together, each under its own view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import NamedTuple
+
+from pyroaring import BitMap
+
+from cdp.crypto import ProfileIds
+from cdp.gate import Admitted
+from cdp.portrait import queries
+from cdp.portrait.model import Portrait
+from cdp.portrait.show import shown_tags, shown_traits
+from cdp.portrait.use import Person
+from cdp.profiles import ProfileService
+from cdp.segments import SegmentService
+from cdp.store import Connection
+
+
+class _Evaluated(NamedTuple):
+    """Segments as last evaluated.
+
+    :param members: name → profiles; ``restrained``: those that no segment holds any more.
+    :param read_by: returns the categories that a segment reads; None for one that no longer holds.
+    """
+
+    members: Mapping[str, BitMap]
+    restrained: BitMap
+    read_by: Callable[[str], frozenset[str] | None]
+
+    def shown(self, person: Person) -> Iterator[str]:
+        """Yield the segments of which it may be seen that the person is in them."""
+        if person.profile_no in self.restrained:
+            return
+        within = BitMap(person.numbers)  # merged, it stands in an older evaluation under its number of then
+        for name, held in self.members.items():
+            if within.intersect(held):
+                read = self.read_by(name)
+                if read is not None and person.view.chosen_by(read):
+                    yield name
+
+
+class Drawer:
+    """Draws portraits."""
+
+    def __init__(self, ids: ProfileIds, profiles: ProfileService, segments: SegmentService) -> None:
+        self._ids = ids
+        self._profiles = profiles
+        self._segments = segments
+
+    def __call__(
+        self, connection: Connection, admitted: Admitted, people: Sequence[Person]
+    ) -> list[Portrait]:
+        """Return the portraits of these people, in their order."""
+        known = self._profiles.survivors_of(connection, [person.profile_no for person in people])
+        evaluated = _Evaluated(
+            queries.evaluations(connection),
+            self._segments.restrained(connection),
+            cache(partial(self._segments.read_by, connection)),
+        )
+        declared = admitted[0].fields.traits
+        portraits = []
+        for person in people:
+            traits, provenance = shown_traits(known.get(person.profile_no, {}), person.view)
+            portraits.append(
+                Portrait(
+                    id=self._ids.encode(person.profile_no),
+                    profile_no=person.profile_no,
+                    traits=traits,
+                    masked_fields=tuple(name for name, value in traits.items() if value is None),
+                    provenance=provenance,
+                    tags=shown_tags(traits, declared),
+                    segments=tuple(evaluated.shown(person)),
+                    identities=len(person.numbers),
+                )
+            )
+        return portraits

@@ -1,0 +1,273 @@
+"""What other rules would change is told before anything is, and without any value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from caller import Caller
+from rules_world import (
+    COUNTER,
+    ONE_MAIL,
+    SHARED,
+    Change,
+    Value,
+    activate,
+    files,
+    finish,
+    message,
+    platform,
+    send,
+    text,
+)
+
+from cdp.api.rest.identity import preview_shown
+from cdp.app import Platform
+from cdp.audit import AuditFilter
+from cdp.clock import FixedClock
+from cdp.errors import ConflictError
+from cdp.identity import RulesPreview
+from cdp.identity.anew import preview as preview_module
+from cdp.policy import read_rules
+from cdp.settings import Settings
+
+Shell = Callable[..., str]
+ADA: Value = ("user_id", "ada")
+BO: Value = ("user_id", "bo")
+MAIL: Value = ("email", "ada@mail.example")
+WORK: Value = ("email", "ada@work.example")
+COUNTER_MAIL: Value = ("email", "counter@shop.example")
+TABLET: Value = ("anonymous_id", "tablet")
+
+
+@pytest.fixture
+def world(settings: Settings, clock: FixedClock) -> Iterator[Platform]:
+    with platform(settings, clock) as built:
+        yield built
+
+
+def look(world: Platform, *changes: Change) -> RulesPreview:
+    rules = read_rules(text(*changes).encode(), world.services.bundle.fields)
+    return world.services.rules_preview("key:steward", "data_quality", rules)
+
+
+def test_the_rules_in_force_change_nothing(world: Platform) -> None:
+    send(world, message(1, [ADA, MAIL, TABLET]), message(2, [BO, TABLET]))
+    found = look(world)
+    assert (found.base, found.merged, found.parted) == (found.candidate, 0, 0)
+    assert found.profiles == {"before": 2, "after": 2}
+    assert (found.merging, found.parting, found.blocked) == ((), (), {})
+    assert found.set_aside == {"before": {"unique:user_id": 1}, "after": {"unique:user_id": 1}}
+    (largest,) = found.largest["before"]
+    assert (largest.size, largest.devices) == (3, 1)
+    assert largest.types == {"anonymous_id": 1, "email": 1, "user_id": 1}
+    assert found.largest["after"] == found.largest["before"]
+
+
+def test_who_would_come_together_and_by_which_link(world: Platform) -> None:
+    send(world, message(1, [ADA, TABLET]), message(2, [BO, TABLET]))
+    found = look(world, SHARED)
+    assert (found.components, found.merged, found.parted) == (1, 2, 0)
+    assert found.profiles == {"before": 2, "after": 1}
+    assert found.set_aside == {"before": {"unique:user_id": 1}, "after": {}}
+    (sample,) = found.merging
+    assert sorted(sample.before.values(), key=len) == [{"user_id": 1}, {"anonymous_id": 1, "user_id": 1}]
+    assert list(sample.after.values()) == [{"anonymous_id": 1, "user_id": 2}]
+    (link,) = sample.links
+    assert (set(link.types), link.before, link.after) == (
+        {"user_id", "anonymous_id"},
+        "unique:user_id",
+        "accepted",
+    )
+    assert [one.size for one in found.largest["after"]] == [3]
+
+
+def test_who_would_come_apart_and_why(world: Platform) -> None:
+    send(world, message(1, [ADA, MAIL]), message(2, [ADA, WORK]))
+    found = look(world, ONE_MAIL)
+    assert (found.merged, found.parted, found.profiles) == (0, 1, {"before": 1, "after": 2})
+    (sample,) = found.parting
+    assert sample.parts == 2
+    assert list(sample.before.values()) == [{"email": 2, "user_id": 1}]
+    (link,) = sample.links
+    assert (link.before, link.after) == ("accepted", "limit:email")
+
+
+def test_what_would_be_blocked_is_found_under_the_key(world: Platform) -> None:
+    for number in range(3):
+        send(world, message(number, [("anonymous_id", f"till-{number}"), COUNTER_MAIL]))
+    found = look(world, COUNTER)
+    assert found.blocked == {"email": {"blocked": 1}}
+    assert (found.parted, found.profiles, found.unreadable) == (1, {"before": 1, "after": 4}, 0)
+    assert found.set_aside == {"before": {}, "after": {"blocked": 3}}
+    assert {link.after for link in found.parting[0].links} == {"blocked"}
+    activate(world, COUNTER)
+    finish(world)
+    back = look(world)
+    assert back.blocked == {"email": {"unblocked": 1}}
+    assert (back.merged, back.profiles) == (4, {"before": 4, "after": 1})
+    assert {(link.before, link.after) for link in back.merging[0].links} == {("blocked", "accepted")}
+
+
+def test_what_is_told_is_what_a_pass_then_does(world: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        user, device = ("user_id", f"user-{number}"), ("anonymous_id", f"tablet-{number // 3}")
+        send(world, message(2 * number, [user, device]), message(2 * number + 1, [user, MAIL]))
+    whole = look(world, SHARED, ONE_MAIL)
+    monkeypatch.setattr(preview_module, "_PAGE", 2)
+    assert look(world, SHARED, ONE_MAIL) == whole, "page after page it is the same"
+    activate(world, SHARED, ONE_MAIL)
+    finish(world)
+    done = world.services.rules_pass.passes()[0]
+    assert (done.merged, done.parted) == (whole.merged, whole.parted)
+    after = look(world, SHARED, ONE_MAIL)
+    assert after.profiles == {"before": whole.profiles["after"], "after": whole.profiles["after"]}
+    assert after.largest["before"] == whole.largest["after"]
+
+
+def test_it_writes_its_audit_entry_and_nothing_else(world: Platform) -> None:
+    send(world, message(1, [ADA, TABLET]), message(2, [BO, TABLET]))
+    services = world.services
+
+    def held() -> tuple[Any, ...]:
+        with services.store.reading() as connection:
+            return (
+                services.identity.everybody(connection),
+                services.identity.links(connection, 1),
+                services.audit.count(connection, AuditFilter()),
+                services.audit.search(connection, AuditFilter(action="identity.rules.preview"), 10, None),
+            )
+
+    before = held()
+    look(world, SHARED)
+    after = held()
+    assert (after[:2], after[2]) == (before[:2], before[2] + 1)
+    (entry,) = after[3]
+    assert (entry.actor, entry.purpose, entry.people["merged"]) == ("key:steward", "data_quality", "<10")
+    assert entry.subjects
+
+
+def test_no_value_is_told(world: Platform) -> None:
+    send(world, message(1, [ADA, MAIL, TABLET]), message(2, [BO, TABLET]), message(3, [BO, COUNTER_MAIL]))
+    shown = msgspec.json.encode(preview_shown(look(world, SHARED, COUNTER), world.services)).decode()
+    for word in ("ada@", '"ada"', '"bo"', ".example", "counter@", "tablet"):
+        assert word not in shown
+
+
+def test_one_at_a_time(world: Platform) -> None:
+    with world.services.rules_preview.alone(), pytest.raises(ConflictError):
+        look(world)
+
+
+def test_a_value_whose_key_is_lost_stays_as_it_was(world: Platform) -> None:
+    send(world, message(1, [ADA, COUNTER_MAIL]))
+    services = world.services
+    with services.store.reading() as connection:
+        number = services.identity.find(connection, *COUNTER_MAIL)
+    assert number is not None
+    services.keyring.destroy([number])
+    services.keyring.observe_epoch(10**6)
+    found = look(world, COUNTER)
+    assert (found.unreadable, found.blocked, found.parted) == (1, {}, 0)
+
+
+# -- over HTTP and from the shell -------------------------------------------------------------------
+
+
+def test_a_steward_asks_over_http(caller: Caller) -> None:
+    caller.send(message(1, [ADA, TABLET]), message(2, [BO, TABLET]), wait=True)
+    path = "/identity/rules/preview"
+    steward = caller.officer("stewart", roles=("steward",))
+    whole = {name: content.decode() for name, content in files(SHARED).items()}
+    found = caller.api("POST", path, {"identity": text(SHARED)}, key=steward, purpose="data_quality")
+    assert (found["merged"], found["profiles"]) == (2, {"before": 2, "after": 1})
+    assert [one["id"][:2] for one in found["merging"][0]["before"]] == ["p_", "p_"]
+    assert caller.api("POST", path, {"files": whole}, key=steward)["merging"] == found["merging"]
+    assert caller.api("POST", path, key=steward)["merged"] == 0, "the server's own folder"
+    officers = [caller.officer(name) for name in ("first", "second")]
+    proposal = caller.api("POST", "/policies/activate", {"files": whole}, key=officers[0])["proposal"]
+    assert caller.api("POST", path, {"proposal": proposal["id"]}, key=steward)["merged"] == 2
+    caller.api("POST", path, {"proposal": "pp_none"}, key=steward, expect=404)
+    caller.api("POST", path, {"proposal": ""}, key=steward, expect=404)
+    caller.api("POST", path, {"identity": "types: {", "files": whole}, key=steward, expect=400)
+    answer = caller.http.post(
+        f"/api/v1{path}",
+        content=msgspec.json.encode({"identity": "version: nonsense"}),
+        headers={"Authorization": f"Bearer {steward}"},
+    )
+    assert answer.status_code == 400
+    assert "identity.yaml:1" in answer.text
+    marketer = caller.officer("mark", roles=("marketer",))
+    for method, route in (("POST", path), ("GET", "/identity/rules"), ("POST", "/identity/rules/pause")):
+        caller.api(method, route, key=marketer, expect=403)
+
+
+def test_rules_and_passes_over_http(caller: Caller) -> None:
+    found = caller.api("GET", "/identity/rules")
+    assert found["types"][0] | {"blocked": None} == {
+        "type": "user_id",
+        "class": "person",
+        "priority": 1,
+        "unique": True,
+        "limit": None,
+        "blocked": None,
+    }
+    assert [one["state"] for one in found["passes"]] == ["done"]
+    for verb in ("pause", "resume"):
+        caller.api("POST", f"/identity/rules/{verb}", expect=409)
+    caller.send(message(1, [ADA, TABLET]), message(2, [BO, TABLET]))
+    whole = {name: content.decode() for name, content in files(SHARED).items()}
+    first, second = caller.officer("first"), caller.officer("second")
+    proposed = caller.api("POST", "/policies/activate", {"files": whole}, key=first)["proposal"]
+    caller.api("POST", "/policies/activate", {"approve": proposed["id"]}, key=second)
+    newest, _ = caller.api("GET", "/identity/rules")["passes"]
+    assert newest["started_by"].startswith("key:"), "whoever approved the policies"
+    finish_over(caller)
+    newest, _ = caller.api("GET", "/identity/rules")["passes"]
+    assert {key: newest[key] for key in ("state", "total", "done", "merged", "parted")} == {
+        "state": "done",
+        "total": 1,
+        "done": 1,
+        "merged": 2,
+        "parted": 0,
+    }
+
+
+def finish_over(caller: Caller) -> None:
+    """Do what the clockwork may not have done yet."""
+    while caller.services.rules_pass.advance():
+        pass
+
+
+def test_the_command_tells_rules_difference_and_passes(
+    settings: Settings, clock: FixedClock, shell: Shell, tmp_path: Path
+) -> None:
+    with platform(settings, clock) as world:
+        send(world, message(1, [ADA, TABLET]), message(2, [BO, TABLET]))
+    shown = shell("identity", "rules")
+    assert "user_id" in shown
+    assert "external:*" in shown
+    assert "passes over everything" in shown
+    file = tmp_path / "identity.yaml"
+    file.write_text(text(SHARED), encoding="utf-8")
+    shown = shell("identity", "rules", "--candidate", file)
+    assert "2 profiles now, 1 under the candidate; nothing is changed" in shown
+    assert "2 profiles would come together with others" in shown
+    assert "unique:user_id → accepted" in shown
+    folder = tmp_path / "policies"
+    for name, content in files(COUNTER).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    found = msgspec.json.decode(shell("identity", "rules", "--candidate", folder, "--json"))
+    assert (found["merged"], found["parted"], found["blocked"]) == (0, 0, {})
+    assert "no pass" in shell("identity", "rules", "--pause", expect=1)
+    assert "one of" in shell("identity", "rules", "--pause", "--resume", expect=1)
+    assert (
+        msgspec.json.decode(shell("identity", "rules", "--follow", "--json"))["passes"][0]["state"] == "done"
+    )
+    assert (
+        "no such file" in shell("identity", "rules", "--candidate", tmp_path / "none.yaml", expect=1).lower()
+    )
