@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
@@ -62,6 +63,7 @@ def splink(table: pa.Table, fields: Sequence[MatchField]) -> list[tuple[int, int
         comparisons=comparisons,
         blocking_rules_to_generate_predictions=rules or [block_on(fields[0].name)],
     )
+    logging.getLogger("splink").setLevel(logging.ERROR)
     linker = Linker(api.register(table), settings, log_level=None)
     linker.training.estimate_probability_two_random_records_match(certain[:2], recall=0.7)
     linker.training.estimate_u_using_random_sampling(max_pairs=1e6, seed=1)

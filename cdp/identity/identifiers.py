@@ -25,7 +25,7 @@ EARLIER = version1.VERSION
 MAX_LENGTH = 512
 _CACHED = 50_000
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _EXTERNAL = re.compile(r"[^\x00-\x20\x7f]{1,100}")
 _UUID = re.compile(r"(?:urn:uuid:)?\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?", re.IGNORECASE)
 _ZEROS = re.compile(r"[0\W_]+")

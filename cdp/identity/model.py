@@ -30,8 +30,8 @@ class Candidate(msgspec.Struct, frozen=True, order=True):
     then event id, then the place in the event's priority order. Never by arrival. A match, which is a guess,
     is considered after all others (``order``).
 
-    :param position: the place. Of an alias that tells of two values of one type it says which is the older:
-        0 for the higher identity, 1 for the lower.
+    :param position: the place; of an alias twice the place, and one more where it tells of two values of one
+        type of which that of the lower identity is the older.
     """
 
     occurred_at: Micros

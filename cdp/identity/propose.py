@@ -56,6 +56,7 @@ def propose(
     evidence: Callable[[Pair], bytes],
     now: Micros,
     *,
+    apart: Collection[Pair] = (),
     dry_run: bool,
 ) -> Proposed:
     """Propose links, the best first, and store those that the rules accept.
@@ -63,10 +64,11 @@ def propose(
     :param held: identity_no → (profile_no, cluster_no), of whole components that are locked.
     :param pairs: identities among ``held``.
     :param evidence: returns what stands for the event that told a pair, 16 bytes.
+    :param apart: further pairs of profiles, the smaller first, that guesses may not bring together.
     """
     connection = batch.connection
     profile_of = {number: profile_no for number, (profile_no, _) in held.items()}
-    free = _free(pairs, profile_of, held_apart(connection, profile_of))
+    free = _free(pairs, profile_of, held_apart(connection, profile_of).union(apart))
     refused = Counter({"suppressed": len(pairs) - len(free)})
     known = queries.candidates_among(connection, held)
     first = max((candidate.occurred_at + 1 for candidate in known), default=now)

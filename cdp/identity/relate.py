@@ -37,6 +37,7 @@ def relate(
     devices = {item.identity_no for item in profile if is_device(item.type)}
     standing = [c for c in seen if c.pair in since and numbers.issuperset(c.pair)]
     verified = {(c.pair, c.event_id) for c in standing if c.verified}
+    guessed = {(c.pair, c.event_id) for c in standing if c.origin == "match"}
     accepted: dict[Pair, Micros] = {}
     vouched: dict[Pair, Micros] = {}
     into: dict[int, list[tuple[int, Micros]]] = defaultdict(list)
@@ -46,9 +47,10 @@ def relate(
             sure = next((at for at, event_id in told if (pair, event_id) in verified), None)
             if sure is not None:
                 vouched[pair] = sure
+            heard = next((at for at, event_id in told if (pair, event_id) not in guessed), None)
             for one, other in (pair, pair[::-1]):
-                if other in devices:
-                    into[one].append((other, accepted[pair]))
+                if other in devices and heard is not None:
+                    into[one].append((other, heard))
     linked = _linked(numbers, accepted)
     known = linked if vouched == accepted else _linked(numbers, vouched)
     named: dict[bytes, dict[int, bool]] = defaultdict(dict)

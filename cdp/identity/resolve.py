@@ -118,7 +118,7 @@ def _same(named_one: Iterable[Candidate]) -> set[Pair]:
     newer: dict[int, int] = {}
     same = set()
     for candidate in named_one:
-        older, other = candidate.pair if candidate.position else candidate.pair[::-1]
+        older, other = candidate.pair if candidate.position % 2 else candidate.pair[::-1]
         if candidate.origin == "index" or newer.setdefault(older, other) == other:
             same.add(candidate.pair)
     return same

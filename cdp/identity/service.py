@@ -230,7 +230,7 @@ class IdentityService(Linker):
                 candidate = Candidate(
                     occurred_at=event.stamped_at,
                     event_id=event.event_id,
-                    position=int(other < first) if older else position,
+                    position=2 * position + (older and other < first) if alias else position,
                     low=min(first, other),
                     high=max(first, other),
                     received_at=event.landed_at + place,

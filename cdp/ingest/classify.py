@@ -50,7 +50,8 @@ class Classifier:
         self._generalised = {
             name: rule.generalise for name, rule in fields.traits.items() if rule.generalise is not None
         }
-        self._of = fields.traits.keys() & fields.identifiers.keys()
+        told = [rule for name, rule in fields.traits.items() if name in fields.identifiers]
+        self._of = {rule.validated_by: rule.name for rule in told} | {rule.name: rule.name for rule in told}
         here = self._traits.get(_HERE)
         self._here = here if here is not None and here.place == "hint" else None
         self._context: dict[str, dict[str, FieldRule]] = {}
@@ -139,7 +140,10 @@ class Classifier:
                 continue
             rule = self._traits.get(folded)
             clear = rule is not None and has_type(rule, value)
-            found.append(Trait(folded, _encode(value), clear, folded if folded in self._of else ""))
+            of = self._of.get(folded, "")
+            if of == folded and name != folded:
+                of = ""  # the identifier was read from the field of its very name, not from this one
+            found.append(Trait(folded, _encode(value), clear, of))
             if not clear and self._note is not None:
                 self._note(event.source.source_id, "traits", folded, value)
             if folded in self._generalised:

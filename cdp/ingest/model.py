@@ -149,7 +149,7 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
 class Trait(_Silent, frozen=True, gc=False):
     """One observed trait: JSON of its value, to be stored in clear or sealed.
 
-    :param of: the identifier type whose value it is; empty for what tells of the person.
+    :param of: the identifier type whose value it is, or validates; empty for what tells of the person.
     """
 
     name: str

@@ -13,7 +13,7 @@ from cdp.errors import InvalidInputError
 from cdp.ingest.model import EventType, RejectKind
 
 MAX_ID = 1000
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _IDS = (("user_id", "userId"), ("anonymous_id", "anonymousId"))
 
 

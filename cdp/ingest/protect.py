@@ -4,9 +4,9 @@ After this step no clear personal value is left in what goes to the database: se
 envelopes under the ``person`` DEK of the event's identity, bound to their row. Where that key is lost
 nothing is sealed under another one: the batch ends, and its caller is told which events these are.
 
-A trait that is an identifier of the event (its e-mail address) is observed of that identifier's identity, so
-it belongs to whoever that identifier belongs to: an address that the rules keep apart from a profile, or that
-is split off, is no trait of it.
+A trait that is an identifier of the event (its e-mail address) is observed of that identifier's identity,
+and so is what the event says to validate it: it belongs to whoever that identifier belongs to. An address
+that the rules keep apart from a profile, or that is split off, is no trait of it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ a telephone number shared by many agree together. So
 2. a pair is not joined, and goes to a steward, when (``Own.conflicts``)
    - the given names (or, where there is only a full name, all words but one) differ, or one is
      but the other's family name: twins, couples; only the same number of an identity says otherwise;
+   - the given names are but near, or one an initial, and nothing else of one's own agrees: brothers;
    - the birth dates differ by more than a typo: father and son of one name; the same number, or one's own
      e-mail address with the same given name, says otherwise;
    - the numbers of identity differ, unless given name and birth date are the same.
@@ -57,11 +58,13 @@ class Own:
         self.born = self._met(FieldKind.birth_date, "exact", "exact 1 January", "typo")
         if FieldKind.given_name in self._kinds:
             self.given = self._met(FieldKind.given_name, *_SAME_GIVEN)
+            self.faint = self._met(FieldKind.given_name, "near", "initial")
             self.other_given = self._met(FieldKind.given_name, ELSE) | (
                 self._met(FieldKind.given_name, "swapped") & self._met(FieldKind.family_name, ELSE)
             )
         else:
             self.given = self._met(FieldKind.full_name, *_SAME_FULL)
+            self.faint = np.zeros(len(places), dtype=bool)
             self.other_given = self._met(FieldKind.full_name, "one word", ELSE)
 
     def _met(self, kind: FieldKind, *names: str) -> _Mask:
@@ -76,6 +79,7 @@ class Own:
         """Return which pairs say what cannot both be."""
         result: _Mask = (
             (self.other_given & ~self.number)
+            | (self.faint & ~self.number & ~self.address & ~self.born)
             | (self._met(FieldKind.birth_date, ELSE) & ~self.number & ~(self.address & self.given))
             | (self._met(FieldKind.id_number, ELSE) & ~(self.given & self.born))
         )

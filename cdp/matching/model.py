@@ -38,7 +38,7 @@ class MatchField(msgspec.Struct, frozen=True):
 
 
 class MatchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How strictly to match; the defaults are general (docs/identity.md says how they were chosen).
+    """How strictly to match; the defaults are general (docs/matching.md says how they were chosen).
 
     ``accept`` and ``review`` are probabilities: a pair at or above ``accept`` may be joined, one between
     them goes to a steward, one below ``review`` is forgotten. ``linkage`` is the least average weight

@@ -120,6 +120,7 @@ class Settler:
                 list(free),
                 lambda pair: _evidence(run_no, *pair),
                 self._clock.now(),
+                apart=standing.apart,
                 dry_run=dry_run,
             )
             done.refused.update(proposed.refused)

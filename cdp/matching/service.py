@@ -229,7 +229,8 @@ class Matching:
             members = members_of(connection, people)
             # whom somebody joined since is not whom the entry names; the next run takes them
             known = {no: held for no, held in members.items() if chosen.subjects.issuperset(BitMap(held))}
-            return self._gate.read_many(connection, admitted, known, chosen.columns.wanted)
+            read = self._gate.read_many(connection, admitted, known, chosen.columns.wanted)
+        return [row for row in read if row[0] in chosen.home]  # nor whoever had no trait when it was chosen
 
     def _end(self, run: Run, done: Settled, kept: tuple[Chosen, Matched] | None, batch: Batch) -> None:  # 6
         if kept is not None:

@@ -38,7 +38,7 @@ match_pairs = Table(
     "match_pairs",
     metadata,
     Column("low", Number, primary_key=True, autoincrement=False),
-    Column("high", Number, primary_key=True, autoincrement=False),
+    Column("high", Number, primary_key=True, autoincrement=False, index=True),
     Column("run_no", Number, nullable=False),
     Column("state", Name, nullable=False),  # open | accepted | rejected | linked
     Column("weight", Number, nullable=False),  # log2 of the odds, in thousandths

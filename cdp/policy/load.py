@@ -148,11 +148,13 @@ def read(contents: Mapping[str, bytes]) -> Reading:
 
 
 def read_rules(content: bytes, fields: FieldCatalogue) -> IdentityRules:
-    """Return what a text of ``identity.yaml`` says beside a catalogue of fields.
+    """Return what a text of ``identity.yaml`` that was never in force says beside a catalogue of fields.
 
-    :raises PolicyError: as ``load``.
+    :raises PolicyError: as ``admit``.
     """
-    return read_identity(Document("identity.yaml", content), fields)
+    document = Document("identity.yaml", content)
+    refuse(document)
+    return read_identity(document, fields)
 
 
 def schemas() -> dict[str, dict[str, Any]]:

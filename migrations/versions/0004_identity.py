@@ -77,3 +77,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("low", "high", name=op.f("pk_match_pairs")),
     )
     op.create_index(op.f("ix_match_pairs_state"), "match_pairs", ["state", "weight"], unique=False)
+    op.create_index(op.f("ix_match_pairs_high"), "match_pairs", ["high"], unique=False)
+    for table in ("links", "link_suppressions"):
+        op.create_index(op.f(f"ix_{table}_batch"), table, ["batch"], unique=False)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import count
+
+import pytest
 from caller import Caller
+
+_minutes = count()
 
 
 def identify(user: str, **traits: object) -> dict[str, object]:
-    """Return what somebody says of themselves; Ann speaks before Bob."""
-    at = "2026-02-01T12:00:00Z" if user == "u-ann" else "2026-02-02T12:00:00Z"
+    """Return what somebody says of themselves, each a minute after the one before."""
+    minute = next(_minutes)
+    at = f"2026-02-01T{minute // 60:02}:{minute % 60:02}:00Z"
     return {"type": "identify", "userId": user, "traits": traits, "timestamp": at}
 
 
@@ -39,3 +45,21 @@ def test_an_address_that_is_split_off_takes_its_trait_along(caller: Caller) -> N
 def test_a_text_that_is_no_address_stays_with_who_said_it(caller: Caller) -> None:
     caller.send(identify("u-bob", email="not an address", first_name="Bob"))
     assert revealed(caller, "u-bob")[0] == {"email": "not an address", "first_name": "Bob"}
+
+
+@pytest.mark.parametrize("kind", ["browser", "server"])
+def test_another_spelling_of_the_field_says_nothing_of_somebody_elses_address(
+    caller: Caller, kind: str
+) -> None:
+    caller.send(identify("u-ann", email="ann@example.org", first_name="Ann"))
+    caller.send(identify("u-eve", first_name="Eve"))
+    caller.send(identify("u-eve", email="ann@example.org", Email="eve@example.net"), kind=kind)
+    assert revealed(caller, "u-ann")[0] == {"email": "ann@example.org", "first_name": "Ann"}
+
+
+def test_what_validates_an_address_goes_where_the_address_goes(caller: Caller) -> None:
+    caller.send(identify("u-ann", email="ann@example.org"))
+    caller.send(identify("u-bob", email="bob@example.net", email_verified=True))
+    caller.send(identify("u-bob", email="typed@example.net", email_verified=False))
+    caller.send(identify("u-bob", email="ann@example.org", email_verified=True))
+    assert revealed(caller, "u-bob")[0] == {"email": "bob@example.net"}

@@ -193,6 +193,8 @@ def test_a_steward_asks_over_http(caller: Caller) -> None:
     caller.api("POST", path, {"proposal": "pp_none"}, key=steward, expect=404)
     caller.api("POST", path, {"proposal": ""}, key=steward, expect=404)
     caller.api("POST", path, {"identity": "types: {", "files": whole}, key=steward, expect=400)
+    endless = text(('pattern: ["[0', 'pattern: ["(a+)+b", "[0'))
+    caller.api("POST", path, {"identity": endless}, key=steward, expect=400)
     answer = caller.http.post(
         f"/api/v1{path}",
         content=msgspec.json.encode({"identity": "version: nonsense"}),

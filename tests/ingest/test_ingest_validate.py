@@ -61,6 +61,7 @@ def track(**fields: Any) -> dict[str, Any]:
         (track(userId=True), "bad_identifier"),
         (track(userId="x" * 10_000), "bad_identifier"),
         (track(userId="a\x00b"), "bad_identifier"),
+        (track(userId="a\x85b"), "bad_identifier"),
         (track(event=None), "bad_name"),
         (track(event="x" * 300), "bad_name"),
         (track(event="mail to ann@example.com"), "bad_name"),

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from cdp.errors import InvalidInputError
 from cdp.matching import FieldKind, Matched, MatchField, MatchSettings, Model, fields_of, kind_of, match
 from cdp.matching.cluster import Edges, cluster
+from cdp.matching.memory import in_memory, run
 
 pytest.importorskip("splink", reason="install the extra: pip install 'cdp[match]'")
 
@@ -23,10 +25,16 @@ FIELDS = fields_of(["given_name", "family_name", "birth_date", "email", "phone",
 SETTINGS = MatchSettings(memory=1024, sample=50_000)
 Row = Sequence[str | None]
 
-GIVEN = """Amara Bruno Celia Dario Edith Fabian Greta Hugo Ingrid Jonas Katja Lorenz Mira Nils Olga Pavel Rosa
-           Stefan Tilda Ulrich Vera Wanda Xaver Yvonne Zeno""".split()  # noqa: SIM905  # easier to read
-FAMILY = """Aldermann Brookfield Castellan Dornbach Eichwald Fairweather Greenholt Hasselbeck Ironwood
-            Jasperson Kestrelby Lindqvister Morgenthau Northcote Oakhampton Penderwick Quillfeather""".split()  # noqa: SIM905
+GIVEN = [
+    "Amara", "Bruno", "Celia", "Dario", "Edith", "Fabian", "Greta", "Hugo", "Ingrid", "Jonas", "Katja",
+    "Lorenz", "Mira", "Nils", "Olga", "Pavel", "Rosa", "Stefan", "Tilda", "Ulrich", "Vera", "Wanda",
+    "Xaver", "Yvonne", "Zeno",
+]  # fmt: skip
+FAMILY = [
+    "Aldermann", "Brookfield", "Castellan", "Dornbach", "Eichwald", "Fairweather", "Greenholt",
+    "Hasselbeck", "Ironwood", "Jasperson", "Kestrelby", "Lindqvister", "Morgenthau", "Northcote",
+    "Oakhampton", "Penderwick", "Quillfeather",
+]  # fmt: skip
 
 
 def population(number: int, seed: int = 7) -> list[list[str | None]]:
@@ -49,8 +57,8 @@ def table(rows: Sequence[Row], fields: Sequence[MatchField] = FIELDS, *, first: 
     return pa.table({"record_no": pa.array(range(first, first + len(rows)), pa.int64()), **columns})
 
 
-def found(rows: Sequence[Row], fields: Sequence[MatchField] = FIELDS, **more: object) -> Matched:
-    return match(table(rows, fields), fields, SETTINGS, **more)  # type: ignore[arg-type]
+def found(rows: Sequence[Row], fields: Sequence[MatchField] = FIELDS, **more: Any) -> Matched:
+    return match(table(rows, fields), fields, SETTINGS, **more)
 
 
 def joined(matched: Matched) -> set[tuple[int, int]]:
@@ -88,6 +96,7 @@ def test_swapped_names_are_joined() -> None:
         ("father and son", {"birth_date": "1911-10-29", "email": None}),
         ("a couple", {"given_name": "Theodora", "birth_date": "1988-11-30", "email": None}),
         ("a household of which no more is known", {"given_name": None, "birth_date": None, "email": None}),
+        ("brothers with names alike", {"given_name": "Darwin", "birth_date": None, "email": None}),
         ("twins with their mother's address", {"given_name": "Theodora"}),
     ],
 )
@@ -204,6 +213,16 @@ def test_nothing_is_written_and_nothing_logged(
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_engine_has_nothing_but_memory() -> None:
+    with in_memory(SETTINGS) as connection:
+        wanted = "SELECT name, value FROM duckdb_settings() WHERE name IN ('temp_directory', "
+        assert sorted(run(connection, wanted + "'enable_external_access', 'lock_configuration')")) == [
+            ("enable_external_access", "false"),
+            ("lock_configuration", "true"),
+            ("temp_directory", ""),
+        ]
+
+
 def test_too_little_memory_fails_and_does_not_spill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = population(20_000)
@@ -213,6 +232,13 @@ def test_too_little_memory_fails_and_does_not_spill(tmp_path: Path, monkeypatch:
 
 
 def test_a_field_is_known_by_its_name() -> None:
-    names = {"first_name": "given_name", "surname": "family_name", "dateOfBirth": "birth_date",
-             "addr": "street", "soc_sec_id": "id_number", "occupation": "text", "street_number": "number"}  # fmt: skip
+    names = {
+        "first_name": "given_name",
+        "surname": "family_name",
+        "dateOfBirth": "birth_date",
+        "addr": "street",
+        "soc_sec_id": "id_number",
+        "occupation": "text",
+        "street_number": "number",
+    }
     assert {name: str(kind_of(name)) for name in names} == names
