@@ -193,7 +193,7 @@ def explained(services: Services, caller: Caller, data: ExplainBody) -> Explaine
         caller.purpose,
         "policy.explain",
         data.profile,
-        lambda connection, profile_no: services.review.explain(connection, profile_no, prepared),
+        lambda connection, identity_no: services.review.explain(connection, identity_no, prepared),
         about,
     )
 

@@ -198,7 +198,8 @@ class PortraitService:
 
         Also while the controller is switched off: it says why somebody is decided about as they are.
 
-        :param read: given the connection and the profile's number; it shows no field.
+        :param read: given the connection and the identity that the id names, which was a profile of its own
+            before it was merged; it shows no field.
         :param about: what else the audit entry says.
         """
         return self._users.one(
@@ -206,7 +207,7 @@ class PortraitService:
             purpose,
             action,
             self._by_id(profile_id),
-            lambda use: read(use.connection, use.person.profile_no),
+            lambda use: read(use.connection, self._ids.decode(profile_id)),
             about,
             shows=False,
         )

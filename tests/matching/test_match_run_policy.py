@@ -73,7 +73,7 @@ def test_fields_are_compared_by_their_category_and_conclusions_never(tmp_path: P
         for field, places in zip(columns.fields, columns.parts, strict=True)
     }
     assert parts["given_name"] == [Wanted("first_name"), Wanted("called")]
-    assert parts["email"] == [Wanted("email"), Wanted("email", identifier=True)]
+    assert parts["email"] == [Wanted("email", identifier=True)]
     assert parts["region"] == [Wanted("address.state"), Wanted("region")]
     catalogue = load(folder).fields.traits
     assert not any(catalogue[name].inferred for name in columns.traits)

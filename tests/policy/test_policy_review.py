@@ -302,14 +302,14 @@ def test_a_past_export_is_explained_with_its_own_policies(people: Caller) -> Non
 
 def test_links_made_since_are_not_in_an_explanation_of_then(people: Caller, clock: FixedClock) -> None:
     export = exported(people)["id"]
+    ann, kim = (people.lookup("user_id", name)["id"] for name in ("ann", NAMES[-1]))
     clock.advance(DAY)
-    alias = {"type": "alias", "messageId": "a1", "userId": "ann", "previousId": "kim"}
-    people.send(alias)
-    one, other = (people.lookup("user_id", name)["id"] for name in ("ann", "kim"))
-    was = explain(people, "ann", export=export)
-    assert (was["outcome"], was["recorded"]["outcome"]) == ("permitted", "released")
-    if one == other:  # the rules let user ids meet only where they say so
-        assert explain(people, "ann", **PLAIN)["outcome"] == "denied"
+    people.send({"type": "alias", "messageId": "a1", "userId": "ann", "previousId": NAMES[-1]})
+    assert people.lookup("user_id", "ann") == people.lookup("user_id", NAMES[-1])
+    for profile, then in ((ann, ("permitted", "released")), (kim, ("denied", "absent"))):
+        asked = ({"profile": profile, **how} for how in ({"export": export}, PLAIN))
+        was, now = (people.api("POST", "/policies/explain", one, purpose="rights") for one in asked)
+        assert (was["outcome"], was["recorded"]["outcome"], now["outcome"]) == (*then, "denied")
 
 
 EVERYTHING = """query($input: DecisionInput!) { explainDecision(input: $input) {

@@ -167,15 +167,16 @@ class Review:
             return Prepared(question, None, None)
         return Prepared(question, self._segments.members(question.segment, actor=actor), None)
 
-    def explain(self, connection: Connection, profile_no: int, prepared: Prepared) -> Explained:
+    def explain(self, connection: Connection, identity_no: int, prepared: Prepared) -> Explained:
         """Explain the decision about one person.
 
+        :param identity_no: of now its profile is meant; of then the one in which it was.
         :raises NotFoundError: the policies know no such destination or purpose, the bundle of then was
             never stored, or there was no such person then.
         """
         if prepared.stored is not None or prepared.question.as_of is not None:
-            return self._then(connection, profile_no, prepared)
-        return self._now(connection, profile_no, prepared)
+            return self._then(connection, identity_no, prepared)
+        return self._now(connection, self._identity.profile_of(connection, identity_no), prepared)
 
     def _now(self, connection: Connection, profile_no: int, prepared: Prepared) -> Explained:
         question, chosen = prepared.question, prepared.members
