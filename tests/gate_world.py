@@ -106,7 +106,7 @@ class World:
         self.access = AccessService(self.store, self.committer, self.clock)
         blind = BlindIndex(self.keyring.secret("index"), "test")
         self.identity = IdentityService(
-            self.store, self.committer, self.keyring, blind, self.ledger, self.bundle.identity, self.clock
+            self.committer, self.keyring, blind, self.ledger, self.bundle.identity, self.clock
         )
         self.profiles = ProfileService(self.identity, self.access, self.bundle, self.clock)
         self.segments = Segments()

@@ -48,7 +48,6 @@ class LinkingWorld:
         with self.committer.batch() as batch:
             ledger.mark_derived(batch)
         self.identity = IdentityService(
-            self.store,
             self.committer,
             keyring,
             BlindIndex(keyring.secret("index"), "test"),

@@ -114,7 +114,7 @@ def _wire(
     policies = make_policies(settings, committer, clock)
     access = AccessService(store, committer, clock, bundle.purposes, bundle.destinations)
     ledger = ConsentLedger(keyring, bundle, clock, journal.hold)
-    identity = IdentityService(store, committer, keyring, blind, ledger, bundle.identity, clock)
+    identity = IdentityService(committer, keyring, blind, ledger, bundle.identity, clock)
     profiles = ProfileService(identity, access, bundle, clock)
     quarantine = Quarantine(store, keyring, clock)
     signatures = UserIdSignatures(keyring.secret("user-id-signing"))

@@ -110,19 +110,12 @@ class IndexPass:
                 return newest[0]
             total, upto = queries.version_extent(connection, EARLIER)
             made = Pass(
-                pass_no=0,
                 kind="index",
                 target=_target(),
-                state="running",
-                position=0,
                 upto=upto,
                 total=total,
-                done=0,
-                merged=0,
-                parted=0,
                 actor=_ACTOR,
                 started_at=self._clock.now(),
-                changed_at=0,
             )
             made = msgspec.structs.replace(made, pass_no=passes.begin(connection, made))
             batch.record(_entry("begin", made, {"identities": total}))

@@ -30,7 +30,7 @@ from cdp.identity.model import Candidate, Pair, Resolved
 from cdp.identity.resolve import fitting
 from cdp.ingest import Classified, Indexed
 from cdp.policy import IdentityRules
-from cdp.store import Batch, Committer, Connection, Store
+from cdp.store import Batch, Committer, Connection
 
 _COUNTER = "identity_no"
 _BLOCK = 2000
@@ -41,7 +41,6 @@ class IdentityService(Linker):
 
     def __init__(
         self,
-        store: Store,
         committer: Committer,
         keyring: Keyring,
         blind: BlindIndex,
@@ -50,7 +49,6 @@ class IdentityService(Linker):
         clock: Clock,
     ) -> None:
         super().__init__(blind, rules, ledger, clock)
-        self._store = store
         self._committer = committer
         self._keyring = keyring
         self._numbers: list[range] = []

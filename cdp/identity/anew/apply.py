@@ -149,19 +149,13 @@ class RulesPass:
 
     def _made(self, wanted: str, actor: str, state: State, total: int, upto: int) -> Pass:
         return Pass(
-            pass_no=0,
             kind="rules",
             target=wanted,
             state=state,
-            position=0,
             upto=upto,
             total=total,
-            done=0,
-            merged=0,
-            parted=0,
             actor=actor,
             started_at=self._clock.now(),
-            changed_at=0,
         )
 
     def _turn(self, actor: str, known: State, wanted: State) -> Pass:

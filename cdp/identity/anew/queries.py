@@ -26,6 +26,7 @@ Held = tuple[bool, str, bytes]
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
     """Work over everything that there is, and where it stands.
 
+    :param pass_no: 0 until it is stored.
     :param target: what it brings everything to; for rules the number of the last activation that is known
         to say the same, a dot, and what names them.
     :param position: the last component or identity that is done; ``upto``: the last that there was.
@@ -34,19 +35,19 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     :param changed_at: when somebody last worked on it: the lease. 0 while nobody does.
     """
 
-    pass_no: int
+    pass_no: int = 0
     kind: Kind
     target: str
-    state: State
-    position: int
+    state: State = "running"
+    position: int = 0
     upto: int
     total: int
-    done: int
-    merged: int
-    parted: int
+    done: int = 0
+    merged: int = 0
+    parted: int = 0
     actor: str
     started_at: Micros
-    changed_at: Micros
+    changed_at: Micros = 0
 
     @property
     def activated(self) -> int:
