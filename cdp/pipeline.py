@@ -186,7 +186,7 @@ class Pipeline:
             event = self._validate(message)
             if isinstance(event, Reject):
                 return self._heard(event)
-            return self._identity.index(self._classify(event))
+            return self._indexed(self._classify(event))
         except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
             log.warning("event failed", error=type(error).__name__)
             cause = f"the platform failed on it: {type(error).__name__}"
@@ -197,11 +197,19 @@ class Pipeline:
         try:
             event = self._validate.restraints(reject.message)
             if event is not None:
-                said = self._identity.index(Classified(event, None, None, ()))
+                said = self._indexed(Classified(event, None, None, ()))
                 return msgspec.structs.replace(reject, heard=said)
         except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
             log.warning("what an event restrains could not be read", error=type(error).__name__)
         return reject
+
+    def _indexed(self, classified: Classified) -> Indexed:
+        """Return an event with its blind indexes, and with what it restrains of others."""
+        item = self._identity.index(classified)
+        if not classified.event.also:
+            return item
+        words = (Classified(word, None, None, ()) for word in self._validate.words(classified.event))
+        return msgspec.structs.replace(item, also=tuple(map(self._identity.index, words)))
 
     def weigh(self, delivery: Delivery) -> bool:
         """Return whether everybody named in a consent that is told is known to be there. Stores nothing.
@@ -247,7 +255,7 @@ class Pipeline:
 
     def _cut(self, prepared: Prepared, error: str) -> Outcome:
         events, rejects, generation = prepared.events, prepared.rejects, prepared.generation
-        if not events:  # what is left is the rejects' words
+        if not events:  # what is left is words
             return self._isolated(prepared.deaf())
         if len(events) == 1:
             event = events[0].classified.event
@@ -317,7 +325,7 @@ class Pipeline:
         )
 
     def _fresh_words(self, batch: Batch, words: Sequence[Indexed]) -> list[Indexed]:
-        """Return what rejected messages restrain, without what was heard before and who was erased."""
+        """Return words that restrain, without what was heard before and who was erased."""
         erased = self._recovery.suppressed(batch.connection, words)
         living = [word for place, word in enumerate(words) if place not in erased]
         return self._event_keys.fresh(batch, living) if living else []

@@ -5,6 +5,7 @@ An installation's twin has the same keys, so identities get the same numbers; ea
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,15 +24,18 @@ from sqlalchemy.engine import make_url
 from cdp import app
 from cdp.access.tables import sources
 from cdp.clock import SECOND, FixedClock, rfc3339
-from cdp.identity import Candidate
+from cdp.identity import Candidate, identifiers, index, lookup, service, version1
 from cdp.identity.queries import add_candidates, candidates_among, suppressed_among
 from cdp.identity.tables import link_suppressions
 from cdp.store import Store
 
 PURPOSE = "data_quality"
 KINDS = ("server", "browser", "import")
+GMAIL = "gmail.com"  # where a dot in an address says nothing
 Named = tuple[str, str]
 """An identifier: type and value, without the example's own ending."""
+USERS, DEVICES, EMAILS = 3, 3, 2
+_EXAMPLES = itertools.count()
 
 
 @contextmanager
@@ -60,6 +64,16 @@ def twin_of(
         yield Caller(http, key, platform.services)
 
 
+@contextmanager
+def under_version_1(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have identifiers indexed as version 1 of the normaliser did."""
+    with monkeypatch.context() as patched:
+        patched.setattr(identifiers, "_form", lambda kind, value, _: version1.normalise(kind, value))
+        for module in (service, index, lookup):
+            patched.setattr(module, "VERSION", version1.VERSION)
+        yield
+
+
 class Side:
     """One platform, and what the people of one example are there."""
 
@@ -67,6 +81,7 @@ class Side:
         self.caller = caller
         self.clock = clock
         self.services = caller.services
+        self.before: dict[int, Named] = {}  # who is found by what their values were before
 
     @property
     def store(self) -> Store:
@@ -83,7 +98,8 @@ class Side:
         identity = self.services.identity
         with self.store.reading() as connection:
             found = {identity.find(connection, *named): named for named in people}
-        return {number: named for number, named in found.items() if number is not None}
+        known = {number: named for number, named in found.items() if number is not None}
+        return known | {number: named for number, named in self.before.items() if named in people}
 
     def profiles(self, people: Sequence[Named]) -> dict[int, list[Named]]:
         """Return profile_no → its identifiers."""
@@ -144,10 +160,10 @@ class Side:
             return {one.pair for one in candidates_among(connection, self.numbers(people))}
 
     def vouched(self, people: Sequence[Named]) -> list[Candidate]:
-        """Return the candidates by a steward's word."""
+        """Return the candidates by a steward's word, and those that matching guessed."""
         with self.store.reading() as connection:
             found = candidates_among(connection, self.numbers(people))
-        return [one for one in found if one.origin == "merge"]
+        return [one for one in found if one.origin in {"merge", "match"}]
 
     def suppress(self, pairs: set[tuple[int, int]]) -> None:
         """Have pairs suppressed before anything tells them."""
@@ -215,3 +231,95 @@ def people_of(ending: str, users: int, devices: int, emails: int) -> list[Named]
         *(("user_id", f"a{n}{ending}") for n in range(devices)),  # an alias may mean a user's older id
         *(("email", f"e{n}{ending}@people.example") for n in range(emails)),
     ]
+
+
+class History:
+    """One example: the same people on both."""
+
+    def __init__(self, here: Side, there: Side) -> None:
+        self.here, self.there = here, there
+        self.ending = f"-{next(_EXAMPLES)}"
+        self.people = self.named()
+        self.start = here.clock.now()
+        self.sent: list[tuple[int, dict[str, Any], str]] = []
+        self.changed = 0
+
+    def named(self) -> list[Named]:
+        """Return every identifier that the example may name."""
+        return people_of(self.ending, USERS, DEVICES, EMAILS)
+
+    def tell(self, kind: str, source_kind: str, seconds: int, named: dict[str, str]) -> None:
+        """Send an event, in whatever order its time says."""
+        told_at = self.start - 100 * SECOND + seconds * SECOND
+        body = event(kind, f"m{len(self.sent)}{self.ending}", self.ending, told_at, **named)
+        self.sent.append((self.here.clock.now(), body, source_kind))
+        self.here.send(body, source_kind)
+
+    def known(self) -> list[int]:
+        return sorted(self.here.numbers(self.people))
+
+    def merge(self, one: int, other: int) -> None:
+        """Merge two profiles, or what is one already where something is revoked in it."""
+        profiles = sorted(self._profiles())
+        if len(profiles) > 1:
+            first = profiles.pop(one % len(profiles))
+            self._do("/profiles/merge", {"ids": [self.here.id_of(first), self._id(profiles, other)]})
+
+    def carve(self, which: int, how_many: int) -> None:
+        """Carve one or more identities out of a profile that has others."""
+        several = [members for members in self._profiles().values() if len(members) > 1]
+        if several:
+            members = several[which % len(several)]
+            at = which // 3 % len(members)
+            turned = members[at:] + members[:at]
+            group = [self.here.id_of(number) for number in turned[: 1 + how_many % (len(members) - 1)]]
+            self._do(f"/profiles/{group[0]}/split", {"identities": group})
+
+    def revoke(self, which: int, _: int) -> None:
+        """Revoke a link that something told, whether it stands or not."""
+        links = sorted(self.here.told(self.people))
+        if links:
+            pair = [self.here.id_of(number) for number in links[which % len(links)]]
+            self._do(f"/profiles/{pair[0]}/split", {"link": pair})
+
+    def undo(self, which: int, _: int) -> None:
+        """Take back the last merge of a profile by any of its ids, or take out one identity."""
+        several = [number for members in self._profiles().values() if len(members) > 1 for number in members]
+        if several:
+            self._do(f"/profiles/{self._id(several, which)}/split", {})
+
+    def again(self, one: int, other: int) -> None:
+        """Merge two profiles and take it back by either id: nobody is anywhere else than before."""
+        profiles = sorted(self._profiles())
+        if len(profiles) > 1:
+            first = profiles.pop(one % len(profiles))
+            ids = [self.here.id_of(first), self._id(profiles, other)]
+            before = self.here.profiles(self.people)
+            if self._do("/profiles/merge", {"ids": ids}):
+                assert self._do(f"/profiles/{ids[other % 2]}/split", {})
+                assert self.here.profiles(self.people) == before
+
+    def _id(self, numbers: list[int], pick: int) -> str:
+        return self.here.id_of(numbers[pick % len(numbers)])
+
+    def _do(self, path: str, body: dict[str, Any]) -> bool:
+        done = self.here.change(path, body) is not None
+        self.changed += done
+        return done
+
+    def _profiles(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        with self.here.store.reading() as connection:
+            homes = self.here.services.identity.profiles_of(connection, self.known())
+        for number, profile_no in sorted(homes.items()):
+            found.setdefault(profile_no, []).append(number)
+        return found
+
+    def replay(self) -> None:
+        """Tell the fresh platform the same, with what stands revoked suppressed from the start."""
+        self.there.suppress(self.here.revoked(self.people))
+        for told_at, body, source_kind in self.sent:
+            self.there.clock.advance(told_at - self.there.clock.now())
+            self.there.caller.send(body, kind=source_kind)
+        self.there.vouch(self.here.vouched(self.people))
+        self.there.clock.advance(self.here.clock.now() - self.there.clock.now())

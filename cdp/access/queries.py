@@ -27,6 +27,13 @@ def list_sources(connection: Connection) -> list[Source]:
     return [_source(row) for row in connection.execute(select(sources).order_by(sources.c.name))]
 
 
+def regions(connection: Connection) -> list[str]:
+    """Return the default regions of sources, ascending."""
+    region = sources.c.default_region
+    query = select(region).where(region.is_not(None)).distinct().order_by(region)
+    return list(connection.execute(query).scalars())
+
+
 def add_source(connection: Connection, source: Source, key_hash: bytes, now: Micros) -> None:
     """Store a new source."""
     connection.execute(

@@ -152,6 +152,11 @@ class AccessService:
         """Return every source as a transaction at hand sees them (a second one could starve the pool)."""
         return queries.list_sources(connection)
 
+    @staticmethod
+    def regions(connection: Connection) -> list[str]:
+        """Return the regions that any source has or had."""
+        return queries.regions(connection)
+
     def disable_source(self, actor: str, name: str) -> None:
         """Refuse what a source sends from now on."""
         self._change(actor, name, "source.disable", enabled=False)

@@ -11,13 +11,13 @@ from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Review
-from cdp.identity import IdentityService, IndexPass, Preview, RulesPass
+from cdp.identity import IdentityService, IndexPass, RulesPass
 from cdp.ingest import Quarantine, Undeclared
 from cdp.journal import Journal
 from cdp.matching import Matching, ReviewQueue, Watch
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import Conflicts, PortraitService, Relinker, Revealer
+from cdp.portrait import Conflicts, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
 from cdp.rights import Acts, Links, RightsService
@@ -55,7 +55,7 @@ class Services:
     matching: Matching
     review_queue: ReviewQueue
     watch: Watch
-    rules_preview: Preview
+    rules_preview: Previewer
     rules_pass: RulesPass
     index_pass: IndexPass
     profiles: ProfileService

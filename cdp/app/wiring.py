@@ -36,12 +36,12 @@ from cdp.gate import Gate, Review, check_inside
 from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, Steward, blind_indexes
 from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
 from cdp.journal import Journal
-from cdp.matching import Chooser, Matching, ReviewQueue, Settler, Watch
+from cdp.matching import Chooser, Matching, ReviewQueue, Settler, Watch, reject_again
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import Conflicts, PortraitService, Relinker, Revealer
+from cdp.portrait import Conflicts, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
-from cdp.recovery import Installation, Recovery
+from cdp.recovery import Installation, KeptApart, Recovery
 from cdp.rights import Acts, Links, RightsService
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
@@ -114,7 +114,7 @@ def _wire(
     policies = make_policies(settings, committer, clock)
     access = AccessService(store, committer, clock, bundle.purposes, bundle.destinations)
     ledger = ConsentLedger(keyring, bundle, clock, journal.hold)
-    identity = IdentityService(committer, keyring, blind, ledger, bundle.identity, clock)
+    identity = IdentityService(committer, keyring, blind, ledger, bundle.identity, clock, access.regions)
     profiles = ProfileService(identity, access, bundle, clock)
     quarantine = Quarantine(store, keyring, clock)
     signatures = UserIdSignatures(keyring.secret("user-id-signing"))
@@ -123,7 +123,12 @@ def _wire(
 
     def judging(held: Bundle) -> tuple[Validator, Classifier, Keeper]:
         validator = Validator(
-            held, identity.normalise, keyring.secret("event-key"), settings.max_event_bytes, signatures
+            held,
+            identity.normalise,
+            keyring.secret("event-key"),
+            settings.max_event_bytes,
+            signatures,
+            partial(_regions, store),
         )
         return validator, Classifier(held.fields, undeclared.note), Keeper(held.intake)
 
@@ -170,6 +175,7 @@ def _wire(
         identity,
         audit,
         Installation(journal, access, policies, segments.lists, outbox, webhooks, gate.deliveries),
+        KeptApart(committer, journal, identity, reject_again, clock),
         lambda: in_force.bundle.purposes,
         clock,
     )
@@ -194,7 +200,7 @@ def _wire(
         return recovery.returned(batch, resolved)
 
     relinker, matching, review_queue, watch = _linking(
-        store, committer, keyring, gate, ledger, profiles, identity, ids, clock
+        store, committer, keyring, gate, ledger, profiles, segments, identity, ids, clock
     )
     opened.callback(matching.stop)
     services = Services(
@@ -220,7 +226,7 @@ def _wire(
         matching=matching,
         review_queue=review_queue,
         watch=watch,
-        rules_preview=Preview(committer, identity, keyring),
+        rules_preview=Previewer(committer, Preview(store, identity, keyring), identity, ledger, gate),
         rules_pass=RulesPass(committer, identity, keyring, policy.activation_count, clock),
         index_pass=IndexPass(committer, identity, keyring, blind, arrived, lambda: recovery.pending, clock),
         profiles=profiles,
@@ -273,20 +279,27 @@ def _linking(
     gate: Gate,
     ledger: ConsentLedger,
     profiles: ProfileService,
+    segments: SegmentService,
     identity: IdentityService,
     ids: ProfileIds,
     clock: Clock,
 ) -> tuple[Relinker, Matching, ReviewQueue, Watch]:
     """Wire what changes links by somebody's judgement: a steward's, or a machine's that a steward reviews."""
-    relinker = Relinker(committer, keyring, ids, identity, ledger, Steward(identity, committer, clock), gate)
+    steward = Steward(identity, committer, clock)
+    relinker = Relinker(committer, keyring, ids, identity, ledger, segments, steward, gate)
     settler = Settler(committer, gate, identity, clock)
     merge = partial(relinker.merge, reason="match_review", dry_run=False)
     return (
         relinker,
         Matching(store, committer, gate, Chooser(store, committer, gate, profiles), settler, clock),
         ReviewQueue(committer, settler, ids, merge, clock),
-        Watch(committer, settler, identity),
+        Watch(settler, identity),
     )
+
+
+def _regions(store: Store) -> list[str]:
+    with store.reading() as connection:
+        return AccessService.regions(connection)
 
 
 def _adopt(

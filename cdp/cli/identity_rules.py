@@ -38,7 +38,7 @@ def rules(
 ) -> None:
     """Show the rules that link identifiers, or what others would change; pause and resume applying them."""
     if sum((candidate is not None, bool(proposal), pause, resume)) > 1:
-        raise InvalidInputError("give one of --candidate, --proposal, --pause and --resume")
+        raise typer.BadParameter("give one of --candidate, --proposal, --pause and --resume")
     with connected() as api:
         if candidate is not None or proposal:
             body = {"proposal": proposal} if candidate is None else _candidate(candidate)
@@ -136,6 +136,9 @@ def _show_preview(found: Mapping[str, Any]) -> None:
         if found[name]:
             say(f"\nsome that {title}:")
             show_list([_sample(one) for one in found[name]], ("before", "after", "links"), as_json=False)
+    if found["hidden"]:
+        said = "the policies do not permit it of somebody in them"
+        say(f"\n{found['hidden']} of the largest and of the samples are not shown: {said}")
 
 
 def _sample(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +146,8 @@ def _sample(one: Mapping[str, Any]) -> dict[str, Any]:
         when: [f"{held['id']} {_types(held['types'])}" for held in one[when]] for when in ("before", "after")
     }
     shown["links"] = [
-        f"{'–'.join(link['types'])}: {link['before'] or 'not seen'} → {link['after']}"
+        f"{'–'.join(kind or 'not shown' for kind in link['types'])}: "
+        f"{link['before'] or 'not seen'} → {link['after']}"
         for link in one["links"]
     ]
     return shown

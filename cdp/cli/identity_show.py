@@ -91,7 +91,11 @@ def page(
     yield "traits", [row for row in rows if row["name"] not in tags], columns
     concluded = [{**row, "basis": basis[row["name"]]} for row in rows if row["name"] in tags]
     yield "tags (conclusions)", concluded, ("name", "value", "source", "when", "basis")
-    yield "segments", [{"name": name} for name in found["segments"]], ("name",)
+    within = [
+        {"name": one["segment"], "version": one["version"], "evaluated": _when(one["evaluated_at"])}
+        for one in found["memberships"]
+    ]
+    yield "segments", within, ("name", "version", "evaluated")
 
     shown = parts["identifiers"]
     more = f", the first {len(shown)}" if found["identities"] > len(shown) else ""

@@ -17,6 +17,14 @@ from cdp.errors import CdpError
 matching = typer.Typer(help="Find people who are probably one.", no_args_is_help=True)
 _COLUMNS = ("run", "state", "records", "excluded", "pairs", "linked", "queued", "started_at", "finished_at")
 _LOOK_SECONDS = 0.2
+_NEXT = "what it linked stays, and the next run goes on"
+_EARLY = {
+    "failed": f"the run failed; the server's log names the cause; {_NEXT}",
+    "interrupted": f"the run ended with its server; {_NEXT}",
+    "policies_changed": f"other policies came in force, so the run ended; {_NEXT}",
+    "denied": "the policies, or the switch of the destination controller, no longer permit matching, so the"
+    f" run ended; {_NEXT} once they do",
+}
 
 
 @matching.command("run")
@@ -28,15 +36,22 @@ def run(
     """Compare people's traits; link who is surely one, put before a steward who may be.
 
     Without --full, those who are new or changed since the last run are compared with everybody, by the model
-    that the last full run learned. Breaking off leaves nothing half: the next run goes on.
+    that the last full run learned. Breaking off leaves nothing half: a running server goes on with the run,
+    without one it ends at its next step and the next run goes on.
     """
     with connected() as api:
         started = api.post("/match/runs", {"full": full, "dry_run": dry_run})
-        found = _followed(api, started["run"])
+        try:
+            found = _followed(api, started["run"])
+        except KeyboardInterrupt:
+            raise CdpError(
+                "interrupted; a running server goes on with the run, without one it ends at its next step:"
+                " `cdp match list`"
+            ) from None
     shown = {name: found[name] for name in _COLUMNS}
     show_record(found if as_json else shown, as_json=as_json)
-    if found["state"] == "failed":
-        raise CdpError("the run failed; the server's log names the cause, and the next run goes on")
+    if found["state"] in _EARLY:
+        raise CdpError(_EARLY[found["state"]])
 
 
 @matching.command("list")

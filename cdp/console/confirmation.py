@@ -73,7 +73,7 @@ class Confirmations:
             return None
         pending, message_id = found
         word = Word(
-            source=Source(source_id=pending.source_id, name="", kind=pending.source_kind, enabled=True),
+            source=_source(pending),
             event=_EVENT,
             message_id=message_id,
             identifiers=pending.identifiers,
@@ -90,7 +90,8 @@ class Confirmations:
         return msgspec.structs.replace(self._named(pending, language), stands=stands)
 
     def _people(self, connection: Connection, pending: Pending) -> set[int]:
-        found = (self._identity.find(connection, *identifier) for identifier in pending.identifiers)
+        source = _source(pending)
+        found = (self._identity.find(connection, *identifier, source) for identifier in pending.identifiers)
         return {number for number in found if number is not None}
 
     def _refused(self, connection: Connection, pending: Pending) -> bool:
@@ -144,3 +145,8 @@ class Confirmations:
         told = words.of_purpose(purpose, language)
         notice = "" if asked_on is None else asked_on.shown(language)
         return Named(purposes=((told["name"], told["description"], notice),), language=language)
+
+
+def _source(pending: Pending) -> Source:
+    """Return whose word it was; its numbers were read by its region when it asked."""
+    return Source(source_id=pending.source_id, name="", kind=pending.source_kind, enabled=True)

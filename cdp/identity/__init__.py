@@ -2,11 +2,23 @@
 
 from cdp.identity import addresses, characters, names
 from cdp.identity.anew.apply import RulesPass
-from cdp.identity.anew.preview import Cluster, Preview, RulesPreview, Sample
+from cdp.identity.anew.preview import Cluster, LinkChange, Preview, RulesPreview, Sample
 from cdp.identity.anew.queries import Pass
+from cdp.identity.apart import keep_apart, note_apart
 from cdp.identity.characters import fold
 from cdp.identity.identifiers import Normaliser
-from cdp.identity.model import Candidate, Decision, Identifier, Origin, Pair, Plan, Resolution, Resolved
+from cdp.identity.lookup import AMBIGUOUS
+from cdp.identity.model import (
+    Candidate,
+    Decision,
+    Identifier,
+    Origin,
+    Pair,
+    Plan,
+    Resolution,
+    Resolved,
+    reason_shown,
+)
 from cdp.identity.propose import Proposed, held_apart, homes, propose
 from cdp.identity.queries import blind_indexes, members_of, profiles_of
 from cdp.identity.reindex import IndexPass
@@ -16,12 +28,14 @@ from cdp.identity.steward import Steward, Witness
 from cdp.identity.watch import SetAside
 
 __all__ = [
+    "AMBIGUOUS",
     "Candidate",
     "Cluster",
     "Decision",
     "Identifier",
     "IdentityService",
     "IndexPass",
+    "LinkChange",
     "Normaliser",
     "Origin",
     "Pair",
@@ -43,9 +57,12 @@ __all__ = [
     "fold",
     "held_apart",
     "homes",
+    "keep_apart",
     "members_of",
     "names",
+    "note_apart",
     "profiles_of",
     "propose",
+    "reason_shown",
     "resolve",
 ]

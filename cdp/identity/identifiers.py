@@ -14,7 +14,9 @@ the space around them goes. The name of an external type is taken as it is writt
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
 from cdp.identity import emails, phones, version1
 from cdp.policy import IdentityRules
@@ -29,6 +31,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _EXTERNAL = re.compile(r"[^\x00-\x20\x7f]{1,100}")
 _UUID = re.compile(r"(?:urn:uuid:)?\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?", re.IGNORECASE)
 _ZEROS = re.compile(r"[0\W_]+")
+
+
+class _Forms(NamedTuple):
+    """What is made of a text: what identifies somebody by it, now and before, blocked or not (``known``)."""
+
+    usable: str | None
+    earlier: str | None
+    known: str | None
 
 
 class Normaliser:
@@ -54,32 +64,59 @@ class Normaliser:
 
         :param region: ISO 3166 code of the country of telephone numbers without a country code.
         """
-        return self._cached(kind, value, region)[0]
+        return self._cached(kind, value, region).usable
 
     def earlier(self, kind: str, value: str, region: str | None = None) -> str | None:
         """Return what version 1 made of the same text where that is another value, else None."""
-        return self._cached(kind, value, region)[1]
+        return self._cached(kind, value, region).earlier
 
     def known(self, kind: str, value: str, region: str | None = None) -> str | None:
         """Return the value under which somebody may be known: that of this version, else of the one before.
 
-        For look-ups and for what restrains: who was known by what is no identifier any more can still say no.
+        For look-ups and for what restrains: who was known by what is no identifier any more, or is blocked,
+        can still say no.
         """
-        current, earlier = self._cached(kind, value, region)
-        return earlier if current is None else current
+        return self._cached(kind, value, region).known
+
+    def meant(
+        self,
+        kind: str,
+        value: str,
+        region: str | None = None,
+        regions: Callable[[], Iterable[str]] = tuple,
+    ) -> tuple[str, ...]:
+        """Return every value that may be meant by what is ``known``, the likeliest first.
+
+        They are several of a telephone number without a country code only: the number as it is kept where
+        nobody knows its country, too, and where no region is given that of each region in use.
+
+        :param regions: returns the regions in use; asked only where they matter.
+        """
+        bare = self.known(kind, value)
+        if kind != "phone" or (bare is not None and bare.startswith("+")):
+            return () if bare is None else (bare,)
+        tried = (region, None) if region else (None, *sorted(regions()))
+        found = (self.known(kind, value, one) for one in tried)
+        return tuple(dict.fromkeys(one for one in found if one is not None))
+
+    def before(self, kind: str, value: str) -> str | None:
+        """Return what version 1 made of a text, blocked or not."""
+        old = version1.normalise(kind, value)
+        return old if old is None or _is_text(old) else None
 
     def anew(self, kind: str, value: str) -> str:
         """Return what becomes of a value that version 1 made; itself where this version has none."""
         return _form(kind, value, None) or value
 
-    def _normalise(self, kind: str, value: str, region: str | None) -> tuple[str | None, str | None]:
+    def _normalise(self, kind: str, value: str, region: str | None) -> _Forms:
         if self._rules.of(kind) is None:
-            return None, None
+            return _Forms(None, None, None)
         forms = _form(kind, value, region), version1.normalise(kind, value)
-        current, earlier = (
-            None if form is None or self.blocks(kind, form) or not _is_text(form) else form for form in forms
+        current, old = (None if form is None or not _is_text(form) else form for form in forms)
+        usable, earlier = (
+            None if form is None or self.blocks(kind, form) else form for form in (current, old)
         )
-        return current, None if earlier == current else earlier
+        return _Forms(usable, None if old == current else earlier, old if current is None else current)
 
     def blocks(self, kind: str, normal: str) -> bool:
         """Return whether a normalised value identifies nobody: it is blocked, or its type is not declared."""

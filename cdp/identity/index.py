@@ -8,7 +8,7 @@ Invariants:
    (``passing``) also under what version 1 made of its text: who is found is given the new index at once.
 3. Where what version 1 made of a text becomes another value than the text does (a number that was sent
    without its country, an extension that was part of the number), the old one is looked up for as long as it
-   is kept, and linked.
+   is kept, and linked on the word of that event, as if it had named both: they are two values.
 4. Identities that turn out to be one value stay two, linked by a candidate of origin ``index``, which is
    evidence as any other: a steward may take it apart.
 5. An installation that never used version 1 (not ``kept``) pays nothing for it.
@@ -20,6 +20,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from cdp.clock import Micros
 from cdp.crypto import BlindIndex
@@ -31,6 +32,17 @@ from cdp.store import Connection
 
 _CACHED = 50_000
 _KNOWN = 200_000
+
+
+class Before(NamedTuple):
+    """Who version 1 indexed by texts of now.
+
+    :param same: blind index → those of the same value.
+    :param other: blind index of version 1 → whose it is, of texts that are another value now.
+    """
+
+    same: dict[bytes, set[int]]
+    other: dict[bytes, int]
 
 
 class Indexes:
@@ -86,36 +98,36 @@ class Indexes:
             found |= loaded
         return found
 
-    def before(
-        self, connection: Connection, events: Iterable[Indexed], normalise: Normaliser
-    ) -> dict[bytes, dict[int, bool]]:
-        """Return blind index → who version 1 indexed by the same text → whether it is the same value.
+    def before(self, connection: Connection, events: Iterable[Indexed], normalise: Normaliser) -> Before:
+        """Return who version 1 indexed by the texts of events.
 
         Nobody new is ever indexed under version 1, so who is not there need not be looked for again.
         """
-        wanted: dict[bytes, dict[bytes, bool]] = defaultdict(dict)
+        wanted: dict[bytes, set[bytes]] = defaultdict(set)
+        others: set[bytes] = set()
         for item in events:
             identifiers = item.classified.event.identifiers
             for (place, old), (_, text) in zip(item.earlier, item.classified.event.earlier, strict=True):
                 kind, value = identifiers[place]
-                same = normalise.anew(kind, text) == value
-                if self.passing or not same:
-                    wanted[item.indexes[place]][old] = same
+                if normalise.anew(kind, text) != value:
+                    others.add(old)
+                elif self.passing:
+                    wanted[item.indexes[place]].add(old)
             if self.passing:
                 for index, (kind, value) in zip(item.indexes, identifiers, strict=True):
-                    wanted[index][self._indexed(kind, value, EARLIER)] = True
-        asked = {old for olds in wanted.values() for old in olds} - self._absent
+                    wanted[index].add(self._indexed(kind, value, EARLIER))
+        asked = others.union(*wanted.values()) - self._absent
         if not asked:
-            return {}
+            return Before({}, {})
         found = self.find(connection, asked)
         if len(self._absent) > _KNOWN:
             self._absent.clear()
         self._absent |= asked - found.keys()
-        homes = {
-            index: {found[old]: same for old, same in olds.items() if old in found}
-            for index, olds in wanted.items()
-        }
-        return {index: numbers for index, numbers in homes.items() if numbers}
+        same = {index: {found[old] for old in olds if old in found} for index, olds in wanted.items()}
+        return Before(
+            {index: numbers for index, numbers in same.items() if numbers},
+            {old: found[old] for old in others if old in found},
+        )
 
 
 def same_value(homes: Mapping[bytes, Collection[int]], now: Micros) -> list[Candidate]:

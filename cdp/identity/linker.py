@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from cdp.audit import Entry
 from cdp.clock import Clock
@@ -20,8 +20,15 @@ from cdp.store import Batch, Connection
 class Linker(Lookup):
     """Locks components and decides their links."""
 
-    def __init__(self, blind: BlindIndex, rules: IdentityRules, ledger: ConsentLedger, clock: Clock) -> None:
-        super().__init__(blind, rules)
+    def __init__(
+        self,
+        blind: BlindIndex,
+        rules: IdentityRules,
+        ledger: ConsentLedger,
+        clock: Clock,
+        regions: Callable[[Connection], Iterable[str]],
+    ) -> None:
+        super().__init__(blind, rules, regions)
         self._ledger = ledger
         self._clock = clock
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
+from cdp.access import Source
 from cdp.consent import Member
 from cdp.crypto import BlindIndex
 from cdp.errors import InvalidInputError, NotFoundError
@@ -16,12 +17,20 @@ from cdp.identity.model import Identifier
 from cdp.policy import IdentityRules
 from cdp.store import Connection
 
+AMBIGUOUS = "this may be several people's number: give it with its country code (+44 20 ...)"
+
 
 class Lookup:
-    """Reads identities, links and profiles, under the rules in force."""
+    """Reads identities, links and profiles, under the rules in force.
 
-    def __init__(self, blind: BlindIndex, rules: IdentityRules) -> None:
+    :param regions: returns the regions that any source has.
+    """
+
+    def __init__(
+        self, blind: BlindIndex, rules: IdentityRules, regions: Callable[[Connection], Iterable[str]]
+    ) -> None:
         self._blind = blind
+        self._regions = regions
         self.indexes = Indexes(blind)
         self.adopt(rules)
 
@@ -30,28 +39,57 @@ class Lookup:
         self.rules = rules
         self.normalise = Normaliser(rules)
 
-    def indexes_of(self, kind: str, value: str) -> tuple[bytes, ...]:
-        """Return the blind indexes of an identifier as a caller gives it, that of this version first.
+    def meant(self, connection: Connection, kind: str, value: str, source: Source | None) -> tuple[str, ...]:
+        """Return the values that may be meant by an identifier as a caller gives it, the likeliest first.
 
-        None where it identifies nobody; that of the version before, too, where there may be anybody of it.
+        They are several of a telephone number without a country code (``Normaliser.meant``), none where it
+        identifies nobody.
+
+        :param source: whose word it is: its numbers are read as in its events. Otherwise a person's, who may
+            mean the region of any source.
+        """
+        if source is None:
+            return self.normalise.meant(kind, value, None, lambda: self._regions(connection))
+        known = self.normalise.known(kind, value, source.default_region)
+        return () if known is None else (known,)
+
+    def indexes_of(
+        self, connection: Connection, kind: str, value: str, source: Source | None = None
+    ) -> list[tuple[bytes, ...]]:
+        """Return the blind indexes of each value that may be ``meant``.
+
+        Each has that of this version first, and that of the version before, too, where there may be anybody
+        of it.
 
         :raises InvalidInputError: the type is not declared in policies/identity.yaml.
         """
         if self.rules.of(kind) is None:
             raise InvalidInputError("this identifier type is not declared in policies/identity.yaml")
-        normal = self.normalise.known(kind, value)
-        if normal is None:
-            return ()
-        current = self._blind(kind, normal, VERSION)
+        forms = self.meant(connection, kind, value, source)
         if not self.indexes.kept:
-            return (current,)
-        return current, self._blind(kind, self.normalise.earlier(kind, value) or normal, EARLIER)
+            return [(self._blind(kind, form, VERSION),) for form in forms]
+        before = self.normalise.before(kind, value)
+        return [
+            (self._blind(kind, form, VERSION), self._blind(kind, before or form, EARLIER)) for form in forms
+        ]
 
-    def find(self, connection: Connection, kind: str, value: str) -> int | None:
-        """Return the identity of an identifier as a caller gives it, None if there is none."""
-        indexes = self.indexes_of(kind, value)
-        found = queries.find(connection, indexes)
-        return next((found[index] for index in indexes if index in found), None)
+    def named(self, connection: Connection, kind: str, value: str, source: Source | None = None) -> list[int]:
+        """Return the identities that may be meant by an identifier as a caller gives it (``indexes_of``)."""
+        given = self.indexes_of(connection, kind, value, source)
+        found = queries.find(connection, [index for indexes in given for index in indexes])
+        first = (next((found[index] for index in indexes if index in found), None) for indexes in given)
+        return list(dict.fromkeys(number for number in first if number is not None))
+
+    def find(self, connection: Connection, kind: str, value: str, source: Source | None = None) -> int | None:
+        """Return the identity of an identifier as a caller gives it, None if there is none.
+
+        :raises InvalidInputError: the type is not declared, or the number is that of several people in
+            several countries.
+        """
+        numbers = self.named(connection, kind, value, source)
+        if len(numbers) > 1 and len(set(self.profiles_of(connection, numbers).values())) > 1:
+            raise InvalidInputError(AMBIGUOUS)
+        return numbers[0] if numbers else None
 
     def profile_of(self, connection: Connection, identity_no: int) -> int:
         """Return the profile that an identity belongs to now; a merged profile's old number works.
@@ -82,10 +120,6 @@ class Lookup:
         """Return profile_no → (identity_no, sealed value) of its newest identifier of one type."""
         found = queries.identifiers_of_type(connection, profile_nos, kind)
         return {profile_no: (number, sealed) for profile_no, number, sealed in found}
-
-    def links(self, connection: Connection, profile_no: int) -> list[dict[str, object]]:
-        """Return everything decided about pairs of this profile's identities, oldest first."""
-        return queries.link_history(connection, self.members(connection, profile_no))
 
     def profile_page(self, connection: Connection, limit: int, after: int) -> list[int]:
         """Return up to ``limit`` profile numbers above ``after``, ascending."""

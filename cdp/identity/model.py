@@ -13,6 +13,8 @@ Pair = tuple[int, int]
 """Two identity numbers, the smaller first."""
 Told = tuple[Micros, bytes]
 """When a link was decided, and the event that was the evidence."""
+RULES = "rules"
+"""Who set a pair aside because one of its values is blocked."""
 Origin = Literal["event", "alias", "merge", "match", "index"]
 """What told a candidate: an event that names both, an ``alias`` call, a steward, matching, or a new version
 of the normaliser under which both are one value."""
@@ -69,6 +71,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     candidate: Candidate
     accepted: bool
     reason: str
+
+
+def reason_shown(reason: str, named: Callable[[str], bool]) -> str:
+    """Return a reason, without the identifier type that it names where that may not be named."""
+    code, _, kind = reason.partition(":")
+    return reason if not kind or named(kind) else code
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):

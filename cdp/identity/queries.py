@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, literal, select
 
 from cdp.clock import Micros
-from cdp.identity.model import Candidate, Identifier, Pair, Told, weight
+from cdp.identity.model import RULES, Candidate, Identifier, Pair, Told, weight
 from cdp.identity.tables import (
     identifier_index,
     identities,
@@ -83,14 +83,17 @@ def claim_indexes(connection: Connection, rows: Sequence[tuple[bytes, int]], ver
 
 def any_of_version(connection: Connection, version: int) -> bool:
     """Return whether anybody is indexed under a version of the normaliser."""
-    query = select(identifier_index.c.identity_no).where(identifier_index.c.version == version).limit(1)
-    return connection.execute(query).first() is not None
+    query = select(identifier_index.c.identity_no).where(_made_by(version))
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _made_by(version: int) -> ColumnElement[bool]:  # a literal, as in ``ix_identifier_index_earlier``
+    return identifier_index.c.version == literal(version, literal_execute=True)
 
 
 def version_extent(connection: Connection, version: int) -> tuple[int, int]:
     """Return (how many identities are indexed under a version, the last of them)."""
-    x = identifier_index.c
-    query = select(func.count(), func.max(x.identity_no)).where(x.version == version)
+    query = select(func.count(), func.max(identifier_index.c.identity_no)).where(_made_by(version))
     count, last = connection.execute(query).one()
     return int(count), int(last or 0)
 
@@ -98,7 +101,7 @@ def version_extent(connection: Connection, version: int) -> tuple[int, int]:
 def version_page(connection: Connection, version: int, after: int, upto: int, limit: int) -> list[int]:
     """Return the next identities that are indexed under a version, ascending."""
     x = identifier_index.c
-    query = select(x.identity_no).where(x.version == version, x.identity_no > after, x.identity_no <= upto)
+    query = select(x.identity_no).where(_made_by(version), x.identity_no > after, x.identity_no <= upto)
     return [int(row[0]) for row in connection.execute(query.order_by(x.identity_no).limit(limit))]
 
 
@@ -246,17 +249,29 @@ def candidates_among(
 def suppressed_among(
     connection: Connection, identity_nos: Iterable[int], upto: int | None = None
 ) -> set[Pair]:
-    """Return the pairs among these identities that stand revoked: the newest decision holds."""
-    state: dict[Pair, bool] = {}
+    """Return the pairs among these identities that stand revoked."""
+    return set(suppressed_by(connection, identity_nos, upto))
+
+
+def suppressed_by(
+    connection: Connection, identity_nos: Iterable[int], upto: int | None = None
+) -> dict[Pair, str]:
+    """Return the pairs among these identities that stand revoked, each with who revoked it.
+
+    The newest decision holds, but ``RULES`` neither take over nor lift what a steward revoked.
+    """
+    found: dict[Pair, str] = {}
+    c = link_suppressions.c
     for chunk in chunks(identity_nos):
-        query = (
-            select(link_suppressions.c.low, link_suppressions.c.high, link_suppressions.c.suppressed)
-            .where(among(link_suppressions.c.low, chunk), until(link_suppressions.c.batch, upto))
-            .order_by(commit_order(link_suppressions.c.batch))
-        )
-        for low, high, suppressed in read_rows(connection, query):
-            state[low, high] = bool(suppressed)
-    return {pair for pair, suppressed in state.items() if suppressed}
+        query = select(c.low, c.high, c.suppressed, c.actor).where(among(c.low, chunk), until(c.batch, upto))
+        for low, high, suppressed, actor in read_rows(connection, query.order_by(commit_order(c.batch))):
+            if actor == RULES != found.get((low, high), RULES):
+                continue
+            if suppressed:
+                found[low, high] = actor
+            else:
+                found.pop((low, high), None)
+    return found
 
 
 def add_suppressions(
@@ -303,16 +318,6 @@ def linked_since(
 def add_links(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
     """Append decisions about pairs (tuples in the order of ``LINK_COLUMNS``)."""
     insert_many(connection, links, LINK_COLUMNS, rows)
-
-
-def link_history(connection: Connection, identity_nos: Collection[int]) -> list[dict[str, Any]]:
-    """Return all decisions about pairs of these identities, oldest first."""
-    query = (
-        select(links)
-        .where(or_(links.c.low.in_(identity_nos), links.c.high.in_(identity_nos)))
-        .order_by(commit_order(links.c.batch))
-    )
-    return [dict(row._mapping) for row in connection.execute(query)]  # noqa: SLF001  # SQLAlchemy's public name
 
 
 def move(connection: Connection, moved: Mapping[int, tuple[int, int]], batch: int) -> None:

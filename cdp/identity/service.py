@@ -15,7 +15,7 @@ Steps of ``resolve`` (in the batch's transaction):
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -24,11 +24,11 @@ from cdp.consent import ConsentLedger
 from cdp.crypto import BlindIndex, Keyring, Place, seal
 from cdp.identity import queries
 from cdp.identity.identifiers import VERSION
-from cdp.identity.index import same_value
+from cdp.identity.index import Before, same_value
 from cdp.identity.linker import Linker
 from cdp.identity.model import Candidate, Pair, Resolved
 from cdp.identity.resolve import fitting
-from cdp.ingest import Classified, Indexed
+from cdp.ingest import Classified, Event, Indexed
 from cdp.policy import IdentityRules
 from cdp.store import Batch, Committer, Connection
 
@@ -37,7 +37,10 @@ _BLOCK = 2000
 
 
 class IdentityService(Linker):
-    """Identities, links and profiles."""
+    """Identities, links and profiles.
+
+    ``on_arrival`` is told who was given an index (``Resolved.arrived``), before links are decided.
+    """
 
     def __init__(
         self,
@@ -47,12 +50,16 @@ class IdentityService(Linker):
         ledger: ConsentLedger,
         rules: IdentityRules,
         clock: Clock,
+        regions: Callable[[Connection], Iterable[str]] = lambda _: (),
     ) -> None:
-        super().__init__(blind, rules, ledger, clock)
+        super().__init__(blind, rules, ledger, clock, regions)
         self._committer = committer
         self._keyring = keyring
         self._numbers: list[range] = []
         self._epoch = 0
+        self.on_arrival: Callable[[Batch, Callable[[], dict[bytes, int]]], None] = lambda _batch, _arrived: (
+            None
+        )
 
     def index(self, classified: Classified) -> Indexed:
         """Return an event with the blind index of each of its identifiers."""
@@ -93,8 +100,11 @@ class IdentityService(Linker):
         The components of whoever speaks about consent in these events are locked too, until the batch
         commits: what they say must reach the profile that they are in then.
         """
-        identity_of, arrived, same, created = self._identities(batch, events)
-        told = self._candidates(batch, events, identity_of, same)
+        before = Before({}, {})
+        if self.indexes.kept:
+            before = self.indexes.before(batch.connection, events, self.normalise)
+        identity_of, arrived, same, created = self._identities(batch, events, before.same)
+        told = self._candidates(batch, events, identity_of, same, before.other)
         candidates = self._fitting(batch.connection, told, created)
         linking = {number for candidate in candidates for number in candidate.pair}
         speaking = {
@@ -104,6 +114,8 @@ class IdentityService(Linker):
             for index in item.indexes
         }
         held = self.lock(batch.connection, linking | speaking) if linking or speaking else {}
+        if arrived is not None:
+            self.on_arrival(batch, arrived)
         if len(held) > self.rules.component_cap:
             cluster_of = {number: cluster for number, (_, cluster) in held.items()}
             candidates = self._within(candidates, cluster_of, Counter(cluster_of.values()))
@@ -138,24 +150,22 @@ class IdentityService(Linker):
         return fitting(candidates, cluster_of, sizes, self.rules.component_cap)
 
     def _identities(
-        self, batch: Batch, events: Sequence[Indexed]
+        self, batch: Batch, events: Sequence[Indexed], homes: Mapping[bytes, Collection[int]]
     ) -> tuple[dict[bytes, int], Callable[[], dict[bytes, int]] | None, list[Candidate], tuple[int, ...]]:
-        """Return who is named, ``Resolved.arrived``, who of them is one value, who is new."""
+        """Return who is named, ``Resolved.arrived``, who of them is one value, who is new.
+
+        :param homes: ``Before.same``.
+        """
         named: dict[bytes, tuple[str, str, Indexed]] = {}
         for item in events:
             for (kind, value), index in zip(item.classified.event.identifiers, item.indexes, strict=True):
                 if index not in named:
                     named[index] = (kind, value, item)
         identity_of = self.indexes.find(batch.connection, named)  # 1
-        homes = self.indexes.before(batch.connection, events, self.normalise) if self.indexes.kept else {}
         unseen = sorted(named.keys() - identity_of.keys())
         if not unseen:
             return identity_of, None, self._same(identity_of, homes), ()
-        moved = {
-            index: min(same)
-            for index in unseen
-            if (same := [number for number, is_same in homes.get(index, {}).items() if is_same])
-        }
+        moved = {index: min(homes[index]) for index in unseen if index in homes}
         new = [index for index in unseen if index not in moved]
         offered = dict(zip(new, self._take(), strict=False)) | moved  # 2
         self._keyring.create([offered[index] for index in new])
@@ -189,7 +199,7 @@ class IdentityService(Linker):
         return identity_of, arrived, self._same(identity_of, homes), tuple(row[0] for row in rows)
 
     def _same(
-        self, identity_of: Mapping[bytes, int], homes: Mapping[bytes, Mapping[int, bool]]
+        self, identity_of: Mapping[bytes, int], homes: Mapping[bytes, Collection[int]]
     ) -> list[Candidate]:
         """Return the candidates between identities that turned out to be one value."""
         if not homes:
@@ -200,8 +210,11 @@ class IdentityService(Linker):
     def known(self, connection: Connection, events: Sequence[Indexed]) -> set[bytes]:
         """Return the blind indexes of those named in events who are known."""
         found = self.indexes.find(connection, {index for item in events for index in item.indexes})
-        before = self.indexes.before(connection, events, self.normalise) if self.indexes.kept else {}
-        return found.keys() | before.keys()
+        if not self.indexes.kept:
+            return set(found)
+        before = self.indexes.before(connection, events, self.normalise)
+        other = {item.indexes[at] for item in events for at, old in item.earlier if old in before.other}
+        return {*found, *before.same, *other}
 
     def _candidates(
         self,
@@ -209,32 +222,25 @@ class IdentityService(Linker):
         events: Sequence[Indexed],
         identity_of: Mapping[bytes, int],
         same: Collection[Candidate],
+        before: Mapping[bytes, int],
     ) -> list[Candidate]:
         """Return the candidates of these events that are new, or earlier than what is known.
 
         Each is weighed against those that say as much: what a trusted word says is more than an earlier one
         of a browser. Each is received after those of the events before, so what one call says stays in its
         order.
+
+        :param before: ``Before.other``.
         """
         seen = {(candidate.pair, candidate.weight): candidate for candidate in same}
         for place, item in enumerate(events):
-            if len(item.indexes) < 2:
+            if len(item.indexes) < 2 and not (before and item.earlier):
                 continue
-            event = item.classified.event
             first, *others = (identity_of[index] for index in item.indexes)
-            alias = event.type == "alias"
-            for position, other in enumerate(others):
-                older = alias and event.identifiers[position + 1][0] == event.identifiers[0][0]
-                candidate = Candidate(
-                    occurred_at=event.stamped_at,
-                    event_id=event.event_id,
-                    position=2 * position + (older and other < first) if alias else position,
-                    low=min(first, other),
-                    high=max(first, other),
-                    received_at=event.landed_at + place,
-                    verified=event.source.kind != "browser",
-                    origin="alias" if alias else "event",
-                )
+            told = _star(item.classified.event, place, first, others)
+            if before and item.earlier:
+                told += _earlier(item, place, [first, *others], before)
+            for candidate in told:
                 kind = candidate.pair, candidate.weight
                 if kind not in seen or candidate < seen[kind]:
                     seen[kind] = candidate
@@ -242,6 +248,52 @@ class IdentityService(Linker):
             return []
         known = queries.earliest_candidates(batch.connection, {pair for pair, _ in seen})
         return [candidate for candidate in seen.values() if _says_more(candidate, known)]
+
+
+def _star(event: Event, place: int, first: int, others: Collection[int]) -> list[Candidate]:
+    """Return the candidates of an event that names ``first`` and others.
+
+    :param place: of the event in its batch.
+    """
+    alias = event.type == "alias"
+    found = []
+    for position, other in enumerate(others):
+        older = alias and event.identifiers[position + 1][0] == event.identifiers[0][0]
+        found.append(
+            Candidate(
+                occurred_at=event.stamped_at,
+                event_id=event.event_id,
+                position=2 * position + (older and other < first) if alias else position,
+                low=min(first, other),
+                high=max(first, other),
+                received_at=event.landed_at + place,
+                verified=event.source.kind != "browser",
+                origin="alias" if alias else "event",
+            )
+        )
+    return found
+
+
+def _earlier(item: Indexed, place: int, named: Sequence[int], before: Mapping[bytes, int]) -> list[Candidate]:
+    """Return the candidates between whom an event names and who version 1 knew by the same text.
+
+    They say no more than the event does: what is another value may be another person's.
+    """
+    event = item.classified.event
+    pairs = [(named[at], before[old]) for at, old in item.earlier if old in before]
+    return [
+        Candidate(
+            occurred_at=event.stamped_at,
+            event_id=event.event_id,
+            position=2 * len(named) + position,
+            low=min(pair),
+            high=max(pair),
+            received_at=event.landed_at + place,
+            verified=event.source.kind != "browser",
+        )
+        for position, pair in enumerate(pairs)
+        if pair[0] != pair[1]
+    ]
 
 
 def _says_more(candidate: Candidate, known: Mapping[tuple[Pair, int], tuple[Micros, bytes]]) -> bool:

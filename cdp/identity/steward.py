@@ -24,9 +24,11 @@ from cdp.audit import Entry
 from cdp.clock import Clock
 from cdp.errors import ConflictError, InvalidInputError
 from cdp.identity import queries
-from cdp.identity.model import Candidate, Plan
+from cdp.identity.model import RULES, Candidate, Pair, Plan
 from cdp.identity.plan import Change, across, plan
 from cdp.identity.service import IdentityService
+from cdp.identity.undo import side_of
+from cdp.journal import kept_apart
 from cdp.store import Batch, Committer, Connection, retrying
 
 Held = Mapping[int, tuple[int, int]]
@@ -75,6 +77,8 @@ class Steward:
     ) -> Plan:
         """Carve ``group`` out of the profile of an identity, as one.
 
+        :param group: who is carved out; empty for what the id stands for: the profile that it was before the
+            last merge, else the one identity (``undo.py``).
         :raises NotFoundError: there is no such identity.
         :raises InvalidInputError: one of the group is not of this profile, or nobody would be left.
         :raises ConflictError: the rules refuse to keep the group together; nothing is stored.
@@ -84,29 +88,31 @@ class Steward:
             connection = batch.connection
             self._identity.profile_of(connection, identity_no)
             held = self._identity.lock(connection, [identity_no])
-            profile_no = held[identity_no][0]
-            witness.permit(connection, {profile_no})
-            members = {number for number, (home, _) in held.items() if home == profile_no}
+            home = {number: profile_no for number, (profile_no, _) in held.items()}
+            witness.permit(connection, {home[identity_no]})
+            members = {number for number, profile_no in home.items() if profile_no == home[identity_no]}
             if len(members) == 1:
                 raise InvalidInputError("this profile has a single identity; there is nothing to split")
-            if not group or not members.issuperset(group):
+            suppressed = queries.suppressed_by(connection, held)
+            leaving = group or side_of(self._identity, connection, identity_no, home, suppressed.keys())
+            if not members.issuperset(leaving):
                 raise InvalidInputError("identities takes ids of identifiers that this profile holds")
-            others = members.difference(group)
+            others = members.difference(leaving)
             if not others:
                 raise InvalidInputError(
                     "these are all identities of the profile; nothing would be left of it"
                 )
-            cut = across(group, others)
-            suppressed = queries.suppressed_among(connection, held)
-            alone = self._identity.resolution(connection, held, suppressed | cut)
+            cut = across(leaving, others)
+            alone = self._identity.resolution(connection, held, suppressed.keys() | cut)
             parts = sorted(
-                {alone.profile_of[number]: number for number in sorted(group, reverse=True)}.values()
+                {alone.profile_of[number]: number for number in sorted(leaving, reverse=True)}.values()
             )
+            said = _by_stewards(suppressed)
             change = Change(
                 action="identity.split",
                 named=frozenset(members),
-                pairs={one.pair for one in queries.candidates_among(connection, held)} & (cut - suppressed),
-                revoked=cut - suppressed,
+                pairs={one.pair for one in queries.candidates_among(connection, held)} & (cut - said),
+                revoked=cut - said,
                 extra=self._word(batch, held, parts),
             )
             return change, held
@@ -137,7 +143,7 @@ class Steward:
             witness.permit(connection, {held[number][0] for number in link})
             pair = min(link), max(link)
             known = {one.pair for one in queries.candidates_among(connection, held)}
-            if pair not in known - queries.suppressed_among(connection, held):
+            if pair not in known - _by_stewards(queries.suppressed_by(connection, held)):
                 raise InvalidInputError("no link is known between these two identifiers, or it is revoked")
             return Change(action="identity.split", named=frozenset(link), pairs={pair}, revoked={pair}), held
 
@@ -152,11 +158,14 @@ class Steward:
         witness: Witness,
         dry_run: bool,
         about: Mapping[str, str | int] | None = None,
+        claim: Callable[[Batch], None] = lambda _batch: None,
     ) -> Plan:
         """Link profiles by a steward's word; the rules of policies/identity.yaml still bind.
 
         Identities of one profile, too, where what stands revoked between them is to be admitted again.
 
+        :param profile_nos: profiles by any of their identities; those named are linked.
+        :param claim: called under the locks, first: what it writes is stored with the merge.
         :raises InvalidInputError: fewer than two different profiles.
         :raises NotFoundError: one of them does not exist.
         :raises ConflictError: the rules refuse it; nothing is stored.
@@ -167,6 +176,7 @@ class Steward:
             for number in profile_nos:
                 self._identity.profile_of(connection, number)
             held = self._identity.lock(connection, set(profile_nos))
+            claim(batch)
             current = sorted({held[number][0] for number in profile_nos})
             witness.permit(connection, current)
             suppressed = queries.suppressed_among(connection, held)
@@ -176,7 +186,8 @@ class Steward:
                     raise InvalidInputError("a merge takes two or more different profiles")
                 extra, between = self._word(batch, held, ()), revoked
             else:
-                extra = self._word(batch, held, current)
+                one_each = {held[number][0]: number for number in sorted(profile_nos, reverse=True)}
+                extra = self._word(batch, held, sorted(one_each.values()))
                 home = {
                     number: profile_no for number, (profile_no, _) in held.items() if profile_no in current
                 }
@@ -280,8 +291,14 @@ class Steward:
             queries.add_suppressions(
                 connection, admitted & suppressed, batch.id, actor, now, suppressed=False
             )
+            batch.facts += kept_apart(change.revoked) + kept_apart(admitted & suppressed, on=False)
             queries.add_candidates(connection, change.extra, batch.id)
             relinked, gone, *_ = self._identity.decide(batch, held, touched, change.extra)
             self._identity.refresh_consent(batch, relinked, gone)
             witness.after(connection, made.after)
         return made
+
+
+def _by_stewards(suppressed: Mapping[Pair, str]) -> set[Pair]:
+    """Return the pairs that stewards revoked; what rules set aside is admitted by rules again."""
+    return {pair for pair, actor in suppressed.items() if actor != RULES}

@@ -26,6 +26,13 @@ identifier_index = Table(
     sqlite_with_rowid=False,
 )
 
+Index(
+    "ix_identifier_index_earlier",
+    identifier_index.c.identity_no,
+    sqlite_where=identifier_index.c.version == 1,
+    postgresql_where=identifier_index.c.version == 1,
+)
+
 link_candidates = Table(
     "link_candidates",
     metadata,
@@ -54,6 +61,14 @@ links = Table(
     Column("decided_at", Instant, nullable=False),
 )
 """Append-only history of what was decided about each candidate pair; the newest row holds."""
+
+Index(
+    "ix_links_set_aside",
+    links.c.low,
+    links.c.high,
+    sqlite_where=~links.c.accepted,
+    postgresql_where=~links.c.accepted,
+)
 
 link_suppressions = Table(
     "link_suppressions",

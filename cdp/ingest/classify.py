@@ -7,7 +7,8 @@ where a name could be personal. A list of a property is cut item by item; one of
 every item is plain. What the policies let stay of a sealed trait (a birth date's age band) is a clear trait
 beside it. So is the country or state in which a message was made (``context.location``), where the policies
 declare the trait ``location.country`` as a hint: a place that may add a law and never takes one away. Query
-strings and fragments are cut off URLs before anything else looks at them.
+strings and fragments are cut off URLs before anything else looks at them. An address that names nobody
+(``Event.unnamed``) is nobody's trait: it stays sealed in its event, with what validates it.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Classifier:
             sealed["context"] = kept
 
     def _cut_traits(self, given: dict[str, Any], event: Event) -> tuple[tuple[Trait, ...], dict[str, Any]]:
-        """Return the observations, and the traits whose names are not fit to be stored."""
+        """Return the observations, and what is none: of names not fit to be stored, and what names nobody."""
         found: list[Trait] = []
         unnamed: dict[str, Any] = {}
         for name, value in _flat(given):
@@ -143,6 +144,9 @@ class Classifier:
             of = self._of.get(folded, "")
             if of == folded and name != folded:
                 of = ""  # the identifier was read from the field of its very name, not from this one
+            if of in event.unnamed:
+                unnamed[name] = value
+                continue
             found.append(Trait(folded, _encode(value), clear, of))
             if not clear and self._note is not None:
                 self._note(event.source.source_id, "traits", folded, value)

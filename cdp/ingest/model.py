@@ -112,6 +112,8 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
         counts only for what a browser says about consent.
     :param earlier: (place in ``identifiers``, another value that the version of the normaliser before made of
         the same text).
+    :param unnamed: types of identifiers of which it gives a value that names nobody (``recognise.py``).
+    :param also: (type, value) of whom it restrains beside those it names; each is a word of its own.
     """
 
     message: Message
@@ -129,6 +131,8 @@ class Event(_Silent, frozen=True, kw_only=True, gc=False):
     statements: tuple[Statement, ...]
     signed: bool | None = None
     earlier: tuple[tuple[int, str], ...] = ()
+    unnamed: frozenset[str] = frozenset()
+    also: tuple[tuple[str, str], ...] = ()
 
     @property
     def source(self) -> Source:
@@ -175,11 +179,13 @@ class Indexed(_Silent, frozen=True, gc=False):
     """A classified event with the blind index of each identifier, in the same order.
 
     :param earlier: (place, blind index of an earlier value), as ``Event.earlier``.
+    :param also: what it restrains of others (``Event.also``), so that nothing links them to it.
     """
 
     classified: Classified
     indexes: tuple[bytes, ...]
     earlier: tuple[tuple[int, bytes], ...] = ()
+    also: tuple[Indexed, ...] = ()
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -201,13 +207,20 @@ class Prepared(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> list[Indexed]:
-        """What the rejects restrain."""
-        return [reject.heard for reject in self.rejects if reject.heard is not None]
+        """What is said to restrain somebody and is no event: by rejects, and by events of others."""
+        heard = [reject.heard for reject in self.rejects if reject.heard is not None]
+        return heard + [
+            word for item in (*heard, *self.events, *self.unsealable) if item.also for word in item.also
+        ]
 
     def deaf(self) -> Prepared:
-        """Return it without what the rejects restrain, for a store that fails on it."""
+        """Return it without its words, for a store that fails on them."""
         rejects = [Reject(reject.message, reject.kind, reject.cause) for reject in self.rejects]
-        return Prepared(self.events, rejects, self.generation, self.unsealable)
+        events, unsealable = (
+            [msgspec.structs.replace(item, also=()) for item in items]
+            for items in (self.events, self.unsealable)
+        )
+        return Prepared(events, rejects, self.generation, unsealable)
 
     @staticmethod
     def of(parts: Iterable[Prepared]) -> Prepared:

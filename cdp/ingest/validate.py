@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -39,6 +39,7 @@ from cdp.ingest.name import (
     readable,
     text_of,
 )
+from cdp.ingest.recognise import Recogniser
 from cdp.ingest.sources.segment import EVENT_TYPES
 from cdp.policy import Bundle
 
@@ -81,6 +82,7 @@ class Validator:
     :param event_key: 32-byte key of the event-id hash.
     :param max_event_bytes: limit of one message, in bytes of JSON.
     :param signatures: verify browsers' user ids; None where nobody signs.
+    :param regions: returns the regions that any source has.
     """
 
     def __init__(
@@ -90,10 +92,10 @@ class Validator:
         event_key: bytes,
         max_event_bytes: int,
         signatures: UserIdSignatures | None = None,
+        regions: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        self._identity = bundle.identity
         self._listen = Listener(bundle.signals)
-        self._normalise = normalise
+        self._recognise = Recogniser(bundle.identity, normalise, regions)
         self._event_key = event_key
         self._max_event_bytes = max_event_bytes
         self._signatures = signatures
@@ -123,9 +125,8 @@ class Validator:
             _SELF_ALIASES.inc()
         told = delivery.statements
         only_restrains = bool(told) and all(said.state in RESTRAINING for said in told)
-        identifiers, earlier = self._identifiers(
-            given, delivery.source.default_region, restraining=only_restrains
-        )
+        region = delivery.source.default_region
+        named = self._recognise(given, region, restraining=only_restrains)
         name = _name(body, kind)
         stamped, occurred, dated = _times(body, delivery)
         in_range = _EARLIEST <= occurred <= delivery.received_at + _AHEAD
@@ -133,8 +134,8 @@ class Validator:
             stamped, occurred, dated = delivery.received_at, delivery.received_at, False
         said_at = stamped if dated else delivery.received_at
         statements = told + self._heard(kind, name, {} if told else context, said_at, delivery)
-        if not in_range and not any(statement.state in RESTRAINING for statement in statements):
-            # A refusal is never lost to a wrong clock: it counts from when it was received.
+        restrains = bool(statements) and any(said.state in RESTRAINING for said in statements)
+        if not (in_range or restrains):  # a refusal counts from when it was received, whatever the clock
             fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
         rest = {key: value for key, value in body.items() if key not in _KNOWN and value}
         if kind == "group" and (group := _mapping(body, "traits")):
@@ -145,7 +146,7 @@ class Validator:
             day=stamped // DAY if dated else UNDATED,
             type=kind,
             name=name,
-            identifiers=identifiers,
+            identifiers=named.identifiers,
             occurred_at=occurred,
             stamped_at=stamped,
             properties=properties,
@@ -154,7 +155,9 @@ class Validator:
             rest=rest,
             statements=statements,
             signed=self._signed(body, delivery, signature) if statements and signature is not None else None,
-            earlier=earlier,
+            earlier=named.earlier,
+            unnamed=named.unnamed,
+            also=self._recognise.others(given, region, named.identifiers) if restrains else (),
         )
 
     def restraints(self, message: Message) -> Event | None:
@@ -178,7 +181,8 @@ class Validator:
                 return None
             trusted = delivery.source.kind != "browser"
             given = delivery.identifiers or readable(body, kind, context, trusted=trusted)
-            identifiers, earlier = self._identifiers(given, delivery.source.default_region, restraining=True)
+            region = delivery.source.default_region
+            named = self._recognise(given, region, restraining=True)
         except InvalidEventError:
             return None
         return Event(
@@ -190,7 +194,7 @@ class Validator:
             day=UNDATED,
             type=kind,
             name=kind,
-            identifiers=identifiers,
+            identifiers=named.identifiers,
             occurred_at=at,
             stamped_at=at,
             properties={},
@@ -198,8 +202,29 @@ class Validator:
             context={},
             rest={},
             statements=said,
-            earlier=earlier,
+            earlier=named.earlier,
+            also=self._recognise.others(given, region, named.identifiers),
         )
+
+    def words(self, event: Event) -> list[Event]:
+        """Return what an event restrains of each of ``Event.also``; what binds devices binds none of them."""
+        said = tuple(one for one in event.statements if one.state in RESTRAINING and not one.device_only)
+        return [
+            msgspec.structs.replace(
+                event,
+                event_id=self._hashed(event.source.source_id, event.event_id + ":".join(pair).encode()),
+                day=UNDATED,
+                identifiers=(pair,),
+                properties={},
+                traits={},
+                context={},
+                rest={},
+                statements=said,
+                earlier=(),
+                also=(),
+            )
+            for pair in (event.also if said else ())
+        ]
 
     def _heard(
         self, kind: EventType, name: str, context: dict[str, Any], at: Micros, delivery: Delivery
@@ -258,37 +283,6 @@ class Validator:
         nested = context.pop("traits", None)
         given = _mapping(body, "traits")
         return {**nested, **given} if isinstance(nested, dict) else given
-
-    def _identifiers(
-        self, given: Iterable[tuple[str, str]], region: str | None, *, restraining: bool
-    ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[int, str], ...]]:
-        """Return the usable identifiers, normalised, highest priority first, and ``Event.earlier``.
-
-        :param restraining: all that is said restrains: who was known by what is no identifier any more is
-            named by it still.
-        """
-        found: dict[tuple[str, str], tuple[int, int]] = {}
-        other: dict[tuple[str, str], set[str]] = {}
-        normalise = self._normalise.known if restraining else self._normalise
-        for type_, value in given:
-            if value and (normal := normalise(type_, value, region)) is not None:
-                rule = self._identity.of(type_)
-                # Of two user ids, of which an alias tells, the first is the one that speaks.
-                place = len(found) if type_ == "user_id" else 0
-                found.setdefault((type_, normal), (rule.priority if rule else 0, place))
-                earlier = self._normalise.earlier(type_, value, region)
-                if earlier is not None and earlier != normal:
-                    other.setdefault((type_, normal), set()).add(earlier)
-        if not found:
-            fail("no_identifier", "every identifier is blocked by policies/identity.yaml or malformed")
-        if len(found) == 1:
-            named = tuple(found)
-        else:
-            named = tuple(sorted(found, key=lambda pair: (found[pair], pair)))
-        if not other:
-            return named, ()
-        places = enumerate(named)
-        return named, tuple((place, text) for place, pair in places for text in sorted(other.get(pair, ())))
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 A stage without tables: files of lines, each checked against the one before.
 """
 
+from cdp.journal.apart import kept_apart
 from cdp.journal.model import (
     ORDERED,
+    Apart,
     Consent,
     Erasure,
     Fact,
@@ -25,6 +27,7 @@ from cdp.journal.service import Journal, segments
 
 __all__ = [
     "ORDERED",
+    "Apart",
     "Consent",
     "Erasure",
     "Fact",
@@ -38,6 +41,7 @@ __all__ = [
     "Segment",
     "Switched",
     "Thing",
+    "kept_apart",
     "lifts",
     "read_segment",
     "segments",

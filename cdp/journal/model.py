@@ -127,7 +127,21 @@ class Switched(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     at: Micros = 0
 
 
-Ordered: TypeAlias = Erasure | Readmission | Listed | Switched
+class Apart(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="apart", omit_defaults=True):
+    """A steward revoked the links between two groups of identifiers, or admitted them again.
+
+    :param some: tags, and ``others`` as well; every pair across is meant, whether anything told it or not.
+    :param guess: what matching guessed was rejected. It stands until its identities are one.
+    """
+
+    some: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    on: bool
+    guess: bool = False
+    at: Micros = 0
+
+
+Ordered: TypeAlias = Erasure | Readmission | Listed | Switched | Apart
 """What can be taken back: the last line about a subject counts. They are dated in the order of commits."""
 Line: TypeAlias = Segment | Numbers | Consent | Ordered
 
@@ -136,7 +150,7 @@ def lifts(line: Line) -> bool:
     """True of a line whose loss restrains too much, and which without its commit restrains too little."""
     if isinstance(line, Consent):
         return line.state in LIFTING and not line.recipients
-    if isinstance(line, Listed):
+    if isinstance(line, Listed | Apart):
         return not line.on
     if isinstance(line, Switched):  # of policies nobody knows which are the laxer ones
         return line.on and line.thing != "policies"
@@ -149,6 +163,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     :param identity_no: whom it is about; 0 for the installation.
     :param line: with empty tags; one that is ``Ordered`` without its instant.
     :param name: of the black list, or what identifies the thing that was switched.
+    :param between: two groups of identities, where it is about links.
     :param tags: hex; where None they are those of ``identity_no`` when the batch ends (a batch that deletes
         the blind index asks ``Journal.tags`` before).
     """
@@ -156,6 +171,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     identity_no: int = 0
     line: Consent | Ordered
     name: str = ""
+    between: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     tags: tuple[str, ...] | None = None
 
 

@@ -33,6 +33,7 @@ from cdp.crypto import derive, pae
 from cdp.errors import IntegrityError, JournalError
 from cdp.journal.model import (
     FORMAT,
+    Apart,
     Consent,
     Fact,
     Line,
@@ -124,8 +125,9 @@ class Journal:
         :param instant: says when the batch is, in the order of commits; asked only where that counts.
         :raises JournalError: it is not on disk, so the batch must not commit.
         """
-        unknown = sorted({fact.identity_no for fact in facts if fact.tags is None and fact.identity_no})
-        found = self.tags(connection, unknown) if unknown else {}
+        about = {fact.identity_no for fact in facts if fact.tags is None and fact.identity_no}
+        about.update(number for fact in facts for group in fact.between for number in group)
+        found = self.tags(connection, sorted(about)) if about else {}
         restraining: list[Line] = []
         installation: list[Line] = []
         lifting: list[Line] = []
@@ -134,20 +136,31 @@ class Journal:
             line = fact.line
             if isinstance(line, Ordered):
                 line = msgspec.structs.replace(line, at=at)
-            if isinstance(line, Switched):
-                tags: Sequence[str] = (self.tag_of(line.thing, fact.name),)
-            else:
-                tags = found.get(fact.identity_no, ()) if fact.tags is None else fact.tags
-            if isinstance(line, Listed):
-                line = msgspec.structs.replace(line, black_list=self.tag_of("black_list", fact.name))
             kept = installation if isinstance(line, Switched) else restraining
-            lines = lifting if lifts(line) else kept
-            lines.extend(msgspec.structs.replace(line, tag=tag) for tag in tags)
+            (lifting if lifts(line) else kept).extend(self._tagged(line, fact, found))
         if restraining:
             self._append(restraining, flush=True)
         if installation:
             self._try(installation, flush=True)
         return lambda: self._try(lifting, flush=False)
+
+    def _tagged(
+        self, line: Consent | Ordered, fact: Fact, found: Mapping[int, Sequence[str]]
+    ) -> Sequence[Line]:
+        """Return a fact's line once for each tag of whom, or what, it is about; of links once for all.
+
+        :param found: identity_no → its tags.
+        """
+        if isinstance(line, Apart):
+            some, others = (tuple(tag for no in group for tag in found.get(no, ())) for group in fact.between)
+            return [msgspec.structs.replace(line, some=some, others=others)] if some and others else []
+        if isinstance(line, Switched):
+            tags: Sequence[str] = (self.tag_of(line.thing, fact.name),)
+        else:
+            tags = found.get(fact.identity_no, ()) if fact.tags is None else fact.tags
+        if isinstance(line, Listed):
+            line = msgspec.structs.replace(line, black_list=self.tag_of("black_list", fact.name))
+        return [msgspec.structs.replace(line, tag=tag) for tag in tags]
 
     def numbers(self, counter: str, below: int) -> None:
         """Write that numbers below ``below`` may be handed out, before any of them is.

@@ -5,6 +5,7 @@ from cdp.matching.kinds import fields_of, kind_of
 from cdp.matching.match import match
 from cdp.matching.model import FieldKind, Matched, MatchField, MatchSettings, Model, Pair, Step
 from cdp.matching.outcome import Settler
+from cdp.matching.rejected import reject_again
 from cdp.matching.review import Decision, Place, Reviewed, ReviewQueue
 from cdp.matching.runs import Evidence, PairState, Progress, Proposal, Run, RunState
 from cdp.matching.service import Matching
@@ -36,4 +37,5 @@ __all__ = [
     "fields_of",
     "kind_of",
     "match",
+    "reject_again",
 ]

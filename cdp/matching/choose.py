@@ -13,11 +13,12 @@ import msgspec
 from pyroaring import BitMap
 
 from cdp.audit import Entry
-from cdp.gate import CONTROLLER, Gate, Readable, Refusal
+from cdp.gate import CONTROLLER, Admitted, Gate, Readable, Refusal
 from cdp.identity import members_of, profiles_of
 from cdp.matching import queries
 from cdp.matching.columns import Columns, columns_of
 from cdp.matching.model import Model
+from cdp.matching.runs import StoppedError
 from cdp.policy import Bundle, Thresholds
 from cdp.profiles import ProfileService
 from cdp.store import Committer, Connection, EpochMovedError, Store, policies_version, read_head
@@ -48,6 +49,21 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     model_no: int | None = None
 
 
+def admit(gate: Gate, connection: Connection, under: str = "") -> Admitted:
+    """Return what the policies in force say of matching.
+
+    :param under: the bundle under which a run began.
+    :raises NotPermittedError: the policies, or the controller's switch, stand against it.
+    :raises StoppedError: others came in force since.
+    """
+    admitted = gate.inside.admit(connection, MATCHING)
+    if isinstance(admitted, Refusal):
+        raise admitted.error
+    if under and admitted[0].sha256 != under:
+        raise StoppedError("policies_changed")
+    return admitted
+
+
 class Chooser:
     """Chooses, and records it."""
 
@@ -64,9 +80,7 @@ class Chooser:
         :raises EpochMovedError: the policies changed, or somebody was erased, meanwhile.
         """
         with self._store.reading() as connection:
-            admitted = self._gate.inside.admit(connection, MATCHING)
-            if isinstance(admitted, Refusal):
-                raise admitted.error
+            admitted = admit(self._gate, connection)
             bundle, policies = admitted[0], policies_version(connection)
             upto, epoch = read_head(connection)
             columns = columns_of(bundle.fields)

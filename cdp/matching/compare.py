@@ -53,6 +53,12 @@ _SHARED = "len(list_intersect({c}_t_l, {c}_t_r))"
 _FEWER = "least(len({c}_t_l), len({c}_t_r))"
 _ALL = f"(len({{c}}_t_l) + len({{c}}_t_r) - {_SHARED})"
 
+# Two of one family share most of a full name: what is alike must be alike in the given names, too.
+_GIVEN = (
+    "({c}_g_l is null or {c}_g_r is null or jaro_winkler_similarity({c}_g_l, {c}_g_r) >= 0.85 "
+    "or starts_with({c}_g_l, {c}_g_r) or starts_with({c}_g_r, {c}_g_l) or list_has_any({c}_x_l, {c}_x_r))"
+)
+
 _NAME_EXACT = Agreement("exact", _EXACT, 0.75, 0.004, rare=True)
 _NAME_TYPO = Agreement("typo", f"({_EDIT_1} and length({{c}}_l) > 3) or {_CLOSE}", 0.10, 0.002)
 _NAME_REST = (
@@ -77,12 +83,13 @@ _LEVELS: dict[FieldKind, tuple[Agreement, ...]] = {
         Agreement("exact", _EXACT, 0.6, 0.0002, rare=True),
         Agreement("same words", f"{_SHARED} = {_ALL}", 0.03, 0.00002),
         Agreement("words within", f"{_SHARED} = {_FEWER} and {_SHARED} > 1", 0.08, 0.0002),
-        Agreement("typo", _CLOSE, 0.1, 0.0005),
-        Agreement("near", f"{_NEAR} or {_SHARED} > 1", 0.08, 0.005),
+        Agreement("typo", f"{_CLOSE} and {_GIVEN}", 0.1, 0.0005),
+        Agreement("near", f"({_NEAR} or {_SHARED} > 0) and {_GIVEN}", 0.08, 0.005),
         Agreement("one word", f"{_SHARED} = 1", 0.06, 0.02),
     ),
     FieldKind.birth_date: (
-        Agreement("exact", f"{_EXACT} and not ends_with({{c}}_l, '0101')", 0.8, 0.0001),
+        Agreement("exact", f"{_EXACT} and length({{c}}_l) > 6 and not ends_with({{c}}_l, '0101')",
+                  0.8, 0.0001),
         Agreement("exact 1 January", _EXACT, 0.05, 0.0002),  # as many write who know the year only
         Agreement("typo", _EDIT_1, 0.06, 0.001),
         Agreement("two parts",

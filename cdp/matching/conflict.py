@@ -5,10 +5,13 @@ a telephone number shared by many agree together. So
 
 1. what a household shares (``shared_fields``) counts up to ``HOUSEHOLD`` only, prior included; the rest must
    come from what is somebody's own, and a pair of which nothing of one's own speaks for it is forgotten;
-2. a pair is not joined, and goes to a steward, when (``Own.conflicts``)
+2. where the fields of an address (``place_fields``) together speak against a pair, they count as the one of
+   them that does most: who moved has another street, postcode and town by one event;
+3. a pair is not joined, and goes to a steward, when (``Own.conflicts``)
    - the given names (or, where there is only a full name, all words but one) differ, or one is
      but the other's family name: twins, couples; only the same number of an identity says otherwise;
    - the given names are but near, or one an initial, and nothing else of one's own agrees: brothers;
+   - the family names differ, and nothing else of one's own agrees, nor the telephone number: namesakes;
    - the birth dates differ by more than a typo: father and son of one name; the same number, or one's own
      e-mail address with the same given name, says otherwise;
    - the numbers of identity differ, unless given name and birth date are the same.
@@ -32,6 +35,9 @@ _SHARED = frozenset({
     FieldKind.family_name, FieldKind.phone, FieldKind.street, FieldKind.postal_code, FieldKind.city,
     FieldKind.region, FieldKind.number,
 })  # fmt: skip
+_PLACE = frozenset({
+    FieldKind.street, FieldKind.postal_code, FieldKind.city, FieldKind.region, FieldKind.number,
+})  # fmt: skip
 HOUSEHOLD = 2.0  # log2 of the odds
 
 
@@ -39,6 +45,11 @@ def shared_fields(fields: Sequence[MatchField]) -> list[int]:
     """Return the fields that a household shares; none where there is nothing else to tell two people by."""
     found = [number for number, field in enumerate(fields) if field.kind in _SHARED]
     return found if len(found) < len(fields) else []
+
+
+def place_fields(fields: Sequence[MatchField]) -> list[int]:
+    """Return the fields that differ all at once when somebody has moved: it counts against once."""
+    return [number for number, field in enumerate(fields) if field.kind in _PLACE]
 
 
 class Own:
@@ -55,6 +66,7 @@ class Own:
         self._levels = levels
         self.number = self._met(FieldKind.id_number, *_SAME_NUMBER)
         self.address = self._met(FieldKind.email, "exact", "typo")
+        self.phone = self._met(FieldKind.phone, "exact")
         self.born = self._met(FieldKind.birth_date, "exact", "exact 1 January", "typo")
         if FieldKind.given_name in self._kinds:
             self.given = self._met(FieldKind.given_name, *_SAME_GIVEN)
@@ -64,7 +76,7 @@ class Own:
             )
         else:
             self.given = self._met(FieldKind.full_name, *_SAME_FULL)
-            self.faint = np.zeros(len(places), dtype=bool)
+            self.faint = self._met(FieldKind.full_name, "near")
             self.other_given = self._met(FieldKind.full_name, "one word", ELSE)
 
     def _met(self, kind: FieldKind, *names: str) -> _Mask:
@@ -80,6 +92,13 @@ class Own:
         result: _Mask = (
             (self.other_given & ~self.number)
             | (self.faint & ~self.number & ~self.address & ~self.born)
+            | (
+                self._met(FieldKind.family_name, ELSE)
+                & ~self.number
+                & ~self.address
+                & ~self.born
+                & ~self.phone
+            )
             | (self._met(FieldKind.birth_date, ELSE) & ~self.number & ~(self.address & self.given))
             | (self._met(FieldKind.id_number, ELSE) & ~(self.given & self.born))
         )

@@ -35,20 +35,20 @@ def dates(values: list[str]) -> dict[str, list[Any]]:
 
 
 def _parts(text: str, *, month_first: bool) -> tuple[str, int | None, int | None, int | None]:
+    if found := _MONTH.fullmatch(text):
+        return f"{found[1]}{int(found[2]):02}", int(found[1]), int(found[2]) or None, None
     if found := _YEAR_FIRST.match(text):
         year, month, day = map(int, found.groups())
     elif found := _YEAR_LAST.match(text):
         first, second, year = map(int, found.groups())
         month, day = (first, second) if month_first else (second, first)
-    elif found := _MONTH.fullmatch(text):
-        return f"{found[1]}{int(found[2]):02}", int(found[1]), int(found[2]) or None, None
     elif found := _YEAR.fullmatch(text):
         return found[1], int(found[1]), None, None
     else:
         return "".join(filter(str.isdecimal, text)), None, None, None
     return (
         f"{year:04}{month:02}{day:02}",
-        year,
+        year or None,
         month if 1 <= month <= 12 else None,
         day if 1 <= day <= 31 else None,
     )

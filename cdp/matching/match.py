@@ -62,13 +62,13 @@ def match(
     _check(table, fields)
     table = table.take(pc.sort_indices(table["record_no"]))
     numbers = table["record_no"].to_numpy()
-    fields = plan(fields)
+    written, fields = fields, plan(fields)
     levels, names = agreements(fields), [field.name for field in fields]
     if model is not None and not _fits(model, levels, names):
         model = None
     if table.num_rows < 2 or (fresh is not None and not fresh):
         return Matched((), (), model or _held(levels, names), table.num_rows, 0)
-    derived = derive(table, fields)
+    derived = derive(table, written)
     news = np.ones(len(numbers), dtype=bool) if fresh is None else np.isin(numbers, list(fresh))
     with in_memory(settings) as connection:
         _load(connection, derived.append_column("fresh", pa.array(news)))
@@ -221,7 +221,7 @@ def _train(
     connection.unregister("by_chance")
     chance = scorer.count("chance")
     run(connection, "DROP TABLE sampled; DROP TABLE chance")
-    return train(levels, names, blocked, chance, records=records, shared=shared_fields(fields))
+    return train(levels, fields, blocked, chance, records=records, shared=shared_fields(fields))
 
 
 def _chance(records: int, most: int) -> pa.Table:
@@ -308,6 +308,8 @@ def _pair(
         )
         for n, field in enumerate(fields)
     ]
+    if row["moved"] > 0:
+        steps.append(Step("address", "moved", round(row["moved"], 3)))
     if row["excess"] > 0:
         steps.append(Step("household", "shared", -round(row["excess"], 3)))
     return Pair(

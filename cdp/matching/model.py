@@ -19,6 +19,9 @@ class FieldKind(StrEnum):
     full_name = "full_name"
     other_names = "other_names"  # those between the first and the last
     birth_date = "birth_date"
+    birth_year = "birth_year"  # where a date is written in parts: compared as one date
+    birth_month = "birth_month"
+    birth_day = "birth_day"
     email = "email"
     phone = "phone"
     street = "street"

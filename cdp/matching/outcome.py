@@ -1,29 +1,40 @@
 """What becomes of the pairs that a run found: links with evidence, or a place in the review queue.
 
-Invariants: whoever is restrained now, asked under the locks, is left alone; what a steward took apart or
-rejected is not proposed again, whichever identities of the two profiles it was told by. The stored evidence
-of a link is the run and the pair.
+Invariants:
+
+1. Whoever is restrained now, asked under the locks, is left alone; and nothing is linked or queued under
+   other policies than those under which it was found.
+2. What a steward took apart or rejected is not proposed again, whichever identities of the two profiles it
+   was told by. Whoever decides a pair locks the components of its ends first, so that a link is made before
+   or after that; in the queue, which nobody locks, what a steward decided is never overwritten.
+3. The stored evidence of a link is the run and the pair.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import TypeVar
 
 import msgspec
 from pyroaring import BitMap
 
 from cdp.audit import Entry
 from cdp.clock import Clock
-from cdp.gate import CONTROLLER, Gate, Refusal
+from cdp.gate import CONTROLLER, Gate, Refusal, View
 from cdp.identity import IdentityService, held_apart, homes, members_of, profiles_of, propose
 from cdp.matching import queries
-from cdp.matching.choose import MATCHING
+from cdp.matching.choose import MATCHING, admit
 from cdp.matching.model import Pair
 from cdp.matching.runs import proposal
-from cdp.store import Committer, Connection
+from cdp.store import Committer, Connection, EpochMovedError, policies_version, read_head, retrying
+
+T = TypeVar("T")
+Weighed = tuple[int, int, int]
+"""Where a pair stands in the queue: (weight, low, high)."""
+_TIDIED = 1_000  # pairs of a batch
 
 
 class Settled(msgspec.Struct):
@@ -97,16 +108,39 @@ class Settler:
                 )
             raise admitted.error
 
-    def link(self, run_no: int, actor: str, pairs: Sequence[Pair], *, dry_run: bool) -> Settled:
-        """Link people, as far as the rules let them be."""
+    def look(self, find: Callable[[Connection], T], entry: Callable[[T], Entry]) -> T:
+        """Return what ``find`` finds for a steward, on record under the policies by which it was found.
+
+        It reads before the batch that records it, in which others would wait for it.
+        """
+
+        def once() -> T:
+            with self._committer.store.reading() as connection:
+                known = read_head(connection)[1], policies_version(connection)
+                found = find(connection)
+            with self._committer.batch() as batch:
+                if (batch.epoch, batch.policies) != known:
+                    raise EpochMovedError
+                batch.record(entry(found))
+            return found
+
+        return retrying(once)
+
+    def link(self, run_no: int, actor: str, pairs: Sequence[Pair], *, under: str, dry_run: bool) -> Settled:
+        """Link people, as far as the rules let them be.
+
+        :param under: the bundle under which the pairs were found.
+        :raises StoppedError: others are in force.
+        """
         done = Settled()
         with self._committer.batch() as batch:
             connection = batch.connection
-            alive = profiles_of(connection, {number for pair in pairs for number in (pair.low, pair.high)})
-            if not alive:
+            admit(self._gate, connection, under)
+            ends = {number for pair in pairs for number in (pair.low, pair.high)}
+            held = self.lock(connection, ends)
+            if not held:
                 return done
-            held = self._identity.lock(connection, alive)
-            standing = self.standing(connection, alive)
+            standing = self.standing(connection, ends)
             free = {}
             for pair in pairs:
                 if against := standing.against(pair.low, pair.high):
@@ -143,14 +177,24 @@ class Settler:
                 )
         return done
 
-    def queue(self, run_no: int, pairs: Sequence[Pair]) -> Settled:
-        """Put pairs before a steward."""
+    def queue(self, run_no: int, pairs: Sequence[Pair], *, under: str) -> Settled:
+        """Put pairs before a steward.
+
+        :param under: the bundle under which they were found.
+        :raises StoppedError: others are in force.
+        """
         with self._committer.batch() as batch:
+            admit(self._gate, batch.connection, under)
             ends = {number for pair in pairs for number in (pair.low, pair.high)}
             standing = self.standing(batch.connection, ends)
             rows = [proposal(p, run_no, "open") for p in pairs if not standing.against(p.low, p.high)]
             queries.put_pairs(batch.connection, rows, batch.id)
         return Settled(queued=len(rows))
+
+    def lock(self, connection: Connection, numbers: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Lock the components of identities, of those that there are (``Linker.lock``)."""
+        alive = profiles_of(connection, numbers)
+        return self._identity.lock(connection, alive) if alive else {}
 
     def standing(self, connection: Connection, numbers: Iterable[int]) -> Standing:
         """Return how pairs of these identities stand as ``connection`` sees them, or under its locks."""
@@ -167,31 +211,35 @@ class Settler:
         self, connection: Connection, profile_nos: Iterable[int]
     ) -> tuple[BitMap, dict[int, list[int]]]:
         """Return those of some profiles that may be matched, and the identities of all of them."""
-        admitted = self._gate.inside.admit(connection, MATCHING)
-        if isinstance(admitted, Refusal):
-            raise admitted.error
+        admitted = admit(self._gate, connection)
         members = members_of(connection, set(profile_nos))
         return self._gate.many.decide(connection, admitted, members).people, members
 
-    @staticmethod
-    def tidy(connection: Connection, run_no: int, fresh: BitMap | None) -> None:
-        """Take from the queue what an earlier run put there and this one did not find again.
+    def views(self, connection: Connection, profile_nos: Iterable[int]) -> dict[int, View]:
+        """Return what may be shown of some profiles for matching."""
+        members = members_of(connection, set(profile_nos))
+        return self._gate.inside.views(connection, admit(self._gate, connection), members)
+
+    def tidy(self, run_no: int, fresh: BitMap | None, after: Weighed | None) -> Weighed | None:
+        """Take a page of what earlier runs put into the queue and this one did not find again from it.
 
         :param fresh: the identities that this run compared with all; everybody when None.
+        :param after: the last pair of the page before; None for the first page.
+        :return: the last one of this page; None when none is left.
         """
-        held = queries.all_open(connection)
-        home = profiles_of(connection, {number for low, high, _ in held for number in (low, high)})
-        queries.drop_open(
-            connection,
-            [
-                (low, high)
-                for low, high, found_by in held
-                if home.get(low) is None
-                or home.get(high) is None
-                or home[low] == home[high]
-                or (found_by != run_no and (fresh is None or low in fresh or high in fresh))
-            ],
-        )
+        with self._committer.batch() as batch:
+            held = queries.open_pairs(batch.connection, _TIDIED, after)
+            home = profiles_of(batch.connection, {number for one in held for number in (one.low, one.high)})
+            gone = [
+                (one.low, one.high)
+                for one in held
+                if home.get(one.low) is None
+                or home.get(one.high) is None
+                or home[one.low] == home[one.high]
+                or (one.run_no != run_no and (fresh is None or one.low in fresh or one.high in fresh))
+            ]
+            queries.drop_open(batch.connection, gone)
+        return (held[-1].weight, held[-1].low, held[-1].high) if held else None
 
 
 def _evidence(run_no: int, low: int, high: int) -> bytes:

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from cdp.clock import Micros
 from cdp.identity import Pair
 from cdp.matching.model import Model
-from cdp.matching.runs import Evidence, Proposal, Run
+from cdp.matching.runs import Evidence, PairState, Proposal, Run
 from cdp.matching.tables import match_models, match_pairs, match_runs
 from cdp.store import among, chunks, read_rows, upsert
 
@@ -97,7 +97,7 @@ def model(connection: Connection, model_no: int) -> Model | None:
 
 
 def put_pairs(connection: Connection, pairs: Iterable[Proposal], batch: int) -> None:
-    """Store pairs, each over what was known of it."""
+    """Store pairs, each over what was known of it; what a steward decided is left as it is."""
     rows = [
         {
             "low": pair.low,
@@ -113,7 +113,18 @@ def put_pairs(connection: Connection, pairs: Iterable[Proposal], batch: int) -> 
         for pair in pairs
     ]
     if rows:
-        upsert(connection, match_pairs, rows, ("low", "high"))
+        state = match_pairs.c.state
+        upsert(connection, match_pairs, rows, ("low", "high"), (state != "accepted") & (state != "rejected"))
+
+
+def settle(
+    connection: Connection, pair: Pair, state: PairState, actor: str, decided_at: Micros, batch: int
+) -> bool:
+    """Write what a steward decided of a pair; False where it no longer waits for that."""
+    p = match_pairs.c
+    waits = update(match_pairs).where(p.low == pair[0], p.high == pair[1], p.state == "open")
+    decided = {"state": state, "actor": actor, "decided_at": decided_at, "batch": batch}
+    return connection.execute(waits.values(decided)).rowcount == 1
 
 
 def pair(connection: Connection, low: int, high: int) -> Proposal | None:
@@ -132,33 +143,30 @@ def open_pairs(connection: Connection, limit: int, after: tuple[int, int, int] |
     if after is not None:
         weight, low, high = after
         behind = (p.weight == weight) & (tuple_(p.low, p.high) > tuple_(low, high))
-        query = query.where(or_(p.weight < weight, behind))
+        query = query.where(p.weight <= weight, or_(p.weight < weight, behind))  # the first seeks
     return _pairs(connection, query)
 
 
-def all_open(connection: Connection) -> list[tuple[int, int, int]]:
-    """Return (low, high, run) of every pair that waits for a steward."""
-    p = match_pairs.c
-    query = select(p.low, p.high, p.run_no).where(p.state == "open")
-    return [(low, high, run_no) for low, high, run_no in read_rows(connection, query)]
-
-
 def rejected_among(connection: Connection, identity_nos: Iterable[int]) -> set[Pair]:
-    """Return the pairs with an end among these identities that a steward rejected."""
+    """Return the pairs with an end among these identities that a steward rejected.
+
+    Without a condition on the state: SQLite, which keeps no statistics, would read all that were rejected.
+    """
     p = match_pairs.c
     found = set[Pair]()
     for chunk in chunks(identity_nos):
         for end in (p.low, p.high):
-            query = select(p.low, p.high).where(p.state == "rejected", among(end, chunk))
-            found.update((low, high) for low, high in read_rows(connection, query))
+            query = select(p.low, p.high, p.state).where(among(end, chunk))
+            found.update((a, b) for a, b, state in read_rows(connection, query) if state == "rejected")
     return found
 
 
 def drop_open(connection: Connection, pairs: Collection[Pair]) -> None:
     """Delete pairs that wait for a steward no longer."""
-    p = match_pairs.c
-    for low, high in pairs:
-        connection.execute(delete(match_pairs).where(p.low == low, p.high == high, p.state == "open"))
+    if pairs:
+        p = match_pairs.c
+        one = p.low == bindparam("one"), p.high == bindparam("other"), p.state == "open"
+        connection.execute(delete(match_pairs).where(*one), [{"one": a, "other": b} for a, b in pairs])
 
 
 def _select_pairs() -> Select[Any]:

@@ -1,12 +1,14 @@
 """What is derived from each record, in memory, to block and to compare it: one set of columns for each field.
 
 A name is evidence once: beside a given and a family name, a full name fills what they lack and is compared
-for the names that they do not have, and a second full name is left out (``plan``).
+for the names that they do not have, and a second full name is left out (``plan``). So is a birth date:
+year, month and day that are columns of their own are compared as one date, and left out beside a whole one.
 
 Field number i becomes ``f{i}`` (the value as it compares, null when nothing is left of it), ``f{i}_k`` (a
 coarse key that a typo seldom changes), ``f{i}_t`` (its words, of a street, a full name and a text) and, of a
 birth date, ``f{i}_y``, ``f{i}_m``, ``f{i}_d``; of an e-mail address ``f{i}_a`` (what is before the @); of a
-street ``f{i}_n`` (its numbers). ``tf_f{i}`` is the share of the records with a value that have this value.
+street ``f{i}_n`` (its numbers); of a given name ``f{i}_x`` (its formal forms); of a full name ``f{i}_g`` (its
+given names) and their ``f{i}_x``. ``tf_f{i}`` is the share of the records with a value that have this value.
 
 Invariants: each distinct value is read once; whatever is sent, nothing raises; no value is longer than
 ``LONGEST`` characters, so that comparing one pair takes a bounded time; row r of what comes out is row r of
@@ -32,27 +34,39 @@ _WORDS = 24
 _SOUNDS = str.maketrans("bfpvcgjkqsxzdtlmnr", "111122222222334556")
 _SILENT = re.compile("[^1-6]")
 _DIGITS = re.compile(r"\d+")
+_PARTS = (FieldKind.birth_year, FieldKind.birth_month, FieldKind.birth_day)
 
 Column = Any  # pa.Array or pa.ChunkedArray, which publish no types
 
 
 def plan(fields: Sequence[MatchField]) -> list[MatchField]:
     """Return the fields that are compared, each as what."""
-    kinds = {field.kind for field in fields}
-    full = [field for field in fields if field.kind is FieldKind.full_name]
-    split = {FieldKind.given_name, FieldKind.family_name} <= kinds
-    kept = [field for field in fields if field not in full[1:]]
-    return [
-        MatchField(field.name, FieldKind.other_names) if split and field in full else field for field in kept
-    ]
+    first = {field.kind: field.name for field in reversed(fields)}
+    split = FieldKind.given_name in first and FieldKind.family_name in first
+    made = []
+    for field in fields:
+        kind = field.kind
+        if kind is FieldKind.full_name:
+            if field.name != first[kind]:
+                continue
+            kind = FieldKind.other_names if split else kind
+        elif kind in _PARTS:
+            year = first.get(FieldKind.birth_year, field.name)
+            if FieldKind.birth_date in first or field.name != year:
+                continue
+            kind = FieldKind.birth_date if kind is FieldKind.birth_year else FieldKind.number
+        made.append(MatchField(field.name, kind))
+    return made
 
 
 def derive(table: pa.Table, fields: Sequence[MatchField]) -> pa.Table:
-    """Return the derived columns with ``rid`` (row number) of planned fields, of a table sorted by number."""
+    """Return the derived columns with ``rid`` (row number) of ``fields``, of a table sorted by number."""
     columns: dict[str, Column] = {"rid": pa.array(range(table.num_rows), pa.int64())}
+    planned = plan(fields)
     sources = {field.name: table[field.name] for field in fields}
-    _share_names(sources, fields)
-    for number, field in enumerate(fields):
+    _share_names(sources, planned)
+    _one_date(sources, fields)
+    for number, field in enumerate(planned):
         for suffix, column in _columns(sources[field.name], field.kind).items():
             columns[f"f{number}{suffix}"] = column
         columns[f"tf_f{number}"] = _frequency(columns[f"f{number}"])
@@ -83,6 +97,24 @@ def _shared(given: str | None, family: str | None, full: str | None) -> tuple[st
     have = {*names.normalise(given or "").split(), *names.normalise(family or "").split()}
     others = " ".join(word for word in names.normalise(full).split() if word not in have)
     return given or None, family or None, others or None
+
+
+def _one_date(sources: dict[str, Column], fields: Sequence[MatchField]) -> None:
+    """Write the parts of a birth date as one, where its year was."""
+    first = {field.kind: field.name for field in reversed(fields)}
+    if FieldKind.birth_year in first:
+        year = sources[first[FieldKind.birth_year]]
+        empty = [None] * len(year)
+        parts = [sources[first[kind]].to_pylist() if kind in first else empty for kind in _PARTS]
+        sources[first[FieldKind.birth_year]] = pa.array(map(_date, zip(*parts, strict=True)), pa.string())
+
+
+def _date(parts: tuple[str | None, ...]) -> str | None:
+    """Return a date of year, month and day: it ends with what is known last; 0 is what is not."""
+    known = [(part or "").strip().rjust(2, "0") for part in parts]
+    while known and not known[-1].strip("0"):
+        known.pop()
+    return "-".join([known[0].rjust(4, "0"), *known[1:]]) if known else None
 
 
 def _columns(column: Column, kind: FieldKind) -> dict[str, Column]:
@@ -144,7 +176,14 @@ def _given(values: list[str]) -> _Made:
 
 def _full_name(values: list[str]) -> _Made:
     whole = _each(values, names.normalise)
-    return {"": whole, "_k": [_two_sounds(one) for one in whole], "_t": [_tokens(one) for one in whole]}
+    given = [names.parts(value)[0][:LONGEST] or None for value in values]
+    return {
+        "": whole,
+        "_k": [_two_sounds(one) for one in whole],
+        "_t": [_tokens(one) for one in whole],
+        "_g": given,
+        "_x": [None if one is None else formal(one) for one in given],
+    }
 
 
 def _text(values: list[str]) -> _Made:

@@ -7,18 +7,21 @@ from typing import Literal
 import msgspec
 
 from cdp.clock import Micros
+from cdp.errors import ConflictError
 from cdp.matching.model import Pair, Step
 
 PairState = Literal["open", "accepted", "rejected", "linked"]
 """Of a pair: waits for a steward, who linked or rejected it, or it was linked by the run."""
-RunState = Literal["running", "done", "rehearsed", "failed"]
+RunState = Literal["running", "done", "rehearsed", "failed", "interrupted", "policies_changed", "denied"]
 _PARTS = 1000  # a weight is kept in thousandths
 
 
 class Run(msgspec.Struct, frozen=True):
     """One run, in the order of its table's columns.
 
-    :param state: ``rehearsed`` of a dry run that ended.
+    :param state: ``rehearsed`` of a dry run that ended; what else ended before its end was ``interrupted``
+        with its process, ended by a change of the policies, ``denied`` by them or the controller's switch, or
+        it ``failed``.
     :param model_no: the model that it used; None before it is known, and of a dry run that made one.
     :param upto: the commit of what it read.
     :param excluded: people whom it left alone.
@@ -36,6 +39,14 @@ class Run(msgspec.Struct, frozen=True):
     queued: int
     started_at: Micros
     finished_at: Micros | None
+
+
+class StoppedError(ConflictError):
+    """A run of matching ended between two commits, in a state that says why."""
+
+    def __init__(self, state: RunState) -> None:
+        super().__init__(f"the run of matching ended early ({state})")
+        self.state = state
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cdp.errors import MissingExtraError
 from cdp.matching.compare import APART, Agreement, comparisons, weights
-from cdp.matching.conflict import HOUSEHOLD
+from cdp.matching.conflict import HOUSEHOLD, place_fields
 from cdp.matching.memory import run
 from cdp.matching.model import Level, MatchField, Model
 from cdp.matching.train import Counts, counted
@@ -37,6 +37,9 @@ class Scorer:
         self._levels = levels
         self._prior = model.prior
         self._shared = shared
+        self._place = place_fields(fields)
+        against = [-min(0.0, *weights(model.fields[fields[number].name])) for number in self._place]
+        self._most_moved = sum(against) - max(against, default=0.0)
         self._api = DuckDBAPI(connection=connection)
         made = SettingsCreator(
             link_type="dedupe_only",
@@ -54,24 +57,34 @@ class Scorer:
         """Return the scored pairs of the table ``pairs``, those of a weight of at least ``least``.
 
         Columns: ``low``, ``high`` (rows), ``weight``, and for each field ``g{i}`` (level, 0 is the strongest,
-        -1 unknown) and ``w{i}`` (what it adds); ``excess`` is what shared fields say beyond a household.
+        -1 unknown) and ``w{i}`` (what it adds); ``moved`` is what is given back of an address that differs in
+        several fields, ``excess`` what shared fields say beyond a household.
         """
-        made = self._predict(pairs, least)
+        made = self._predict(pairs, None if least is None else least - self._most_moved)
         parts = [
             f"mw_f{number}" + (f" + mw_tf_adj_f{number}" if any(level.rare for level in levels) else "")
             for number, levels in enumerate(self._levels)
         ]
-        excess, kept = "0.0", f"match_weight - excess >= {-1e9 if least is None else least}"
+        place = [parts[n] for n in self._place]
+        moved = f"greatest(0.0, least(0.0, {', '.join(place)}) - ({' + '.join(place)}))" if place else "0.0"
+        excess, kept = "0.0", f"weight >= {-1e9 if least is None else least}"
         if self._shared:
-            common = [repr(log2(self._prior / (1 - self._prior))), *(parts[n] for n in self._shared)]
+            common = [repr(log2(self._prior / (1 - self._prior))), "moved", *(parts[n] for n in self._shared)]
             excess = f"greatest(0.0, {' + '.join(common)} - {HOUSEHOLD})"
         own = [part for n, part in enumerate(parts) if n not in self._shared]
         if self._shared and least is not None:
             kept += f" AND {' + '.join(own)} > 0"
-        columns = ["rid_l AS low", "rid_r AS high", "match_weight - excess AS weight", "excess", *self._told]
-        columns += [f"{part} AS w{number}" for number, part in enumerate(parts)]
+        columns = [
+            "rid_l AS low",
+            "rid_r AS high",
+            "match_weight + moved - excess AS weight",
+            "moved",
+            "excess",
+        ]
+        columns += [*self._told, *(f"{part} AS w{number}" for number, part in enumerate(parts))]
         found = self._connection.sql(
-            f"SELECT {', '.join(columns)} FROM (SELECT *, CAST({excess} AS DOUBLE) AS excess FROM {made}) "
+            f"SELECT {', '.join(columns)} FROM (SELECT *, CAST({moved} AS DOUBLE) AS moved, "
+            f"CAST({excess} AS DOUBLE) AS excess FROM {made}) "
             f"WHERE {kept} ORDER BY low, high"
         )
         table = found.to_arrow_table()

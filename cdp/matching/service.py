@@ -11,11 +11,13 @@ Steps:
 4. **Compare** (``match.py``): pairs, waterfalls, a model. The table is dropped, and its memory freed.
 5. **Link** what is above the accept threshold, in small batches under the locks of those people, and
    **queue** what is between the thresholds (``outcome.py``).
-6. **End**: the queue's older pairs that no longer hold, the model, the run and its last entry, in one commit.
+6. **Tidy** the queue: older pairs that this run looked at and did not find again, page by page.
+7. **End**: the model, the run and its last entry, in one commit.
 
 Invariants: clear values are in 3 and 4, in memory, and nowhere else; no exception of a run reaches a log but
 by its name. Whatever stops a run stops it between two commits: what was linked is linked with its evidence,
-and the next run takes the same people again, as its ``upto`` is that of the last run that ended.
+and the next run takes the same people again, as its ``upto`` is that of the last run that was done. A change
+of the policies stops it: nothing is read, linked or queued under others than those under which it began.
 """
 
 from __future__ import annotations
@@ -31,18 +33,18 @@ import pyarrow as pa
 import structlog
 from pyroaring import BitMap
 
-from cdp.audit import Entry
+from cdp.audit import Entry, Outcome
 from cdp.clock import Clock
-from cdp.errors import ConflictError, MissingExtraError, NotFoundError
-from cdp.gate import CONTROLLER, Gate, Refusal, Released
+from cdp.errors import ConflictError, MissingExtraError, NotFoundError, NotPermittedError
+from cdp.gate import CONTROLLER, Gate, Released
 from cdp.identity import members_of
 from cdp.matching import queries
-from cdp.matching.choose import MATCHING, Chooser, Chosen
+from cdp.matching.choose import MATCHING, Chooser, Chosen, admit
 from cdp.matching.match import match
 from cdp.matching.model import Matched, MatchSettings
 from cdp.matching.outcome import Settled, Settler
-from cdp.matching.runs import Progress, Run, RunState
-from cdp.store import Batch, Committer, Store, retrying
+from cdp.matching.runs import Progress, Run, RunState, StoppedError
+from cdp.store import Batch, Committer, Connection, Store, retrying
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -50,10 +52,7 @@ _NAME = "matching"
 _PAGE = 5_000  # people who are read at a time: enough that facts come out of the gate's memory of everybody
 _LINKED = 100  # pairs of a batch, whose components it locks
 _QUEUED = 1_000
-
-
-class _StoppedError(Exception):
-    """The process ends."""
+_OUTCOMES: dict[RunState, Outcome] = {"done": "allowed", "rehearsed": "allowed", "denied": "denied"}
 
 
 class Matching:
@@ -116,16 +115,24 @@ class Matching:
         :raises NotFoundError: there is no such run.
         """
         progress = self._progress.get(run_no)
-        with self._store.reading() as connection:
-            found = queries.run(connection, run_no)
-        if found is None:
-            raise NotFoundError("there is no run of matching with this number")
-        return (found if progress is None else msgspec.structs.replace(found, state="running")), progress
+        found = self._seen(lambda connection: [run for run in [queries.run(connection, run_no)] if run])
+        if not found:
+            raise NotFoundError("there is no run of matching with this number; `cdp match list` shows them")
+        (run,) = found
+        return (run if progress is None else msgspec.structs.replace(run, state="running")), progress
 
     def runs(self, limit: int, before: int | None) -> list[Run]:
         """Return runs, the newest first; ``before``: continue behind this one."""
+        return self._seen(lambda connection: queries.runs(connection, limit, before))
+
+    def _seen(self, read: Callable[[Connection], list[Run]]) -> list[Run]:
+        """Return runs as they are, of which one that says it is running may have died with its process."""
         with self._store.reading() as connection:
-            return queries.runs(connection, limit, before)
+            found = read(connection)
+        if all(run.state != "running" for run in found) or self._store.held(_NAME):
+            return found
+        with self._store.reading() as connection:  # it is none of those that ended just now
+            return [_lost(run) if run.state == "running" else run for run in read(connection)]
 
     # -- the steps ------------------------------------------------------------------------------
 
@@ -155,9 +162,9 @@ class Matching:
     def _added(self, actor: str, batch: Batch) -> Run:
         now = self._clock.now()
         for lost in queries.running(batch.connection):
-            failed = msgspec.structs.replace(lost, state="failed", finished_at=now)
-            queries.change_run(batch.connection, failed)
-            batch.record(_ended(failed, Settled()))
+            ended = msgspec.structs.replace(_lost(lost), finished_at=now)
+            queries.change_run(batch.connection, ended)
+            batch.record(_ended(ended, Settled()))
         run = Run(queries.next_run(batch.connection), "running", actor, None, 0, 0, 0, 0, 0, 0, now, None)
         queries.add_run(batch.connection, run, batch.id)
         return run
@@ -168,13 +175,14 @@ class Matching:
         try:
             end = self._matched(run, done, full=full, dry_run=dry_run)
         except Exception as error:  # noqa: BLE001  # whatever it is, by its name: a message could hold values
-            log.warning("matching failed", run=run.run_no, error=type(error).__name__)
-            failed = msgspec.structs.replace(run, state="failed", linked=done.linked, queued=done.queued)
-            end = partial(self._end, failed, done, None)
+            state = _state_of(error)
+            log.warning("matching ended early", run=run.run_no, state=state, error=type(error).__name__)
+            ended = msgspec.structs.replace(run, state=state, linked=done.linked, queued=done.queued)
+            end = partial(self._end, ended, done, None)
         self._commit(end)
 
     def _matched(self, run: Run, done: Settled, *, full: bool, dry_run: bool) -> Callable[[Batch], None]:
-        """Do steps 2 to 5; returns the last one."""
+        """Do steps 2 to 6; returns the last one."""
         ended: RunState = "rehearsed" if dry_run else "done"
         self._step(run, "choosing")
         chosen = retrying(partial(self._chooser, run.run_no, run.actor, full=full, dry_run=dry_run))  # 2
@@ -184,14 +192,16 @@ class Matching:
         if chosen.fresh is not None and not chosen.fresh:
             return partial(self._end, run, done, None)
         found = self._compared(run, chosen)  # 3, 4
-        link = partial(self._settler.link, run.run_no, run.actor, dry_run=dry_run)  # 5
+        link = partial(self._settler.link, run.run_no, run.actor, under=chosen.bundle, dry_run=dry_run)  # 5
         for page in self._paged(run, "linking", found.joined, _LINKED):
             done.add(retrying(partial(link, page)))
         if dry_run:
             done.queued = len(found.review)
             found = msgspec.structs.replace(found, review=())
         for page in self._paged(run, "queueing", found.review, _QUEUED):
-            done.add(retrying(partial(self._settler.queue, run.run_no, page)))
+            done.add(retrying(partial(self._settler.queue, run.run_no, page, under=chosen.bundle)))
+        if not dry_run:
+            self._tidied(run, chosen)  # 6
         run = msgspec.structs.replace(
             run, records=found.records, pairs=found.pairs, linked=done.linked, queued=done.queued
         )
@@ -221,21 +231,24 @@ class Matching:
 
     def _read(self, chosen: Chosen, people: Sequence[int]) -> list[tuple[int, Released]]:
         with self._store.reading() as connection:
-            admitted = self._gate.inside.admit(connection, MATCHING)
-            if isinstance(admitted, Refusal):
-                raise admitted.error
-            if admitted[0].sha256 != chosen.bundle:
-                raise ConflictError("the policies changed while matching ran; start it again")
+            admitted = admit(self._gate, connection, chosen.bundle)
             members = members_of(connection, people)
             # whom somebody joined since is not whom the entry names; the next run takes them
             known = {no: held for no, held in members.items() if chosen.subjects.issuperset(BitMap(held))}
             read = self._gate.read_many(connection, admitted, known, chosen.columns.wanted)
         return [row for row in read if row[0] in chosen.home]  # nor whoever had no trait when it was chosen
 
-    def _end(self, run: Run, done: Settled, kept: tuple[Chosen, Matched] | None, batch: Batch) -> None:  # 6
+    def _tidied(self, run: Run, chosen: Chosen) -> None:
+        self._step(run, "tidying")
+        tidy = partial(self._settler.tidy, run.run_no, chosen.fresh)
+        last = retrying(partial(tidy, None))
+        while last is not None:
+            self._step(run, "tidying")
+            last = retrying(partial(tidy, last))
+
+    def _end(self, run: Run, done: Settled, kept: tuple[Chosen, Matched] | None, batch: Batch) -> None:  # 7
         if kept is not None:
             chosen, found = kept
-            self._settler.tidy(batch.connection, run.run_no, chosen.fresh)
             if chosen.fresh is None and found.records > 1:
                 now = self._clock.now()
                 model_no = queries.add_model(batch.connection, found.model, found.records, now, batch.id)
@@ -254,7 +267,7 @@ class Matching:
         """Say how far the run is, and end it here when the process ends."""
         self._progress[run.run_no] = Progress(step, done, total)
         if self._stopping.is_set():
-            raise _StoppedError
+            raise StoppedError("interrupted")
 
     def _commit(self, work: Callable[[Batch], T]) -> T:
         def once() -> T:
@@ -275,12 +288,23 @@ def require() -> None:
         raise MissingExtraError("match", "matching") from error
 
 
+def _lost(run: Run) -> Run:
+    return msgspec.structs.replace(run, state="interrupted")
+
+
+def _state_of(error: Exception) -> RunState:
+    """Return how a run ended that an error stopped."""
+    if isinstance(error, StoppedError):
+        return error.state
+    return "denied" if isinstance(error, NotPermittedError) else "failed"
+
+
 def _ended(run: Run, done: Settled) -> Entry:
     refused = {f"refused.{reason}": count for reason, count in sorted(done.refused.items())}
     return Entry(
         action="matching.run",
         actor=run.actor,
-        outcome="failed" if run.state == "failed" else "allowed",
+        outcome=_OUTCOMES.get(run.state, "failed"),
         purpose=MATCHING,
         destination=CONTROLLER,
         object={"run": run.run_no, "step": "end", "state": run.state},

@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cdp.matching.compare import Agreement
-from cdp.matching.conflict import HOUSEHOLD
-from cdp.matching.model import Level, Model
+from cdp.matching.conflict import HOUSEHOLD, Own, place_fields
+from cdp.matching.model import Level, MatchField, Model
 
-VERSION = 1
+VERSION = 2
 _ROUNDS = 60
 _HELD = 25.0  # pairs for which what is held before any data stands
 _LEAST = 1e-7
@@ -41,7 +41,7 @@ class Counts:
 
 def train(
     levels: Sequence[Sequence[Agreement]],
-    names: Sequence[str],
+    fields: Sequence[MatchField],
     blocked: Counts,
     chance: Counts,
     *,
@@ -55,15 +55,17 @@ def train(
     held_m = [_normal(np.array([level.m for level in one])) for one in levels]
     held_u = [_normal(np.array([level.u for level in one])) for one in levels]
     m, u = list(held_m), list(held_u)
+    place = place_fields(fields)
+    apart = [Own(one.patterns, fields, levels).conflicts() for one in (blocked, chance)]
     every = max(records * (records - 1) / 2, 1.0)
     prior = _bounded_prior(0.1 * records / every, records)
     u = _parameters(chance, chance.counts, held_u)
     for _ in range(_ROUNDS):
-        match = _posterior(blocked, m, u, prior, shared)
-        by_chance = 1 - _posterior(chance, m, u, prior, shared)
+        match = np.where(apart[0], 0.0, _posterior(blocked, m, u, prior, shared, place))
+        by_chance = 1 - np.where(apart[1], 0.0, _posterior(chance, m, u, prior, shared, place))
         m = _parameters(blocked, blocked.counts * match, held_m)
         u = _parameters(chance, chance.counts * by_chance, held_u)
-        m = [_ordered(one, other) for one, other in zip(m, u, strict=True)]
+        m = [_ordered(one, other, held[-1]) for one, other, held in zip(m, u, held_m, strict=True)]
         before, prior = prior, _bounded_prior(float(blocked.counts @ match) / every, records)
         if abs(np.log(prior / before)) < 1e-6:
             break
@@ -71,9 +73,9 @@ def train(
         version=VERSION,
         prior=prior,
         fields={
-            name: [Level(level.name, round(float(a), 12), round(float(b), 12))
+            field.name: [Level(level.name, round(float(a), 12), round(float(b), 12))
                    for level, a, b in zip(one, m[i], u[i], strict=True)]
-            for i, (name, one) in enumerate(zip(names, levels, strict=True))
+            for i, (field, one) in enumerate(zip(fields, levels, strict=True))
         },
     )  # fmt: skip
 
@@ -85,14 +87,23 @@ def _bounded_prior(prior: float, records: int) -> float:
 
 
 def _posterior(
-    counts: Counts, m: Sequence[_Array], u: Sequence[_Array], prior: float, shared: Sequence[int]
-) -> _Array:
+    counts: Counts, m: Sequence[_Array], u: Sequence[_Array], prior: float,
+    shared: Sequence[int], place: Sequence[int],
+) -> _Array:  # fmt: skip
     common = np.full(len(counts.patterns), np.log2(prior / (1 - prior)))
     own = np.zeros(len(counts.patterns))
+    there, most = np.zeros(len(counts.patterns)), np.zeros(len(counts.patterns))
     for field, (one, other) in enumerate(zip(m, u, strict=True)):
         ratio = np.append(np.log2(one / other), 0.0)  # index -1, null: says nothing
-        sums = common if field in shared else own
-        sums += ratio[counts.patterns[:, field]]
+        said = ratio[counts.patterns[:, field]]
+        if field in place:
+            there += said
+            most = np.minimum(most, said)
+        elif field in shared:
+            common += said
+        else:
+            own += said
+    common += np.maximum(there, most)
     weight = own + (np.minimum(common, HOUSEHOLD) if shared else common)
     result: _Array = 1 / (1 + np.exp2(-np.clip(weight, -1000, 1000)))
     if shared:
@@ -116,10 +127,10 @@ def _normal(values: _Array) -> _Array:
     return result
 
 
-def _ordered(m: _Array, u: _Array) -> _Array:
+def _ordered(m: _Array, u: _Array, apart: float) -> _Array:
     made = m.copy()
     made[0] = max(made[0], u[0])
-    made[-1] = min(made[-1], u[-1])
+    made[-1] = min(max(made[-1], apart), u[-1])
     return _normal(made)
 
 

@@ -2,7 +2,8 @@
 
 from cdp.portrait.conflicts import Conflict, Conflicts, Word
 from cdp.portrait.effects import Holder, Relinked, Side
-from cdp.portrait.model import Link, Portrait, Provenance, ShownEvent, ShownIdentifier, Tag
+from cdp.portrait.model import Link, Membership, Portrait, Provenance, ShownEvent, ShownIdentifier, Tag
+from cdp.portrait.preview import Previewer
 from cdp.portrait.relink import Relinker
 from cdp.portrait.reveal import Disclosure, Revealer
 from cdp.portrait.service import PortraitService
@@ -13,8 +14,10 @@ __all__ = [
     "Disclosure",
     "Holder",
     "Link",
+    "Membership",
     "Portrait",
     "PortraitService",
+    "Previewer",
     "Provenance",
     "Relinked",
     "Relinker",

@@ -94,8 +94,10 @@ class Conflicts:
     ) -> tuple[list[Conflict], tuple[int, str] | None]:
         """Return up to ``limit`` conflicts, by profile and trait, and the place to go on from.
 
+        There may be more behind it also where this page has few or none: so many people are looked through.
+
         :param trait: only of this one.
-        :param after: (profile id, trait) of the place that the page before ended at.
+        :param after: (profile id, trait) of the place to go on from.
         :raises InvalidInputError: the trait is not declared, sealed, or one of which all values count.
         :raises NotPermittedError: for a purpose that is not internal, or barred by the policies.
         """
@@ -109,7 +111,7 @@ class Conflicts:
         start = (self._ids.decode(after[0]), after[1]) if after[0] else (0, "")
         most = max(limit, _LOOKED_THROUGH)
         with self._store.reading() as connection:
-            candidates = self._profiles.disputed(connection, names, most, start[0] - 1)
+            candidates, upto = self._profiles.disputed(connection, names, most, start[0] - 1)
 
         def read(
             batch: Batch, admitted: Admitted, hidden: BitMap
@@ -129,7 +131,7 @@ class Conflicts:
         found, more = self._users.several(actor, purpose, _ACTION, frozenset(), read)
         if more:
             return found, found[-1].place
-        return found, (candidates[-1], chr(0x10FFFF)) if len(candidates) == most else None
+        return found, None if upto is None else (upto + 1, "")
 
     def _people(
         self, connection: Connection, admitted: Admitted, candidates: Collection[int], hidden: BitMap

@@ -11,7 +11,8 @@ from pyroaring import BitMap
 from cdp.crypto import ProfileIds
 from cdp.gate import Admitted
 from cdp.portrait import queries
-from cdp.portrait.model import Portrait
+from cdp.portrait.model import Membership, Portrait
+from cdp.portrait.queries import Evaluation
 from cdp.portrait.show import shown_tags, shown_traits
 from cdp.portrait.use import Person
 from cdp.profiles import ProfileService
@@ -22,24 +23,24 @@ from cdp.store import Connection
 class _Evaluated(NamedTuple):
     """Segments as last evaluated.
 
-    :param members: name → profiles; ``restrained``: those that no segment holds any more.
+    :param newest: by name; ``restrained``: those that no segment holds any more.
     :param read_by: returns the categories that a segment reads; None for one that no longer holds.
     """
 
-    members: Mapping[str, BitMap]
+    newest: Mapping[str, Evaluation]
     restrained: BitMap
     read_by: Callable[[str], frozenset[str] | None]
 
-    def shown(self, person: Person) -> Iterator[str]:
+    def shown(self, person: Person) -> Iterator[Membership]:
         """Yield the segments of which it may be seen that the person is in them."""
         if person.profile_no in self.restrained:
             return
         within = BitMap(person.numbers)  # merged, it stands in an older evaluation under its number of then
-        for name, held in self.members.items():
-            if within.intersect(held):
+        for name, held in self.newest.items():
+            if within.intersect(held.members):
                 read = self.read_by(name)
                 if read is not None and person.view.chosen_by(read):
-                    yield name
+                    yield Membership(segment=name, version=held.version, evaluated_at=held.computed_at)
 
 
 class Drawer:
@@ -72,7 +73,7 @@ class Drawer:
                     masked_fields=tuple(name for name, value in traits.items() if value is None),
                     provenance=provenance,
                     tags=shown_tags(traits, declared),
-                    segments=tuple(evaluated.shown(person)),
+                    memberships=tuple(evaluated.shown(person)),
                     identities=len(person.numbers),
                 )
             )

@@ -42,6 +42,18 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
         return f"<tag {self.name}>"
 
 
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment in which the person is.
+
+    :param version: of the definition by which they are.
+    :param evaluated_at: when that was last found; since when they are is not kept.
+    """
+
+    segment: str
+    version: int
+    evaluated_at: Micros
+
+
 class Portrait(msgspec.Struct, frozen=True, kw_only=True):
     """One profile across the stages.
 
@@ -50,7 +62,7 @@ class Portrait(msgspec.Struct, frozen=True, kw_only=True):
     :param masked_fields: the names of those traits.
     :param provenance: trait name → where its value comes from, of each trait that is shown.
     :param tags: those traits that are conclusions.
-    :param segments: names of the segments that it is a member of.
+    :param memberships: the segments that it is a member of, by name.
     :param identities: how many identifiers it has.
     """
 
@@ -60,8 +72,13 @@ class Portrait(msgspec.Struct, frozen=True, kw_only=True):
     masked_fields: tuple[str, ...]
     provenance: dict[str, Provenance]
     tags: tuple[Tag, ...]
-    segments: tuple[str, ...]
+    memberships: tuple[Membership, ...]
     identities: int
+
+    @property
+    def segments(self) -> list[str]:
+        """The names of the segments."""
+        return [one.segment for one in self.memberships]
 
     def __repr__(self) -> str:
         return "<portrait>"

@@ -49,22 +49,30 @@ class HeldLink(NamedTuple):
     told: tuple[int, Origin, Micros] | None
 
 
-def evaluations(connection: Connection) -> dict[str, BitMap]:
-    """Return segment name → profile numbers of its newest evaluation."""
-    newest = (
-        select(segment_members.c.name, func.max(segment_members.c.version).label("version"))
-        .group_by(segment_members.c.name)
-        .subquery()
-    )
+class Evaluation(NamedTuple):
+    """Who was in a segment when it was last evaluated: profile numbers."""
+
+    version: int
+    computed_at: Micros
+    members: BitMap
+
+
+def evaluations(connection: Connection) -> dict[str, Evaluation]:
+    """Return segment name, in order → its newest evaluation."""
+    c = segment_members.c
+    newest = select(c.name, func.max(c.version).label("version")).group_by(c.name).subquery()
     query = (
-        select(segment_members.c.name, segment_members.c.members)
+        select(c.name, c.version, c.computed_at, c.members)
         .join(
             newest,
-            (segment_members.c.name == newest.c.name) & (segment_members.c.version == newest.c.version),
+            (c.name == newest.c.name) & (c.version == newest.c.version),
         )
-        .order_by(segment_members.c.name)
+        .order_by(c.name)
     )
-    return {row.name: BitMap.deserialize(row.members) for row in connection.execute(query)}
+    return {
+        name: Evaluation(version, computed_at, BitMap.deserialize(members))
+        for name, version, computed_at, members in connection.execute(query)
+    }
 
 
 def count_profiles(connection: Connection) -> int:

@@ -8,17 +8,18 @@ restrain. The log holds a reason as it does for a reveal: a code, or the keyed d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 from cdp.consent import ConsentLedger
 from cdp.crypto import Keyring, ProfileIds
-from cdp.gate import PERMITTED, Gate, Refusal, refusal
+from cdp.gate import PERMITTED, Gate, Refusal, View, refusal
 from cdp.identity import IdentityService, Plan, Steward, Witness
 from cdp.portrait.effects import Holder, Relinked, Side, holders, sides
 from cdp.portrait.record import deny, reason_of
-from cdp.store import Committer, Connection
+from cdp.segments import SegmentService
+from cdp.store import Batch, Committer, Connection
 
 MATCHING = "identity_resolution"
 
@@ -49,6 +50,7 @@ class Relinker:
         ids: ProfileIds,
         identity: IdentityService,
         ledger: ConsentLedger,
+        segments: SegmentService,
         steward: Steward,
         gate: Gate,
     ) -> None:
@@ -57,16 +59,29 @@ class Relinker:
         self._ids = ids
         self._identity = identity
         self._ledger = ledger
+        self._segments = segments
         self._steward = steward
         self._gate = gate
 
     def merge(
-        self, actor: str, purpose: str, profile_ids: Sequence[str], reason: str = "", *, dry_run: bool
+        self,
+        actor: str,
+        purpose: str,
+        profile_ids: Sequence[str],
+        claim: Callable[[Batch], None] = lambda _batch: None,
+        *,
+        reason: str = "",
+        dry_run: bool,
     ) -> Relinked:
-        """Link profiles by a steward's word, and admit what stands revoked between them."""
+        """Link profiles by a steward's word, and admit what stands revoked between them.
+
+        :param claim: called in the transaction of the merge, under its locks (``Steward.merge``).
+        """
         numbers = [self._ids.decode(profile_id) for profile_id in profile_ids]
         about = self._about(reason)
-        change = partial(self._steward.merge, actor, purpose, numbers, dry_run=dry_run, about=about)
+        change = partial(
+            self._steward.merge, actor, purpose, numbers, dry_run=dry_run, about=about, claim=claim
+        )
         return self._relink("identity.merge", actor, purpose, change, matching=True)
 
     def split(
@@ -79,9 +94,9 @@ class Relinker:
         *,
         dry_run: bool,
     ) -> Relinked:
-        """Carve identities out of the profile of an id, as one; that of the id if none is named."""
+        """Carve identities out of the profile of an id, as one; what the id stood for if none is named."""
         number = self._ids.decode(profile_id)
-        group = {self._ids.decode(identity) for identity in identities} or {number}
+        group = {self._ids.decode(identity) for identity in identities}
         about = self._about(reason)
         change = partial(self._steward.split, actor, purpose, number, group, dry_run=dry_run, about=about)
         return self._relink("identity.split", actor, purpose, change, matching=False)
@@ -99,7 +114,7 @@ class Relinker:
         return {"reason": reason_of(self._keyring, reason)} if reason else {}
 
     def _relink(self, action: str, actor: str, purpose: str, change: _Change, *, matching: bool) -> Relinked:
-        watch = _Watch(purpose, self._identity, self._ledger, self._gate, matching=matching)
+        watch = _Watch(purpose, self._identity, self._ledger, self._segments, self._gate, matching=matching)
         try:
             plan = change(witness=watch)
         except _RefusedError as error:
@@ -115,13 +130,22 @@ class _Watch:
     """Asks the gate about everybody whose links change, and keeps what they were and became."""
 
     def __init__(
-        self, purpose: str, identity: IdentityService, ledger: ConsentLedger, gate: Gate, *, matching: bool
+        self,
+        purpose: str,
+        identity: IdentityService,
+        ledger: ConsentLedger,
+        segments: SegmentService,
+        gate: Gate,
+        *,
+        matching: bool,
     ) -> None:
         self._purpose = purpose
         self._identity = identity
         self._ledger = ledger
+        self._segments = segments
         self._gate = gate
         self._matching = matching
+        self._views: dict[int, View] = {}
         self.was: dict[int, Side] = {}
         self.is_: dict[int, Side] = {}
         self.holders: tuple[Holder, ...] = ()
@@ -134,10 +158,15 @@ class _Watch:
 
     def before(self, connection: Connection, people: Mapping[int, Sequence[int]]) -> None:
         self.was = sides(connection, self._identity, self._ledger, people)
-        self.holders = holders(connection, self._gate, people)
+        self.holders = holders(connection, self._gate, people, partial(self._seen, connection))
 
     def after(self, connection: Connection, people: Mapping[int, Sequence[int]]) -> None:
         self.is_ = sides(connection, self._identity, self._ledger, people)
+
+    def _seen(self, connection: Connection, segment: str) -> bool:
+        """Return whether it may be seen for the stated purpose that all these people are in a segment."""
+        read = self._segments.read_by(connection, segment)
+        return read is not None and all(view.chosen_by(read) for view in self._views.values())
 
     def _ask(self, connection: Connection, purpose: str, members: dict[int, list[int]]) -> bool:
         """Return whether people could restrain the purpose.
@@ -150,4 +179,6 @@ class _Watch:
         for no, view in self._gate.inside.views(connection, admitted, members).items():
             if view.reason != PERMITTED:
                 raise _RefusedError(refusal(view.reason), members[no])
+            if purpose == self._purpose:
+                self._views[no] = view
         return admitted[2].restrainable

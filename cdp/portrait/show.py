@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from cdp.gate import Released, View
+from cdp.identity import reason_shown
 from cdp.policy import FieldRule
 from cdp.portrait.model import Link, Provenance, ShownEvent, ShownIdentifier, Tag
 from cdp.portrait.queries import HeldIdentifier, HeldLink
@@ -90,14 +91,17 @@ def shown_link(held: HeldLink, ends: Sequence[tuple[str, View] | None], source: 
 
     :param ends: type and view of either end; None for one that was erased.
     """
+
+    def named(kind: str) -> bool:
+        return all(end is not None and end[1].names(kind) for end in ends)
+
     low, high = (None if end is None or not end[1].names(end[0]) else end[0] for end in ends)
-    code, _, kind = held.reason.partition(":")
     _, origin, at = held.told or (0, None, None)
     return Link(
         identities=(held.low, held.high),
         types=(low, high),
         accepted=held.accepted,
-        reason=held.reason if kind in {"", low, high} else code,
+        reason=reason_shown(held.reason, named),
         holds=held.holds,
         origin=origin,
         event_id=held.event_id,

@@ -15,6 +15,9 @@ from cdp.store import among, chunks, insert_many, read_rows
 COLUMNS = (
     "batch", "seq", "identity_no", "name", "value", "sealed", "source_id", "observed_at", "event_id",
 )  # fmt: skip
+_PAGE = 5_000
+_PAGES = 10
+"""Profiles of a page, and pages that are looked through at a time for those that sources dispute."""
 
 
 def add_observations(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
@@ -40,21 +43,39 @@ def observations(
         yield from map(Observation._make, read_rows(connection, query))
 
 
-def disputed(connection: Connection, names: Collection[str], limit: int, after: int) -> list[int]:
+def disputed(
+    connection: Connection, names: Collection[str], limit: int, after: int
+) -> tuple[list[int], int | None]:
     """Return up to ``limit`` profiles above ``after`` of which several sources say several things of a trait.
 
     :param names: the traits, all clear: what is compared is JSON text, whenever it was said.
+    :return: and up to which profile was looked, as only so many are at a time; None where up to the last.
     """
+    m = profile_members.c
+    found: list[int] = []
+    for _ in range(_PAGES):
+        page = select(m.profile_no).where(m.profile_no > after).distinct().order_by(m.profile_no)
+        last = connection.execute(select(func.max(page.limit(_PAGE).subquery().c.profile_no))).scalar_one()
+        if last is None:
+            return found, None
+        found += _disputed(connection, names, after, last)
+        if len(found) >= limit:
+            return found[:limit], found[limit - 1]
+        after = last
+    return found, after
+
+
+def _disputed(connection: Connection, names: Collection[str], after: int, upto: int) -> list[int]:
     o, m = trait_observations.c, profile_members.c
     several = (
         select(m.profile_no)
         .join_from(profile_members, trait_observations, m.identity_no == o.identity_no)
-        .where(m.profile_no > after, o.name.in_(names), o.value.is_not(None))
+        .where(m.profile_no > after, m.profile_no <= upto, o.name.in_(names), o.value.is_not(None))
         .group_by(m.profile_no, o.name)
         .having(func.count(o.source_id.distinct()) > 1, func.count(o.value.distinct()) > 1)
         .subquery()
     )
-    query = select(several.c.profile_no).distinct().order_by(several.c.profile_no).limit(limit)
+    query = select(several.c.profile_no).distinct().order_by(several.c.profile_no)
     return [int(row[0]) for row in connection.execute(query)]
 
 

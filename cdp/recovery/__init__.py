@@ -1,5 +1,6 @@
 """Backups, restores, and the journal's replay: what stands between a restored database and its readers."""
 
+from cdp.recovery.apart import KeptApart
 from cdp.recovery.backup import back_up, back_up_keys
 from cdp.recovery.installation import Installation
 from cdp.recovery.model import Asked, Manifest, Replayed, State
@@ -18,6 +19,7 @@ from cdp.recovery.tables import initialise
 __all__ = [
     "Asked",
     "Installation",
+    "KeptApart",
     "Manifest",
     "Recovery",
     "Replayed",

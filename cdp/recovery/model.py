@@ -80,6 +80,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     :param pending: consent records and black-list entries of people whom the database does not know (yet).
     :param erased: identities that were erased again, their keys destroyed.
     :param tombstones: erased people whom the database does not know and who must not come back.
+    :param apart: pairs of identities whose link was revoked again, and of rejected guesses.
     :param listed: people who were put on a black list again.
     :param ended: keys, sources, links, endpoints, destinations and proposals put out of use again.
     :param without_journal: nothing was read, by an officer's word.
@@ -90,9 +91,22 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     pending: int = 0
     erased: int = 0
     tombstones: int = 0
+    apart: int = 0
     listed: int = 0
     ended: int = 0
     without_journal: bool = False
+
+
+class Awaited(msgspec.Struct, frozen=True):
+    """Links of somebody who is not known (yet) that a steward revoked, or guesses that were rejected.
+
+    :param numbers: the identities that they are kept apart from.
+    :param tags: of those who are not known either.
+    """
+
+    guess: bool
+    numbers: tuple[int, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, select
 
 from cdp.clock import Micros
 from cdp.identity.tables import identifier_index, identities
@@ -66,25 +66,34 @@ def add_pending(connection: Connection, rows: Sequence[tuple[str, int, bytes]]) 
     return insert_ignoring(connection, pending_restraints, ("tag", "record_id", "line"), sorted(rows))
 
 
-def pending_of(connection: Connection, tags: Collection[str]) -> list[tuple[str, bytes]]:
-    """Return (tag, line) of these tags."""
+def pending_of(
+    connection: Connection, tags: Collection[str], *, apart: bool = False
+) -> list[tuple[str, bytes]]:
+    """Return (tag, line) of these tags: consent records, or with ``apart`` links (so in what follows)."""
     p = pending_restraints.c
     found = []
     for chunk in chunks(tags):
-        query = select(p.tag, p.line).where(p.tag.in_(chunk)).order_by(p.record_id)
+        query = select(p.tag, p.line).where(p.tag.in_(chunk), _about(apart=apart)).order_by(p.record_id)
         found += [(str(row[0]), bytes(row[1])) for row in connection.execute(query)]
     return found
 
 
-def delete_pending(connection: Connection, tags: Collection[str]) -> None:
+def delete_pending(connection: Connection, tags: Collection[str], *, apart: bool = False) -> None:
     """Delete what is pending for these tags."""
     for chunk in chunks(tags):
-        connection.execute(delete(pending_restraints).where(pending_restraints.c.tag.in_(chunk)))
+        held = pending_restraints.c.tag.in_(chunk), _about(apart=apart)
+        connection.execute(delete(pending_restraints).where(*held))
 
 
-def any_pending(connection: Connection) -> bool:
+def any_pending(connection: Connection, *, apart: bool = False) -> bool:
     """Return whether anything is pending."""
-    return connection.execute(select(pending_restraints.c.tag).limit(1)).first() is not None
+    query = select(pending_restraints.c.tag).where(_about(apart=apart)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def _about(*, apart: bool) -> ColumnElement[bool]:
+    record_id = pending_restraints.c.record_id
+    return record_id < 0 if apart else record_id >= 0
 
 
 def add_tombstones(connection: Connection, rows: Sequence[tuple[str, Micros]]) -> int:

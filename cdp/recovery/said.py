@@ -17,6 +17,7 @@ import msgspec
 from cdp.clock import Micros
 from cdp.journal import (
     ORDERED,
+    Apart,
     Consent,
     Erasure,
     Line,
@@ -43,6 +44,7 @@ class Said(msgspec.Struct):
     :param tags: of everybody whom a line is about.
     :param listed: (black list, person) → the last line about them.
     :param switched: (thing, which) → the last line about it.
+    :param apart: every line about links, in no order.
     :param policies: the tags of the bundles that may be the one last in force.
     """
 
@@ -53,6 +55,7 @@ class Said(msgspec.Struct):
     erased: dict[str, Erasure | Readmission] = msgspec.field(default_factory=dict)
     listed: dict[tuple[str, str], Listed] = msgspec.field(default_factory=dict)
     switched: dict[tuple[Thing, str], Switched] = msgspec.field(default_factory=dict)
+    apart: list[Apart] = msgspec.field(default_factory=list)
     policies: set[str] = msgspec.field(default_factory=set)
     _policies_at: Micros = 0
     _ordered: bool = False
@@ -89,6 +92,10 @@ class Said(msgspec.Struct):
 
     def _weigh(self, line: Ordered) -> None:
         self.latest = max(self.latest, line.at)
+        if isinstance(line, Apart):
+            self.tags.update(line.some, line.others)
+            self.apart.append(line)
+            return
         if not isinstance(line, Switched):
             self.tags.add(line.tag)
         if lifts(line) and not self._ordered:

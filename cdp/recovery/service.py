@@ -13,13 +13,15 @@ simply run again:
    the ``person`` keys, delete the blind index. (This order: once the index is gone no line finds them, and
    without a key no destination can be told whom to remove.) Who is unknown gets a tombstone. Whom the backup
    itself holds as erased, without an index, may have got a key back with older keys: it is destroyed again.
-5. Append the consent records that are missing, under their own ids and times; those of unknown people wait
-   in ``pending_restraints``. Derive the states of everybody concerned.
+5. Take apart again whom a steward took apart (``apart.py``). Append the consent records that are missing,
+   under their own ids and times; those of unknown people wait in ``pending_restraints``. Derive the states of
+   everybody concerned.
 6. Put out of use again what was (``installation.py``), black lists included; there, too, unknown people wait.
 7. Mark the database as in order, with the counts in the audit log.
 
-Afterwards ``returned`` applies what waits when somebody it is about comes back, and ``suppressed`` drops
-events that name an erased person; both cost nothing while there is nothing to apply.
+Afterwards ``KeptApart.arrived`` and ``returned`` apply what waits when somebody it is about comes back,
+before and after their links are decided, and ``suppressed`` drops events that name an erased person; all
+cost nothing while there is nothing to apply.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from cdp.identity import IdentityService, Resolved
 from cdp.ingest import Indexed
 from cdp.journal import Consent, Erasure, Journal, Listed
 from cdp.recovery import queries
+from cdp.recovery.apart import KeptApart
 from cdp.recovery.installation import Installation
 from cdp.recovery.model import Replayed, Restored, State
 from cdp.recovery.said import COUNTER, Said
@@ -65,6 +68,7 @@ class Recovery:
         identity: IdentityService,
         audit: AuditLog,
         installation: Installation,
+        kept_apart: KeptApart,
         purposes: Callable[[], Iterable[str]],
         clock: Clock,
     ) -> None:
@@ -75,6 +79,8 @@ class Recovery:
         self._identity = identity
         self._audit = audit
         self._installation = installation
+        self._kept_apart = kept_apart
+        identity.on_arrival = kept_apart.arrived
         self._purposes = purposes
         self._clock = clock
         self._state = State(ready=False, reason="the server is starting")
@@ -93,7 +99,7 @@ class Recovery:
     @property
     def pending(self) -> bool:
         """Whether anything waits for somebody who is not known yet."""
-        return self._pending
+        return self._pending or self._kept_apart.waiting
 
     def check(self) -> None:
         """Let pass, or refuse because the database is not in order.
@@ -143,6 +149,7 @@ class Recovery:
             if ready:
                 self._pending = queries.any_pending(connection)
                 self._tombstones = queries.any_tombstone(connection)
+                self._kept_apart.look(connection)
                 self._state = State(ready=True)
         if ready and self._then is not None:
             then, self._then = self._then, None
@@ -202,9 +209,10 @@ class Recovery:
         with self._committer.batch() as batch:
             tombstones = queries.add_tombstones(batch.connection, [(line.tag, line.at) for line in said.dead])
         dead = {line.tag for line in said.dead}
-        appended = pending = listed = 0
+        apart, pending = self._kept_apart.replay(said.apart, number_of, dead)  # 5
+        appended = listed = 0
         spoken = (line for line in self._journal.lines() if isinstance(line, Consent))
-        for page in chunks((line for line in spoken if line.tag not in dead), _PAGE):  # 5
+        for page in chunks((line for line in spoken if line.tag not in dead), _PAGE):
             new, waiting = retrying(partial(self._append, page, number_of))
             appended, pending = appended + new, pending + waiting
         black = (line for line in said.listed.values() if line.on and line.tag not in dead)
@@ -217,6 +225,7 @@ class Recovery:
             pending=pending,
             erased=len(again),
             tombstones=tombstones,
+            apart=apart,
             listed=listed,
             ended=self._installation.end_again(said),
         )
@@ -302,6 +311,7 @@ class Recovery:
         counts = {"lines": done.lines, "appended": done.appended, "pending": done.pending}
         counts["ended"] = done.ended
         people = {"erased": done.erased, "tombstones": done.tombstones, "listed": done.listed}
+        people["apart"] = done.apart
         said: dict[str, str | int] = {
             "backup": restored.backup,
             "without_journal": int(done.without_journal),
@@ -326,8 +336,14 @@ class Recovery:
         )
 
     def returned(self, batch: Batch, resolved: Resolved) -> Collection[int]:
-        """Append what waits for identities that this batch gave an index; returns those it was about."""
-        if not self._pending or resolved.arrived is None:
+        """Append what waits for identities that this batch gave an index; returns those it was about.
+
+        Who is to be kept apart is so already where the batch resolved events.
+        """
+        if resolved.arrived is None:
+            return ()
+        self._kept_apart.arrived(batch, resolved.arrived)
+        if not self._pending:
             return ()
         number_of = {self._journal.tag(index): number for index, number in resolved.arrived().items()}
         waiting = queries.pending_of(batch.connection, number_of)

@@ -22,8 +22,8 @@ pending_restraints = Table(
     "pending_restraints",
     metadata,
     Column("tag", Name, primary_key=True),
-    Column("record_id", Number, primary_key=True, autoincrement=False),
-    Column("line", Bytes, nullable=False),  # journal.Consent
+    Column("record_id", Number, primary_key=True, autoincrement=False),  # below zero: of ``model.Awaited``
+    Column("line", Bytes, nullable=False),  # journal.Consent, or model.Awaited
     sqlite_with_rowid=False,
 )
 """Applied, and deleted, when an identity with the tag is made."""

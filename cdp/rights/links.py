@@ -27,6 +27,7 @@ from typing import Literal
 
 import msgspec
 
+from cdp.access import Source
 from cdp.audit import Entry
 from cdp.clock import DAY, SECOND, Clock, Micros
 from cdp.consent import EventType, SourceKind
@@ -122,18 +123,21 @@ class Links:
         kind: Literal["manage", "withdraw"],
         identifier: tuple[str, str],
         *,
+        source: Source | None = None,
         purposes: tuple[str, ...] = (),
         language: str = "",
         destination: str = "",
     ) -> tuple[str, Micros]:
         """Return (URL, expiry) of a link for whoever has ``identifier``; the same for nobody.
 
-        :raises InvalidInputError: the identifier type is not declared.
+        :param source: who asks; None for an officer.
+        :raises InvalidInputError: the identifier type is not declared, or an officer's number may be several
+            people's.
         """
 
         def run() -> int | None:
             with self._committer.batch() as batch:
-                found = self._identity.find(batch.connection, *identifier)
+                found = self._identity.find(batch.connection, *identifier, source)
                 batch.record(
                     Entry(
                         action="link.make",

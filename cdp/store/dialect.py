@@ -6,7 +6,6 @@ dialect fails the architecture tests.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -26,9 +25,7 @@ from sqlalchemy import (
     any_,
     create_engine,
     event,
-    func,
     literal,
-    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -247,12 +244,6 @@ def share_rows(query: Select[Any]) -> Select[Any]:
     return query.with_for_update(read=True)
 
 
-def hold(connection: Connection, name: str) -> bool:
-    """Take a name until the transaction ends, also by the end of its process; False when it is taken."""
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-    return bool(connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one())
-
-
 def lock_table(connection: Connection, table: Table) -> None:
     """Let nobody else write in ``table`` until the transaction ends; waits for whoever does.
 
@@ -376,14 +367,23 @@ def _postgres_type(connection: Connection, table: Table, column: str) -> str:
     return table.c[column].type.compile(connection.dialect).lower()
 
 
-def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
-    """Insert ``rows``; where the ``keys`` exist already, overwrite the other columns."""
+def upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[dict[str, Any]],
+    keys: Sequence[str],
+    where: ColumnElement[bool] | None = None,
+) -> None:
+    """Insert ``rows``; where the ``keys`` exist already, overwrite the other columns.
+
+    :param where: what a row that exists has to be like to be overwritten; else it is left as it is.
+    """
     if not rows:
         return
     insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
     others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
     if others:
-        statement = insert.on_conflict_do_update(index_elements=list(keys), set_=others)
+        statement = insert.on_conflict_do_update(index_elements=list(keys), set_=others, where=where)
     else:
         statement = insert.on_conflict_do_nothing(index_elements=list(keys))
     connection.execute(statement, list(rows))

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from cdp.errors import StoreError
-from cdp.store import dialect
+from cdp.store import dialect, locks
 
 
 class Store:
@@ -29,6 +29,8 @@ class Store:
         self.kind = self.engine.dialect.name
         self.single_writer = dialect.is_single_writer(self.engine)
         self._write_lock = threading.Lock()
+        self._naming = threading.Lock()
+        self._held = set[str]()
         self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
 
     @contextmanager
@@ -67,15 +69,29 @@ class Store:
 
     @contextmanager
     def holding(self, name: str) -> Iterator[bool]:
-        """Hold a name that no other process holds meanwhile; yields whether it was free.
+        """Hold a name that nobody else holds meanwhile, in any process; yields whether it was free.
 
-        Where one process writes, it is alone, and tells its own threads apart itself.
+        It is free again when its holder dies. Where one process writes, it is alone and knows its own names.
         """
-        if self.single_writer:
-            yield True
+        if not self.single_writer:
+            with self.reading() as connection:
+                yield locks.hold(connection, name)
             return
+        with self._naming:
+            free = name not in self._held
+            self._held.add(name)
+        try:
+            yield free
+        finally:
+            if free:
+                self._held.discard(name)
+
+    def held(self, name: str) -> bool:
+        """Return whether anybody holds a name."""
+        if self.single_writer:
+            return name in self._held
         with self.reading() as connection:
-            yield dialect.hold(connection, name)
+            return locks.is_held(connection, name)
 
     def close(self) -> None:
         """Give every connection back."""

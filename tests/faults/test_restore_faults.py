@@ -82,21 +82,36 @@ def run(work: Callable[..., object], *arguments: Any) -> int | None:
     return process.exitcode
 
 
+def greet(caller: Caller) -> None:
+    """Have people known before the backup."""
+    for name in ("ann", "ben", "cleo"):
+        say(caller, name, True, 1)
+    caller.send({"type": "identify", "messageId": "both", "userId": "ann", "anonymousId": "device"})
+
+
 def say_on(caller: Caller, clock: FixedClock) -> None:
     """Say what a restore must bring back."""
     clock.advance(SECOND)
     say(caller, "ann", False, 2)
     erase(caller, "ben")
     caller.api("POST", "/destinations/mailer/switch", {"enabled": False, "reason": "suspected_breach"})
+    device = _carved(caller)
+    split = {"identities": [device], "dry_run": False}
+    caller.api("POST", f"/profiles/{device}/split", split, purpose="data_quality")
     members = [{"type": "user_id", "value": "cleo"}]
     caller.api("PUT", "/lists/robinson", {"kind": "black", "members": members}, purpose="segmentation")
+
+
+def _carved(caller: Caller) -> str:
+    number = number_of(caller, "device", "anonymous_id")
+    assert number is not None
+    return caller.services.profile_ids.encode(number)
 
 
 def begin(settings: Settings, clock: FixedClock, folder: Path) -> Caller:
     """Return the caller of a platform that was backed up, spoke on, and lost its database."""
     with running(settings, clock) as caller:
-        for name in ("ann", "ben", "cleo"):
-            say(caller, name, True, 1)
+        greet(caller)
         backed_up(caller, folder)
         say_on(caller, clock)
     lost(settings)
@@ -111,6 +126,9 @@ def check(settings: Settings, clock: FixedClock, before: Caller) -> None:
         assert not found["mailer"]
         services = after.services
         with services.store.reading() as connection:
+            ends = (number_of(after, "ann"), number_of(after, "device", "anonymous_id"))
+            homes = services.identity.profiles_of(connection, [one for one in ends if one])
+            assert len(set(homes.values())) == 2
             assert len(services.segments.blocked(connection)) == 1
         assert len(after.api("GET", "/audit?action=recovery.replay")["items"]) == 1
         assert after.api("GET", "/audit/verify")["verified"]
@@ -131,8 +149,7 @@ def test_a_backup_that_is_killed_or_finds_a_full_disk_is_none(
 ) -> None:
     folder = tmp_path / "backup"
     with running(settings, clock) as caller:
-        for name in ("ann", "ben", "cleo"):
-            say(caller, name, True, 1)
+        greet(caller)
         asked = msgspec.convert(caller.api("POST", "/recovery/backups", {}), Asked)
         assert run(_killed_while_copying, settings, folder, asked) == -signal.SIGKILL
         assert not folder.exists()
@@ -182,8 +199,7 @@ def test_a_damaged_journal_is_put_back_before_anything_is_served(
     settings: Settings, clock: FixedClock, tmp_path: Path
 ) -> None:
     with running(settings, clock) as caller:
-        for name in ("ann", "ben", "cleo"):
-            say(caller, name, True, 1)
+        greet(caller)
         say_on(caller, clock)
         backed_up(caller, tmp_path / "backup")
     lost(settings)

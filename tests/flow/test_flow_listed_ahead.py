@@ -137,8 +137,8 @@ def test_what_waits_is_a_keyed_digest_of_what_can_identify_somebody(caller: Call
     assert (made["members"], made["unknown"]) == (0, 2)
     undeclared = {"kind": "black", "members": [{"type": "shoe_size", "value": "42"}]}
     caller.api("PUT", "/lists/robinson", undeclared, expect=400)
-    index = caller.services.identity.indexes_of("email", address("ann"))[0]
-    assert index is not None
+    with caller.services.store.reading() as connection:
+        ((index, *_),) = caller.services.identity.indexes_of(connection, "email", address("ann"))
     assert waiting(caller) == [(bytes.fromhex(caller.services.journal.tag(index)), "robinson")]
 
 

@@ -65,9 +65,9 @@ class Shop:
         self.services.mirror.refresh()
         return plan
 
-    def read(self) -> list[str]:
+    def read(self, segment_name: str = "germans") -> list[str]:
         """Read the feed to its end; returns what happened, in order."""
-        segment = segment_id(self.services.keyring, "germans")
+        segment = segment_id(self.services.keyring, segment_name)
         told: list[str] = []
         more = True
         while more:
@@ -151,6 +151,31 @@ def test_a_split_corrects_a_feed_and_a_merge_takes_the_second_reference_back(sho
     assert shop.recalls() == [("remove", {other})], "one person, one reference"
     shop.read()
     assert list(shop.table) == [ref]
+
+
+def test_a_plan_names_a_segment_only_where_a_portrait_does(shop: Shop) -> None:
+    born = {"type": "identify", "userId": "ann", "traits": {"birthday": "1980-05-05"}}
+    shop.caller.send({**born, "messageId": "born"})
+    shop.services.mirror.refresh()
+    where = {"trait": "age_band", "op": "exists"}
+    shop.caller.api("PUT", "/segments/aged", {"name": "aged", "where": where})
+    shop.read()
+    shop.cursor = ""
+    assert shop.read("aged") == ["add"]
+    ann = shop.ids[ANN]
+
+    def told(purpose: str) -> tuple[set[str], set[str | None], int]:
+        portrait = shop.caller.api("GET", f"/profiles/{ann}", purpose=purpose)
+        plan = shop.caller.api("POST", f"/profiles/{ann}/split", {"dry_run": True}, purpose=purpose)
+        held = plan["destinations"]
+        return (
+            set(portrait["segments"]),
+            {one["segment"] for one in held},
+            sum(one["references"] for one in held),
+        )
+
+    assert told("compliance_review") == ({"germans", "aged"}, {"germans", "aged"}, 2)
+    assert told(PURPOSE) == ({"germans"}, {"germans", None}, 2), "its rule does not list ages under inputs"
 
 
 def test_who_said_no_while_merged_is_in_nobody_s_table_after_the_split(shop: Shop) -> None:

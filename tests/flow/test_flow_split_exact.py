@@ -6,7 +6,6 @@ start. Consent is the exception that protects, and has tests of its own.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from caller import Caller
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from platform_fixtures import NOW, Template
-from split_world import PURPOSE, Named, Side, event, people_of, twin_of
+from split_world import DEVICES, EMAILS, PURPOSE, USERS, History, Named, Side, event, people_of, twin_of
 
 from cdp.clock import SECOND, FixedClock
 
-USERS, DEVICES, EMAILS = 3, 3, 2
-_EXAMPLES = itertools.count()
 SEGMENTS: dict[str, dict[str, Any]] = {
     "pro": {"trait": "plan", "op": "eq", "value": "pro"},
     "buyers": {"event": "Order Completed", "count": {"gte": 2}},
@@ -56,6 +53,8 @@ steward: st.SearchStrategy[Any] = st.one_of(
     st.tuples(st.just("carve"), pick, pick, st.just({})),
     st.tuples(st.just("carve"), pick, pick, st.just({})),
     st.tuples(st.just("revoke"), pick, pick, st.just({})),
+    st.tuples(st.just("undo"), pick, pick, st.just({})),
+    st.tuples(st.just("again"), pick, pick, st.just({})),
 )
 STEPS = st.lists(
     st.one_of(identify, identify, track, alias, group, steward, steward), min_size=6, max_size=16
@@ -82,75 +81,6 @@ def there(
         made = Side(caller, clock)
         made.hears(here)
         yield made
-
-
-class History:
-    """One example: the same people on both."""
-
-    def __init__(self, here: Side, there: Side) -> None:
-        self.here, self.there = here, there
-        self.ending = f"-{next(_EXAMPLES)}"
-        self.people = people_of(self.ending, USERS, DEVICES, EMAILS)
-        self.start = here.clock.now()
-        self.sent: list[tuple[int, dict[str, Any], str]] = []
-        self.changed = 0
-
-    def tell(self, kind: str, source_kind: str, seconds: int, named: dict[str, str]) -> None:
-        """Send an event, in whatever order its time says."""
-        told_at = self.start - 100 * SECOND + seconds * SECOND
-        body = event(kind, f"m{len(self.sent)}{self.ending}", self.ending, told_at, **named)
-        self.sent.append((self.here.clock.now(), body, source_kind))
-        self.here.send(body, source_kind)
-
-    def known(self) -> list[int]:
-        return sorted(self.here.numbers(self.people))
-
-    def merge(self, one: int, other: int) -> None:
-        """Merge two profiles, or what is one already where something is revoked in it."""
-        profiles = sorted(self._profiles())
-        if len(profiles) > 1:
-            first = profiles.pop(one % len(profiles))
-            self._do("/profiles/merge", {"ids": [self.here.id_of(first), self._id(profiles, other)]})
-
-    def carve(self, which: int, how_many: int) -> None:
-        """Carve one or more identities out of a profile that has others."""
-        several = [members for members in self._profiles().values() if len(members) > 1]
-        if several:
-            members = several[which % len(several)]
-            at = which // 3 % len(members)
-            turned = members[at:] + members[:at]
-            group = [self.here.id_of(number) for number in turned[: 1 + how_many % (len(members) - 1)]]
-            self._do(f"/profiles/{group[0]}/split", {"identities": group})
-
-    def revoke(self, which: int, _: int) -> None:
-        """Revoke a link that something told, whether it stands or not."""
-        links = sorted(self.here.told(self.people))
-        if links:
-            pair = [self.here.id_of(number) for number in links[which % len(links)]]
-            self._do(f"/profiles/{pair[0]}/split", {"link": pair})
-
-    def _id(self, numbers: list[int], pick: int) -> str:
-        return self.here.id_of(numbers[pick % len(numbers)])
-
-    def _do(self, path: str, body: dict[str, Any]) -> None:
-        self.changed += self.here.change(path, body) is not None
-
-    def _profiles(self) -> dict[int, list[int]]:
-        found: dict[int, list[int]] = {}
-        with self.here.store.reading() as connection:
-            homes = self.here.services.identity.profiles_of(connection, self.known())
-        for number, profile_no in sorted(homes.items()):
-            found.setdefault(profile_no, []).append(number)
-        return found
-
-    def replay(self) -> None:
-        """Tell the fresh platform the same, with what stands revoked suppressed from the start."""
-        self.there.suppress(self.here.revoked(self.people))
-        for told_at, body, source_kind in self.sent:
-            self.there.clock.advance(told_at - self.there.clock.now())
-            self.there.caller.send(body, kind=source_kind)
-        self.there.vouch(self.here.vouched(self.people))
-        self.there.clock.advance(self.here.clock.now() - self.there.clock.now())
 
 
 def test_each_side_is_what_it_had_been_had_they_never_met(here: Side, there: Side) -> None:

@@ -17,6 +17,7 @@ from cdp.cli import identity as command
 from cdp.cli.client import Api
 from cdp.cli.commands import app as cli
 from cdp.clock import SECOND, FixedClock
+from cdp.identity.queries import latest_links
 
 PURPOSE = "data_quality"
 EMAIL = "marketing.communications.email"
@@ -146,10 +147,10 @@ def test_one_link_is_revoked_and_admitted_again_inside_a_profile(desk: Desk) -> 
     assert desk.groups() == groups("user email device")
     services = desk.caller.services
     with services.store.reading() as connection:
-        home = services.identity.profile_of(connection, services.profile_ids.decode(desk.id("user")))
-        history = services.identity.links(connection, home)
-    newest = {(row["low"], row["high"]): row["reason"] for row in history}
-    assert set(newest.values()) == {"accepted"}, "both links stand again"
+        held = latest_links(
+            connection, [services.profile_ids.decode(desk.id(name)) for name in ("user", "device")]
+        )
+    assert {accepted for accepted, _ in held.values()} == {True}, "both links stand again"
     desk.split("user", link=link)
     desk.merge("user", "device")
     desk.merge("user", "device", expect=400)
@@ -237,16 +238,20 @@ def test_the_command_splits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None
     def connected() -> Iterator[Api]:
         yield Api(exchange, caller.operator_key)
 
-    def run(*words: str) -> str:
+    def run(*words: str, code: int = 0) -> str:
         done = CliRunner().invoke(cli, ["identity", "split", *words])
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == code, done.output
         return done.output
 
     monkeypatch.setattr(command, "connected", connected)
     email, device = desk.id("email"), desk.id("device")
+    for wrong in ([email, "--link"], [email, device, email, "--link"], [email, device, "--alone"]):
+        run(*wrong, code=2)
     planned = run(email, device)
-    assert "nothing is done" in planned
-    assert "gone" in planned
+    for told in ("nothing is done", "gone", "a***@p***", "anonymous_id", "user_id", "2 identifiers"):
+        assert told in planned
+    assert "so one identifier leaves: anonymous_id" in run(device)
+    assert "ann@people.example" not in planned
     assert desk.groups() == groups("user email device")
     run(email, device, "--do", "--reason", "customer_request")
     assert desk.groups() == groups("user", "email device")

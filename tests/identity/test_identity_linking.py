@@ -33,14 +33,10 @@ def _world(database_url: str, tmp_path: Path) -> Iterator[World]:
         one.close()
 
 
-def set_aside(
-    world: LinkingWorld, limit: int = 100, after: Pair | None = None, profile_no: int | None = None, **by: str
-) -> list[SetAside]:
+def set_aside(world: LinkingWorld, limit: int = 100, after: Pair | None = None) -> list[SetAside]:
     """Return what stewards are shown."""
     with world.store.reading() as connection:
-        return world.identity.set_aside(
-            connection, limit, after, rule=by.get("rule", ""), kind=by.get("kind", ""), profile_no=profile_no
-        )
+        return world.identity.set_aside(connection, limit, after)
 
 
 def entries(world: LinkingWorld, action: str) -> list[AuditEntry]:
@@ -190,7 +186,7 @@ def test_aliases_in_any_order_of_arrival_make_the_same_profiles(world: World, fi
 # -- what stewards are shown ------------------------------------------------------------------------
 
 
-def test_what_stands_set_aside_is_listed_by_rule_type_and_profile(world: World) -> None:
+def test_what_stands_set_aside_is_listed_by_pair(world: World) -> None:
     w = world()
     for at in range(7):
         w.say(at, ADA, ("email", f"ada{at}@people.example"))
@@ -202,10 +198,6 @@ def test_what_stands_set_aside_is_listed_by_rule_type_and_profile(world: World) 
     assert {one.rules_version for one in listed} == {RULES.version}
     assert set_aside(w, 1) == listed[:1]
     assert set_aside(w, 9, after=listed[0].pair) == listed[1:]
-    assert [one.reason for one in set_aside(w, rule="unique")] == ["unique:user_id"]
-    assert len(set_aside(w, kind="email")) == 2
-    assert set_aside(w, rule="unique", kind="email") == []
-    assert set_aside(w, profile_no=w.number(BOB)) == [one for one in listed if one.reason == "unique:user_id"]
 
 
 def test_what_is_linked_again_is_listed_no_more(world: World) -> None:

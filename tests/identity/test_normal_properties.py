@@ -235,3 +235,47 @@ def test_the_parts_of_names(name: str, given_names: str, family: str) -> None:
 )
 def test_two_spellings_of_one_address(one: str, other: str) -> None:
     assert addresses.normalise(one) == addresses.normalise(other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("phone", "+1 123 456 7890"),
+        ("phone", "+44 1234 567890"),
+        ("phone", "+353 12345678"),
+        ("phone", "0123456789"),
+        ("phone", "+1 555 555 5555"),
+        ("phone", "000 000 0000"),
+        ("email", "NoReply@shop.example"),
+        ("email", f"t.e.s.t+1@{GMAIL}"),
+        ("user_id", " NULL "),
+        ("user_id", "[object Object]"),
+        ("user_id", "0"),
+        ("anonymous_id", "00000000-0000-0000-0000-000000000000"),
+        ("external:crm", "xxx"),
+    ],
+)
+def test_the_starter_rules_block_what_is_made_up(kind: str, value: str) -> None:
+    """It names nobody, and is known all the same where it says no."""
+    assert NORMALISE(kind, value) is None
+    assert NORMALISE.known(kind, value) is not None
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["+1 212 345 6789", "+7 712 345 67 89", "+49 1512 345678", "+86 123 4567 8901", "+44 20 8765 4321"],
+)
+def test_a_number_that_only_holds_such_digits_is_somebodys(number: str) -> None:
+    assert NORMALISE("phone", number) is not None
+
+
+@given(TEXT, REGIONS, st.sets(st.sampled_from(("GB", "US", "DE", "IT")), max_size=3))
+def test_what_a_number_may_be_holds_what_it_is(text: str, region: str | None, others: set[str]) -> None:
+    meant = NORMALISE.meant("phone", text, region, lambda: others)
+    assert len(set(meant)) == len(meant) <= 1 + max(1, len(others))
+    known = NORMALISE.known("phone", text, region)
+    assert known is None or known in meant
+    bare = NORMALISE.known("phone", text)
+    if bare is not None and bare.startswith("+"):
+        assert len(meant) == 1
+    assert NORMALISE.meant("email", text, region) == tuple(filter(None, [NORMALISE.known("email", text)]))

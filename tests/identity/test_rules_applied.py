@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from cdp.clock import SECOND, FixedClock
 from cdp.errors import ConflictError
 from cdp.identity.anew import apply
 from cdp.identity.anew.components import read
+from cdp.identity.anew.queries import decided
 from cdp.settings import Settings
 
 ADA: Value = ("user_id", "ada")
@@ -37,12 +37,6 @@ WORK: Value = ("email", "ada@work.example")
 COUNTER_MAIL: Value = ("email", "counter@shop.example")
 EMAIL = "marketing.communications.email"
 TABLET: Value = ("anonymous_id", "tablet")
-
-
-@pytest.fixture
-def world(settings: Settings, clock: FixedClock) -> Iterator[Platform]:
-    with platform(settings, clock) as built:
-        yield built
 
 
 @pytest.fixture
@@ -93,10 +87,9 @@ def test_who_may_be_one_no_longer_comes_apart(world: Platform) -> None:
     assert (done.state, done.merged, done.parted) == ("done", 0, 1)
     with world.services.store.reading() as connection:
         identity = world.services.identity
-        number = identity.find(connection, *WORK)
-        assert number is not None
-        (*_, last) = identity.links(connection, number)
-    assert (last["accepted"], last["reason"]) == (False, "limit:email")
+        everybody = [number for numbers in identity.everybody(connection).values() for number in numbers]
+        held = decided(connection, everybody)
+    assert sorted(one[:2] for one in held.values()) == [(False, "limit:email"), (True, "accepted")]
 
 
 def test_a_blocked_value_ties_nobody_and_ties_again_when_it_is_blocked_no_longer(world: Platform) -> None:

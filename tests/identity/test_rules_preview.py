@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rules_world import (
     Change,
     Value,
     activate,
+    drop_contact,
     files,
     finish,
     message,
@@ -31,6 +32,7 @@ from cdp.clock import FixedClock
 from cdp.errors import ConflictError
 from cdp.identity import RulesPreview
 from cdp.identity.anew import preview as preview_module
+from cdp.identity.anew.queries import decided
 from cdp.policy import read_rules
 from cdp.settings import Settings
 
@@ -41,12 +43,6 @@ MAIL: Value = ("email", "ada@mail.example")
 WORK: Value = ("email", "ada@work.example")
 COUNTER_MAIL: Value = ("email", "counter@shop.example")
 TABLET: Value = ("anonymous_id", "tablet")
-
-
-@pytest.fixture
-def world(settings: Settings, clock: FixedClock) -> Iterator[Platform]:
-    with platform(settings, clock) as built:
-        yield built
 
 
 def look(world: Platform, *changes: Change) -> RulesPreview:
@@ -125,7 +121,8 @@ def test_what_is_told_is_what_a_pass_then_does(world: Platform, monkeypatch: pyt
     assert (done.merged, done.parted) == (whole.merged, whole.parted)
     after = look(world, SHARED, ONE_MAIL)
     assert after.profiles == {"before": whole.profiles["after"], "after": whole.profiles["after"]}
-    assert after.largest["before"] == whole.largest["after"]
+    then, now = whole.largest["after"], after.largest["before"]
+    assert [(one.profile_no, one.types) for one in now] == [(one.profile_no, one.types) for one in then]
 
 
 def test_it_writes_its_audit_entry_and_nothing_else(world: Platform) -> None:
@@ -136,7 +133,7 @@ def test_it_writes_its_audit_entry_and_nothing_else(world: Platform) -> None:
         with services.store.reading() as connection:
             return (
                 services.identity.everybody(connection),
-                services.identity.links(connection, 1),
+                decided(connection, range(1, 100)),
                 services.audit.count(connection, AuditFilter()),
                 services.audit.search(connection, AuditFilter(action="identity.rules.preview"), 10, None),
             )
@@ -155,6 +152,105 @@ def test_no_value_is_told(world: Platform) -> None:
     shown = msgspec.json.encode(preview_shown(look(world, SHARED, COUNTER), world.services)).decode()
     for word in ("ada@", '"ada"', '"bo"', ".example", "counter@", "tablet"):
         assert word not in shown
+
+
+def test_the_entry_says_how_many_values_were_opened_and_what_for(world: Platform) -> None:
+    send(world, message(1, [ADA, TABLET]), *(message(2 + n, [(BO[0], f"u{n}"), MAIL]) for n in range(9)))
+    assert (look(world, SHARED).opened, look(world, COUNTER).opened) == (0, 12)
+    services = world.services
+    with services.store.reading() as connection:
+        blocking, plain = services.audit.search(
+            connection, AuditFilter(action="identity.rules.preview"), 10, None
+        )
+    assert "opened" not in plain.people.keys() | plain.object.keys()
+    assert (blocking.people["opened"], blocking.object["opened"]) == (
+        12,
+        "identifiers, to see which are blocked",
+    )
+
+
+def restrain(caller: Caller, user: str, purpose: str) -> None:
+    who = {"type": "user_id", "value": user}
+    caller.api("POST", "/consents", {"identifiers": [who], "purpose": purpose, "state": "objected"})
+
+
+def test_whoever_is_restrained_is_counted_and_not_shown(caller: Caller) -> None:
+    shared = [message(number, [("user_id", user), TABLET]) for number, user in enumerate(("ada", "bo", "cy"))]
+    caller.send(*shared, message(5, [("user_id", "dee"), MAIL]), message(6, [("user_id", "dee"), WORK]))
+    ids = {user: caller.lookup("user_id", user)["id"] for user in ("ada", "bo", "cy", "dee")}
+    body = {"identity": text(SHARED, ONE_MAIL)}
+
+    def asked(purpose: str = "data_quality") -> dict[str, Any]:
+        found: dict[str, Any] = caller.api("POST", "/identity/rules/preview", body, purpose=purpose)
+        return found
+
+    whole = asked()
+    assert (len(whole["merging"]), len(whole["parting"]), whole["hidden"]) == (1, 1, 0)
+    assert len(whole["largest"]["before"]) == 2
+    restrain(caller, "cy", "data_quality")
+    found = asked()
+    told = {
+        key: value for key, value in found.items() if key not in {"merging", "parting", "largest", "hidden"}
+    }
+    assert told == {key: whole[key] for key in told}, "everybody is counted"
+    assert (found["merging"], found["parting"]) == ([], whole["parting"]), "cy would be one of the merged"
+    assert [len(found["largest"][when]) for when in ("before", "after")] == [2, 1]
+    assert found["hidden"] == 2, "the merged profile, as a sample and among the largest of afterwards"
+    assert ids["cy"] not in str(found)
+    restrain(caller, "dee", "data_quality")
+    assert ids["dee"] not in str(asked())
+    assert asked("rights")["merging"] == whole["merging"], "which nobody can restrain"
+    entry = caller.api("GET", "/audit?action=identity.rules.preview&limit=1")["items"][-1]
+    assert entry["outcome"] == "allowed"
+    uses = {user: str(caller.api("GET", f"/profiles/{ids[user]}/uses", purpose="rights")) for user in ids}
+    assert [user for user in ids if uses[user].count("identity.rules.preview") == 4] == ["ada"]
+
+
+def test_nobody_looks_while_the_controller_is_switched_off_or_for_a_purpose_of_others(caller: Caller) -> None:
+    caller.send(message(1, [ADA, TABLET]), message(2, [BO, TABLET]))
+    path, body = "/identity/rules/preview", {"identity": text(SHARED)}
+    caller.api("POST", path, body, purpose="marketing.communications.email", expect=403)
+    caller.api("POST", "/destinations/controller/switch", {"enabled": False, "reason": "suspected_breach"})
+    caller.api("POST", path, body, purpose="data_quality", expect=403)
+    entries = caller.api("GET", "/audit?action=identity.rules.preview")["items"]
+    assert {(one["outcome"], one["object"]["refused"]) for one in entries} == {
+        ("denied", "purpose_not_internal"),
+        ("denied", "destination_off"),
+    }
+
+
+def test_a_type_that_the_policies_drop_is_not_named(world: Platform) -> None:
+    send(world, message(1, [ADA, MAIL]), message(2, [ADA, WORK]), message(3, [BO, TABLET]))
+    shown = msgspec.json.encode(preview_shown(look(world, ONE_MAIL), world.services)).decode()
+    assert "limit:email" in shown
+    drop_contact(world)
+    found = look(world, ONE_MAIL)
+    (sample,) = found.parting
+    assert list(sample.before.values()) == [{"other": 2, "user_id": 1}]
+    (link,) = sample.links
+    assert (set(link.types), link.before, link.after) == ({None, "user_id"}, "accepted", "limit")
+    assert "email" not in str([one.types for one in found.largest["before"]])
+
+
+def test_the_queue_names_no_type_either_that_the_policies_drop(world: Platform) -> None:
+    """Of six addresses one is set aside; the portrait tells the same of it."""
+    send(world, *(message(number, [ADA, ("email", f"ada{number}@mail.example")]) for number in range(6)))
+    services = world.services
+
+    def told() -> tuple[set[str | None], str]:
+        (one,) = services.watch.set_aside("key:steward", 10)
+        ada = services.profile_ids.encode(min(one.pair))
+        (link,) = [
+            link
+            for link in services.portrait.links("key:steward", "identity_resolution", ada, 10)
+            if not link.accepted
+        ]
+        assert (set(link.types), link.reason) == (set(one.types), one.reason)
+        return set(one.types), one.reason
+
+    assert told() == ({"email", "user_id"}, "limit:email")
+    drop_contact(world, "identity-resolution")
+    assert told() == ({None, "user_id"}, "limit")
 
 
 def test_one_at_a_time(world: Platform) -> None:
@@ -266,7 +362,8 @@ def test_the_command_tells_rules_difference_and_passes(
     found = msgspec.json.decode(shell("identity", "rules", "--candidate", folder, "--json"))
     assert (found["merged"], found["parted"], found["blocked"]) == (0, 0, {})
     assert "no pass" in shell("identity", "rules", "--pause", expect=1)
-    assert "one of" in shell("identity", "rules", "--pause", "--resume", expect=1)
+    for several in (["--pause", "--resume"], ["--candidate", folder, "--proposal", "pp_x"]):
+        shell("identity", "rules", *several, expect=2)
     assert (
         msgspec.json.decode(shell("identity", "rules", "--follow", "--json"))["passes"][0]["state"] == "done"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,6 @@ from cdp.app import Platform
 from cdp.clock import FixedClock
 from cdp.identity.anew import apply
 from cdp.settings import Settings
-
-
-@pytest.fixture
-def world(settings: Settings, clock: FixedClock) -> Iterator[Platform]:
-    with platform(settings, clock) as built:
-        yield built
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from scripted import LIKELY, SURE, Scripted, entries, object_to_it, people, rows
 
 from cdp.identity.tables import link_candidates
 from cdp.matching import service
-from cdp.matching.tables import match_models, match_pairs
+from cdp.matching.tables import match_models, match_pairs, match_runs
+from cdp.policy import read_folder
 
 core = pytest.fixture(scripted, name="core")
 
@@ -208,10 +209,12 @@ def test_a_run_that_died_with_its_process_is_closed_by_the_next(
         caller.services.matching.wait()
     caller.services.matching._alone.release()
     caller.services.matching._progress.clear()
-    assert caller.api("GET", f"/match/runs/{lost['run']}")["state"] == "running"
+    assert caller.api("GET", f"/match/runs/{lost['run']}")["state"] == "interrupted"
+    assert [found["state"] for found in caller.api("GET", "/match/runs")["items"]] == ["interrupted"]
     run(caller)
     states = {found["run"]: found["state"] for found in caller.api("GET", "/match/runs")["items"]}
-    assert states == {1: "failed", 2: "done"}
+    assert states == {1: "interrupted", 2: "done"}
+    assert all(run.finished_at for run in rows(caller, match_runs))
 
 
 def test_only_one_run_at_a_time(caller: Caller, core: Scripted) -> None:
@@ -220,16 +223,17 @@ def test_only_one_run_at_a_time(caller: Caller, core: Scripted) -> None:
     core.meanwhile = lambda: refused.append(caller.api("POST", "/match/runs", expect=409))
     assert run(caller)["state"] == "done"
     assert "under way" in refused[0]["detail"]
-    with caller.services.store.holding("matching") as one, caller.services.store.holding("matching") as two:
-        assert one
-        assert two is caller.services.store.single_writer, "where several processes write, one holds it"
+    store = caller.services.store
+    with store.holding("matching") as one, store.holding("matching") as two:
+        assert (one, two, store.held("matching")) == (True, False, True)
+    assert not store.held("matching")
 
 
 def test_the_end_of_the_process_ends_a_run_between_two_steps(caller: Caller, core: Scripted) -> None:
     people(caller, 1)
     core.meanwhile = caller.services.matching._stopping.set
     ended = run(caller)
-    assert (ended["state"], ended["linked"]) == ("failed", 0)
+    assert (ended["state"], ended["linked"]) == ("interrupted", 0)
     caller.services.matching._stopping.clear()
     core.meanwhile = lambda: None
     assert run(caller)["linked"] == 1
@@ -245,8 +249,45 @@ def test_new_policies_in_the_middle_end_it(
         return msgspec.structs.replace(chooser(*given, **more), bundle="of before")
 
     monkeypatch.setattr(caller.services.matching, "_chooser", then_others)
-    assert run(caller)["state"] == "failed"
+    assert run(caller)["state"] == "policies_changed"
     assert core.tables == []
+
+
+@pytest.mark.parametrize("weight", [SURE, LIKELY])
+def test_what_was_found_under_other_policies_is_neither_linked_nor_queued(
+    caller: Caller, core: Scripted, weight: float
+) -> None:
+    people(caller, 1)
+    core.weight = weight
+
+    def activate() -> None:
+        core.meanwhile = lambda: None
+        rules = read_folder(caller.services.settings.policies_dir)
+        strict = rules["identity.yaml"].replace(b"{accept: 0.99,", b"{accept: 0.9999,")
+        files = {name: text.decode() for name, text in {**rules, "identity.yaml": strict}.items()}
+        made = caller.api("POST", "/policies/activate", {"files": files}, key=caller.officer("first"))
+        named = {"approve": made["proposal"]["sha256"]}
+        caller.api("POST", "/policies/activate", named, key=caller.officer("second"))
+        assert caller.services.bundle.identity.matching.accept == 0.9999
+
+    core.meanwhile = activate
+    ended = run(caller)
+    assert (ended["state"], ended["linked"], ended["queued"]) == ("policies_changed", 0, 0)
+    assert rows(caller, match_pairs) == []
+    assert not are_one(caller, 1)
+    (end,) = entries(caller, action="matching.run", outcome="failed")
+    assert end.object["state"] == "policies_changed"
+    assert run(caller)["state"] == "done"
+
+
+def test_the_switch_ends_a_run_at_its_next_step(caller: Caller, core: Scripted) -> None:
+    people(caller, 1)
+    off = {"enabled": False, "reason": "incident"}
+    core.meanwhile = lambda: caller.api("POST", "/destinations/controller/switch", off)
+    ended = run(caller)
+    assert (ended["state"], ended["linked"]) == ("denied", 0)
+    caller.api("POST", "/destinations/controller/switch", {"enabled": True, "reason": "resolved"})
+    assert not are_one(caller, 1)
 
 
 def test_nothing_is_matched_while_the_controller_is_off(caller: Caller, core: Scripted) -> None:

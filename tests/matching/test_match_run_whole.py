@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from caller import Caller
+from left_behind import files, left, tables
 from people import Person, are_one, run
 from scripted import object_to_it, rows
-from sqlalchemy import create_engine, inspect, text
 
 from cdp.matching import match, service
 from cdp.matching.tables import match_models, match_pairs
@@ -20,47 +20,6 @@ from cdp.settings import Settings
 
 _PEOPLE = 60
 _TWICE = 30
-
-
-def _needles(person: Person) -> set[str]:
-    """Return what nobody may be able to read of somebody."""
-    told = person.newsletter()["traits"]
-    address = told["address"]
-    return {person.last, told["lastName"], person.email, person.traits["phone"], address["street"]} | {
-        told["birthday"]
-    }
-
-
-def _files(*folders: Path) -> dict[str, bytes]:
-    return {
-        str(path): path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()
-    }
-
-
-def _tables(url: str) -> dict[str, bytes]:
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        found = {
-            name: b"\n".join(
-                bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
-                for row in connection.execute(text(f"SELECT * FROM {name}"))  # noqa: S608  # our own names
-                for value in row
-            )
-            for name in inspect(connection).get_table_names()
-        }
-    engine.dispose()
-    return found
-
-
-def _left(haystack: dict[str, bytes], people: list[Person]) -> set[tuple[str, str]]:
-    lowered = {place: content.lower() for place, content in haystack.items()}
-    needles = {needle.casefold() for person in people for needle in _needles(person)}
-    return {
-        (needle, place)
-        for needle in needles
-        for place, content in lowered.items()
-        if needle.encode() in content
-    }
 
 
 def test_people_are_found_and_nothing_clear_is_left_behind(
@@ -84,7 +43,7 @@ def test_people_are_found_and_nothing_clear_is_left_behind(
 
     def watched(*given: Any, **more: Any) -> Any:
         found = core(*given, **more)
-        seen.append(_files(spill, settings.data_dir))
+        seen.append(files(spill, settings.data_dir))
         return found
 
     monkeypatch.setattr(service, "match", watched)
@@ -101,16 +60,16 @@ def test_people_are_found_and_nothing_clear_is_left_behind(
     caller.api("GET", "/identity/review")
     output = capfd.readouterr()
     haystack = {
-        **_files(spill, settings.data_dir, settings.data_dir.parent),
-        **_tables(settings.database_url),
-        **_tables(settings.keys_database_url),
+        **files(spill, settings.data_dir, settings.data_dir.parent),
+        **tables(settings.database_url),
+        **tables(settings.keys_database_url),
         "output": (output.out + output.err).encode(),
     }
     assert any(row.model for row in rows(caller, match_models))
     assert any(row.waterfall for row in rows(caller, match_pairs))
     assert seen
-    for files in (*seen, haystack):
-        assert _left(files, people) == set()
+    for found_in in (*seen, haystack):
+        assert left(found_in, people) == set()
     assert not list(spill.iterdir()), "nothing was written beside the data folder"
     gc.collect()
     assert pa.total_allocated_bytes() <= held + 100_000
@@ -131,5 +90,5 @@ def test_a_failure_of_the_core_names_no_value(
     output = capfd.readouterr()
     printed = output.out + output.err
     assert "ValueError" in printed
-    haystack = {**_files(settings.data_dir.parent), **_tables(settings.database_url)}
-    assert _left({**haystack, "output": printed.encode()}, people) == set()
+    haystack = {**files(settings.data_dir.parent), **tables(settings.database_url)}
+    assert left({**haystack, "output": printed.encode()}, people) == set()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -160,9 +162,39 @@ def test_the_commands_show_and_decide(shell: Shell, core: Scripted) -> None:
     assert "accepted" in shell("identity", "review", "accept", first["id"])
     assert "rejected" in shell("identity", "review", "reject", second["id"])
     assert json.loads(shell("identity", "review", "--json")) == []
-    assert "no such pair" in shell("identity", "review", "accept", first["id"], expect=1)
+    assert "decided already" in shell("identity", "review", "accept", first["id"], expect=1)
+    for pair in ("zz", first["id"].split(".")[0]):
+        for verb in ("show", "accept", "reject"):
+            assert "no such pair" in shell("identity", "review", verb, pair, expect=1)
     core.weight = SURE
     assert json.loads(shell("match", "run", "--full", "--dry-run", "--json"))["state"] == "rehearsed"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_run_that_ended_early_says_so(
+    shell: Shell, core: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected(load()) as api:
+        key = api.post("/sources", {"name": "shop", "kind": "server"})["write_key"]
+        api.ingest(key, [Person(1).shop(), Person(1).newsletter()])
+
+    def fails() -> None:
+        raise ValueError("ada@people.example")
+
+    core.meanwhile = fails
+    said = shell("match", "run", expect=1)
+    assert "the run failed" in said
+    assert "people.example" not in said
+    looked = threading.Event()
+
+    def breaks_off(_seconds: float) -> None:
+        looked.set()
+        raise KeyboardInterrupt
+
+    core.meanwhile = looked.wait
+    monkeypatch.setattr(time, "sleep", breaks_off)
+    assert "a running server goes on" in shell("match", "run", expect=1)
+    monkeypatch.undo()
 
 
 def test_what_the_rules_keep_apart_and_what_grew_is_listed_too(caller: Caller) -> None:

@@ -146,10 +146,10 @@ def test_other_rules_under_the_same_version_are_refused(caller: Caller) -> None:
 
     fewer = {"profile_cap: 500": "profile_cap: 400"}
     refused = propose(fewer, 409)
-    assert "version 2" in str(refused["detail"])
+    assert "version 3" in str(refused["detail"])
     assert "the next number" in str(refused["detail"])
     propose({"growth_alarm: 100": "growth_alarm: 50", "server: 30": "server: 31"})
-    sha256 = propose(fewer | {"version: 2": "version: 3"})["proposal"]["sha256"]  # type: ignore[index]  # JSON
+    sha256 = propose(fewer | {"version: 3": "version: 4"})["proposal"]["sha256"]  # type: ignore[index]  # JSON
     caller.api("POST", "/policies/activate", {"approve": sha256}, key=second)
-    assert "version 3" in str(propose({"version: 2": "version: 3"}, 409)["detail"])
+    assert "version 4" in str(propose({"version: 3": "version: 4"}, 409)["detail"])
     propose({})  # those of before may come back under their own version

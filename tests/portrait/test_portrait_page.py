@@ -18,7 +18,10 @@ def person(number: int, country: str = "DE") -> dict[str, Any]:
 
 
 def read(caller: Caller, first: int, purpose: str, **more: Any) -> list[dict[str, Any]]:
-    fields = "id traits maskedFields segments tags {name value} provenance {trait source rule} identities"
+    fields = (
+        "id traits maskedFields segments memberships {segment version evaluatedAt} tags {name value} "
+        "provenance {trait source rule} identities"
+    )
     query = (
         f"query($f: ProfileFilter) {{profiles(first: {first}, filter: $f) {{edges {{node {{{fields}}}}}}}}}"
     )
@@ -69,6 +72,12 @@ def test_everybody_on_a_page_is_shown_as_they_are_alone(caller: Caller) -> None:
             alone = caller.api("GET", f"/profiles/{node['id']}", purpose=purpose)
             assert node["traits"] == alone["traits"]
             assert node["segments"] == alone["segments"]
+            assert node["memberships"] == [
+                {"segment": one["segment"], "version": 1, "evaluatedAt": one["evaluated_at"]}
+                for one in alone["memberships"]
+            ]
+            assert [one["segment"] for one in node["memberships"]] == node["segments"]
+            assert all(one["evaluatedAt"].startswith("2026-03-01T12:00") for one in node["memberships"])
             assert [one["trait"] for one in node["provenance"]] == list(alone["provenance"])
             assert [one["name"] for one in node["tags"]] == [one["name"] for one in alone["tags"]]
         assert {tuple(node["segments"]) for node in found} == {(), ("germans",)}

@@ -11,7 +11,7 @@ from cdp.api.graphql.audit import DataUse, uses_of
 from cdp.api.graphql.guard import Context, declared, only
 from cdp.api.graphql.paging import Connection, connection, page_size
 from cdp.api.paging import decode_cursor, page_of
-from cdp.api.rest.profiles import Encode, bytes_of, link_place, link_position, receipt_path
+from cdp.api.rest.profiles import Encode, bytes_of, link_place, link_position, membership, receipt_path
 from cdp.clock import rfc3339
 from cdp.consent import Standing
 from cdp.portrait import Link, Portrait, ShownEvent, ShownIdentifier
@@ -117,6 +117,16 @@ class Tag:
 
 @declared(_READ)
 @strawberry.type
+class Membership:
+    """A segment in which the person is: by which version of its definition, as last evaluated when."""
+
+    segment: str
+    version: int
+    evaluated_at: str
+
+
+@declared(_READ)
+@strawberry.type
 class Profile:
     """One person across the stages; sealed traits are null and named in ``maskedFields``."""
 
@@ -126,6 +136,7 @@ class Profile:
     provenance: list[Provenance]
     tags: list[Tag]
     segments: list[str]
+    memberships: list[Membership]
     identities: int
 
     @strawberry.field
@@ -204,7 +215,8 @@ def profile_of(found: Portrait) -> Profile:
             for name, held in found.provenance.items()
         ],
         tags=[Tag(name=tag.name, value=JSON(tag.value), basis=tag.basis) for tag in found.tags],
-        segments=list(found.segments),
+        segments=found.segments,
+        memberships=[Membership(**membership(one)) for one in found.memberships],
         identities=found.identities,
     )
 

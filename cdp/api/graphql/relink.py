@@ -64,7 +64,7 @@ class Holder:
 
     destination: str
     purpose: str
-    segment: str
+    segment: str | None
     references: int
 
 
@@ -117,7 +117,7 @@ class RelinkMutation:
         link: list[strawberry.ID] | None = None,
         reason: str | None = None,
     ) -> SplitPlan:
-        """Take identifiers out of a profile: that of this id, or those named; or revoke one link."""
+        """Take back the last merge of this id, else its identifier out; or those named; or revoke a link."""
         if link is not None and len(link) != _PAIR:
             raise InvalidInputError("link takes two ids")
         asked = SplitBody(

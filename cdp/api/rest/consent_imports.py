@@ -153,7 +153,7 @@ def _delivery(
     identifiers = tuple((item.type, item.value) for item in row.identifiers)
     normalise = services.identity.normalise
     usable = normalise.known if row.state in RESTRAINING else normalise
-    if any(usable(*identifier) is None for identifier in identifiers):
+    if any(usable(*identifier, source.default_region) is None for identifier in identifiers):
         raise _BadRowError("bad_identifier")
     said_at, expires_at = _instant(row.event_time), _instant(row.expires_at)
     if row.state not in RESTRAINING:

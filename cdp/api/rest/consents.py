@@ -19,6 +19,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from cdp.access import Source
 from cdp.api.auth import OPEN, Caller, Denials, allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedDenials, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
@@ -31,6 +32,7 @@ from cdp.audit import Entry
 from cdp.clock import Micros, parse_rfc3339, rfc3339
 from cdp.consent import CONFIRMING, RESTRAINING, EventType, RecordState, Standing, Statement, receipt_jwk
 from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
+from cdp.identity import AMBIGUOUS
 from cdp.store import retrying
 from cdp.told import API_SOURCE, Word
 
@@ -179,7 +181,7 @@ def record_consent(
         )
     now = services.clock.now()
     statement = _statement(services, data, now)
-    identifiers = _identifiers(services, data)
+    identifiers = _identifiers(services, data, caller.source)
     source = caller.source or API_SOURCE
     if data.confirm is not None:
         asked = ask_confirmation(services, caller, denials, identifiers, statement, source)
@@ -252,19 +254,34 @@ def _statement(services: Services, data: ConsentBody, now: Micros) -> Statement:
     )
 
 
-def _identifiers(services: Services, data: ConsentBody) -> tuple[tuple[str, str], ...]:
-    """Return whose it is as (type, value), all of them usable."""
-    identifiers = tuple((item.type, item.value) for item in data.identifiers)
-    for kind, value in identifiers:
-        normalise = services.identity.normalise
-        usable = normalise.known if data.state in RESTRAINING else normalise
-        if usable(kind, value) is None:
-            raise InvalidInputError(
-                "an identifier is blocked or malformed, or its type is not declared in policies/identity.yaml"
-            )
-    if not identifiers:
+def _identifiers(services: Services, data: ConsentBody, source: Source | None) -> tuple[tuple[str, str], ...]:
+    """Return whose it is as (type, value), all of them usable.
+
+    A restraint counts for everybody who may be meant; anything else is told of one, under the value so found.
+
+    :param source: None for an officer, who may mean any region.
+    """
+    identity = services.identity
+    found: list[tuple[str, str]] = []
+    with services.store.reading() as connection:
+        for item in data.identifiers:
+            meant = identity.meant(connection, item.type, item.value, source)
+            if data.state not in RESTRAINING:
+                meant = tuple(one for one in meant if identity.normalise(item.type, one) is not None)
+            if not meant:
+                raise InvalidInputError(
+                    "an identifier is blocked or malformed, or its type is not declared in "
+                    "policies/identity.yaml"
+                )
+            if data.state in RESTRAINING:
+                found.append((item.type, item.value))
+                continue
+            if len(meant) > 1:
+                raise InvalidInputError(AMBIGUOUS)
+            found.append((item.type, meant[0]))
+    if not found:
         raise InvalidInputError("a consent names at least one identifier of the person")
-    return identifiers
+    return tuple(found)
 
 
 def _answer(
@@ -273,10 +290,10 @@ def _answer(
     """Return the state that followed, and record who recorded the consent and was told the state."""
     with services.committer.batch() as batch:
         connection = batch.connection
-        found = services.identity.find(connection, *identifier)
-        if found is None:
+        named = services.identity.named(connection, *identifier)
+        if not named:
             return Recorded(purpose, record_id=record_id)
-        profile_no = services.identity.profile_of(connection, found)
+        profile_no = services.identity.profile_of(connection, named[0])
         members = services.identity.consent_members(connection, [profile_no])[profile_no]
         state = services.ledger.states_of(connection, members).get(purpose)
         subjects = tuple(member.identity_no for member in members)

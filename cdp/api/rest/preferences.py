@@ -63,6 +63,7 @@ def make_link(
         caller.actor,
         data.kind,
         (data.identifier.type, data.identifier.value),
+        source=caller.source,
         purposes=data.purposes,
         language=data.language or "",
         destination=data.destination or "",
@@ -107,7 +108,7 @@ def ask_confirmation(
     if named and notice is None:
         raise InvalidInputError("the notice is not declared for this purpose in policies/purposes.yaml")
     with services.store.reading() as connection:
-        known = services.identity.find(connection, *identifiers[0])
+        known = services.identity.find(connection, *identifiers[0], source)
     pending = Pending(
         identifiers=identifiers,
         purpose=statement.purpose,

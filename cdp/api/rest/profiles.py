@@ -29,7 +29,7 @@ from cdp.api.rest.identifiers import IdentifierBody
 from cdp.clock import rfc3339
 from cdp.consent import Standing
 from cdp.crypto import ProfileIds
-from cdp.portrait import Disclosure, Link, Portrait, Provenance, ShownEvent, ShownIdentifier
+from cdp.portrait import Disclosure, Link, Membership, Portrait, Provenance, ShownEvent, ShownIdentifier
 
 Encode = Callable[[int], str]
 """Returns the opaque id of an identity."""
@@ -192,7 +192,17 @@ def portrait(found: Portrait) -> dict[str, Any]:
         "provenance": {name: provenance(held) for name, held in found.provenance.items()},
         "tags": [{"name": tag.name, "value": tag.value, "basis": tag.basis} for tag in found.tags],
         "segments": found.segments,
+        "memberships": [membership(one) for one in found.memberships],
         "identities": found.identities,
+    }
+
+
+def membership(held: Membership) -> dict[str, Any]:
+    """Return by which definition somebody is in a segment, and as of when, as REST shows it."""
+    return {
+        "segment": held.segment,
+        "version": held.version,
+        "evaluated_at": rfc3339(held.evaluated_at),
     }
 
 

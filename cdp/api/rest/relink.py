@@ -34,7 +34,8 @@ class MergeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SplitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to take apart, and whether to do it or to say what it would do.
 
-    :param identities: what is carved out of the profile, as one; the identity of the id when none is named.
+    :param identities: what is carved out of the profile, as one. When none is named, the last merge of the id
+        is taken back; where there is none, its identity is carved out.
     :param link: two identities of which only the link is revoked.
     :param reason: as for a reveal; may be left out.
     """
@@ -66,7 +67,7 @@ def split(
 def link_profiles(services: Services, caller: Caller, asked: MergeBody) -> Relinked:
     """Link profiles, as asked."""
     steward, purpose = services.steward, relinking(caller)
-    return steward.merge(caller.actor, purpose, asked.ids, asked.reason, dry_run=asked.dry_run)
+    return steward.merge(caller.actor, purpose, asked.ids, reason=asked.reason, dry_run=asked.dry_run)
 
 
 def take_apart(services: Services, caller: Caller, profile_id: str, asked: SplitBody) -> Relinked:

@@ -109,9 +109,8 @@ def decide(
 ) -> dict[str, Any]:
     """Accept a pair, which links its profiles, or reject it, which keeps it from being proposed again."""
     caller.state(MATCHING)
-    decided = services.review_queue.decide(caller.actor, pair_id, data.decision)
-    at = None if decided.decided_at is None else rfc3339(decided.decided_at)
-    return {"id": pair_id, "state": decided.state, "decided_at": at}
+    state, at = services.review_queue.decide(caller.actor, pair_id, data.decision)
+    return {"id": pair_id, "state": state, "decided_at": rfc3339(at)}
 
 
 def shown(one: Reviewed) -> dict[str, Any]:

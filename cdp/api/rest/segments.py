@@ -17,6 +17,7 @@ from cdp.api.services import Services
 from cdp.clock import rfc3339
 from cdp.errors import InvalidInputError
 from cdp.export import segment_id
+from cdp.identity import AMBIGUOUS
 from cdp.segments import ListKind, Segment
 
 _DEFINE = allow("marketer", "officer")
@@ -81,9 +82,13 @@ def put_list(
 
     Known ones are counted, which looks people up: the audit log has it as a use for segmentation. `unknown`
     are those that nobody here has: they are kept as keyed digests, and whoever arrives with one is on it.
+    A telephone number without a country code is on a black list once for each country that it may be of.
     """
-    given = [services.identity.indexes_of(item.type, item.value) for item in data.members]
-    indexes = {held for held in given if held}
+    with services.store.reading() as connection:
+        given = [services.identity.indexes_of(connection, item.type, item.value) for item in data.members]
+    if data.kind != "black" and any(len(meant) > 1 for meant in given):
+        raise InvalidInputError(AMBIGUOUS)
+    indexes = {indexes for meant in given for indexes in meant}
     told = {} if data.category is None else {"category": data.category}
     held = services.segments.lists.put(caller.actor, name, data.kind, indexes, **told)
     return {
@@ -91,7 +96,7 @@ def put_list(
         "kind": held.kind,
         "category": held.category,
         "members": held.entries,
-        "unknown": len(indexes) - held.entries + given.count(()),
+        "unknown": len(indexes) - held.entries + given.count([]),
     }
 
 

@@ -144,7 +144,7 @@ class Review:
         if sealed:
             said.append(f"no longer clear, though what was stored so stays: {', '.join(sealed)}")
         if held.identity != candidate.identity:
-            said.append("identity.yaml differs: profiles are linked by the new rules when next touched")
+            said.append("identity.yaml differs: a pass links everybody anew; see `cdp identity rules`")
         return said
 
     # -- one person -----------------------------------------------------------------------------

@@ -34,8 +34,9 @@ from cdp.crypto import Keyring
 from cdp.errors import ConflictError
 from cdp.identity import queries as stored
 from cdp.identity.anew import queries
-from cdp.identity.anew.components import RULES, Blocking, Component, blocks_alike, read, target
+from cdp.identity.anew.components import Blocking, Component, blocks_alike, read, target
 from cdp.identity.anew.queries import Pass, State
+from cdp.identity.model import RULES
 from cdp.identity.service import IdentityService
 from cdp.store import Batch, Committer, Connection, policies_version, read_head, retrying
 

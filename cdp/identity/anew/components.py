@@ -23,13 +23,11 @@ from cdp.identity import queries as stored
 from cdp.identity.anew import queries
 from cdp.identity.anew.queries import Held, Sealed
 from cdp.identity.identifiers import Normaliser
-from cdp.identity.model import Candidate, Decision, Pair, Resolution
+from cdp.identity.model import RULES, Candidate, Decision, Pair, Resolution
 from cdp.identity.resolve import resolve
 from cdp.policy import IdentityRules
 from cdp.store import Connection
 
-RULES = "rules"
-"""Who set a pair aside because one of its values is blocked."""
 BLOCKED = "blocked"
 _DIGITS = 12
 _ASIDE = frozenset({"version", "source_trust", "growth_alarm", "component_cap", "matching"})
@@ -115,7 +113,7 @@ def read(
     cluster_of = {number: cluster for cluster, home in homes.items() for number in home}
     types = stored.identity_types(connection, cluster_of)
     held = _by(cluster_of, queries.decided(connection, cluster_of))
-    by_whom = _by(cluster_of, queries.suppressed_by(connection, cluster_of))
+    by_whom = _by(cluster_of, stored.suppressed_by(connection, cluster_of))
     seen: dict[int, list[Candidate]] = {}
     for candidate in stored.candidates_among(connection, cluster_of):
         seen.setdefault(cluster_of[candidate.low], []).append(candidate)

@@ -2,11 +2,13 @@
 
 Invariants:
 
-1. Nothing is written but the audit entry of the use.
+1. Nothing is written. Whoever asks puts it on record, and shows of it whom it may (``cdp.portrait.preview``):
+   each cluster and sample says whose profiles it is made of, and more are found than are shown.
 2. What is told is what a pass under these rules would do next (``components.py``), page after page, each from
    a snapshot of its own: what changes meanwhile may be told as before or as after. Memory holds one page.
 3. No value is told: samples name profiles by number, identifiers by type, evidence by event id. Values are
-   opened in memory only where the candidate blocks others than the rules in force.
+   opened in memory only where the candidate blocks others than the rules in force, or a pass is not done; how
+   many is told. Everybody is counted, so everybody's are.
 
 What cannot be told: who an identifier that is no longer blocked would link. Events that named it while it was
 blocked were stored without it, so it links from the next event on.
@@ -15,29 +17,26 @@ blocked were stored without it, so it links from the next event on.
 from __future__ import annotations
 
 import heapq
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 import msgspec
 
-from cdp.audit import Entry
 from cdp.crypto import Keyring
-from cdp.errors import ConflictError
 from cdp.identity.anew import queries
 from cdp.identity.anew.apply import relinks
 from cdp.identity.anew.components import Blocking, Component, blocks_alike, opened, read, target
+from cdp.identity.anew.queries import Sealed
 from cdp.identity.identifiers import Normaliser
 from cdp.identity.model import Pair
 from cdp.identity.service import IdentityService
 from cdp.policy import IdentityRules
-from cdp.store import Committer
+from cdp.store import Store
 
 _PAGE = 5_000  # identities
-_LARGEST = 10
-_SAMPLES = 10  # of each kind
+FOUND = 100
+"""Largest profiles, and samples of each kind, that are found, for those few of them that may be shown."""
 _SHOWN = 5  # of the parts and links of a sample
 ACCEPTED = "accepted"
 
@@ -45,13 +44,13 @@ ACCEPTED = "accepted"
 class LinkChange(msgspec.Struct, frozen=True, kw_only=True):
     """A link that would appear or vanish.
 
-    :param types: identifier types of both ends.
+    :param types: identifier types of both ends; None where it may not be seen.
     :param event_id: the evidence.
     :param before: what was decided about it: ``accepted``, why not, or empty where it never was.
     :param after: what would be.
     """
 
-    types: tuple[str, str]
+    types: tuple[str | None, str | None]
     event_id: bytes
     before: str
     after: str
@@ -62,12 +61,14 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     :param before: profile_no → how many identifiers of each type; ``after`` likewise: one profile, and the
         first few of its parts.
+    :param people: all profiles of before that it is about.
     :param parts: of how many it consists.
     :param links: the first few links that make it or would no longer hold it together.
     """
 
     before: dict[int, dict[str, int]]
     after: dict[int, dict[str, int]]
+    people: frozenset[int]
     parts: int
     links: tuple[LinkChange, ...]
 
@@ -75,11 +76,13 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     """One of the largest profiles.
 
+    :param people: the profiles of before that it is made of.
     :param types: identifier type → how many it has.
     :param devices: how many of all are devices.
     """
 
     profile_no: int
+    people: frozenset[int]
     size: int
     devices: int
     types: dict[str, int]
@@ -96,7 +99,9 @@ class RulesPreview(msgspec.Struct, frozen=True, kw_only=True):
     :param blocked: type → identifiers newly ``blocked`` and ``unblocked``; only where the candidate blocks
         others.
     :param largest: ``before`` and ``after``, the largest first.
+    :param opened: identifiers whose values were opened, to see whether they are blocked.
     :param unreadable: identifiers whose keys are lost, so that nobody can say whether they are blocked.
+    :param hidden: of the ``largest``, ``merging`` and ``parting`` that were found, those not shown.
     """
 
     base: str
@@ -107,7 +112,9 @@ class RulesPreview(msgspec.Struct, frozen=True, kw_only=True):
     parted: int
     set_aside: dict[str, dict[str, int]]
     blocked: dict[str, dict[str, int]]
+    opened: int
     unreadable: int
+    hidden: int = 0
     largest: dict[str, tuple[Cluster, ...]]
     merging: tuple[Sample, ...]
     parting: tuple[Sample, ...]
@@ -120,12 +127,17 @@ class _Largest:
         self._rules = rules
         self._heap: list[tuple[int, int, Cluster]] = []
 
-    def add(self, profile_no: int, types: Mapping[str, int]) -> None:
+    def add(self, profile_no: int, types: Mapping[str, int], people: Iterable[int]) -> None:
         size = sum(types.values())
-        if size > 1 and (len(self._heap) < _LARGEST or size > self._heap[0][0]):
-            devices = sum(count for kind, count in types.items() if self._rules.is_device(kind))
-            found = Cluster(profile_no=profile_no, size=size, devices=devices, types=dict(types))
-            (heapq.heappush if len(self._heap) < _LARGEST else heapq.heapreplace)(
+        if size > 1 and (len(self._heap) < FOUND or size > self._heap[0][0]):
+            found = Cluster(
+                profile_no=profile_no,
+                people=frozenset(people),
+                size=size,
+                devices=sum(count for kind, count in types.items() if self._rules.is_device(kind)),
+                types=dict(types),
+            )
+            (heapq.heappush if len(self._heap) < FOUND else heapq.heapreplace)(
                 self._heap, (size, -profile_no, found)
             )
 
@@ -149,9 +161,10 @@ class _Tally:
         self.set_aside["after"].update(one.reason(d) for d in one.outcome.decisions if not d.accepted)
         before, after = one.home, one.outcome.profile_of
         made = {"before": _make_up(before, one.types), "after": _make_up(after, one.types)}
-        for when, profiles in made.items():
-            for profile_no, types in profiles.items():
-                self.largest[when].add(profile_no, types)
+        for when, home in (("before", before), ("after", after)):
+            for profile_no, types in made[when].items():
+                people = (before[number] for number, no in home.items() if no == profile_no)
+                self.largest[when].add(profile_no, types, people)
         if before == after:
             return
         self.more += len(made["after"]) - len(made["before"])
@@ -159,61 +172,39 @@ class _Tally:
         self.merged += merged
         self.parted += parted
         for together, some in ((True, self.merging), (False, self.parting)):
-            some.extend(islice(_samples(one, made, together=together), _SAMPLES - len(some)))
+            some.extend(islice(_samples(one, made, together=together), FOUND - len(some)))
+
+
+class _Opening(Blocking):
+    """Finds blocked values, and counts those that it opened."""
+
+    count = 0
+
+    def __call__(self, found: Iterable[Sealed]) -> dict[int, bool]:
+        """Return identity_no → whether it is blocked, of those that open."""
+        told = super().__call__(found)
+        self.count += len(told)
+        return told
 
 
 class Preview:
-    """The dry run; one at a time in a process."""
+    """The dry run."""
 
-    def __init__(self, committer: Committer, identity: IdentityService, keyring: Keyring) -> None:
-        self._committer = committer
+    def __init__(self, store: Store, identity: IdentityService, keyring: Keyring) -> None:
+        self._store = store
         self._identity = identity
         self._keyring = keyring
-        self._one = threading.Lock()
 
-    def __call__(self, actor: str, purpose: str, candidate: IdentityRules) -> RulesPreview:
-        """Return what a candidate would change.
-
-        :raises ConflictError: another one is under way in this process.
-        """
-        with self.alone():
-            found = self._look(candidate)
-        shown = {no for one in (*found.merging, *found.parting) for no in (*one.before, *one.after)}
-        shown |= {one.profile_no for clusters in found.largest.values() for one in clusters}
-        entry = Entry(
-            action="identity.rules.preview",
-            actor=actor,
-            purpose=purpose,
-            object={"rules": found.candidate, "base": found.base},
-            people={"components": found.components, "merged": found.merged, "parted": found.parted},
-            subjects=tuple(sorted(shown)),
-        )
-        with self._committer.batch() as batch:
-            batch.record(entry)
-        return found
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep others from looking: each reads everything.
-
-        :raises ConflictError: somebody does.
-        """
-        if not self._one.acquire(blocking=False):
-            raise ConflictError("a preview is under way; ask again when it is done")
-        try:
-            yield
-        finally:
-            self._one.release()
-
-    def _look(self, candidate: IdentityRules) -> RulesPreview:
-        rules, store = self._identity.rules, self._committer.store
+    def __call__(self, candidate: IdentityRules) -> RulesPreview:
+        """Return what a candidate would change, with more clusters and samples than are shown."""
+        rules, store = self._identity.rules, self._store
         with store.reading() as connection:
             newest = queries.passes(connection, 1, "rules")
             profiles = queries.profile_count(connection)
             _, upto = queries.extent(connection)
         settled = bool(newest) and newest[0].state == "done"
         opens = not blocks_alike(target(rules), target(candidate))
-        blocking = Blocking(self._keyring, candidate) if opens or not settled else None
+        blocking = _Opening(self._keyring, candidate) if opens or not settled else None
         tally, after = _Tally(rules, candidate), 0
         while True:
             with store.reading() as connection:
@@ -223,7 +214,7 @@ class Preview:
             if not clusters:
                 break
             after = clusters[-1]
-        blocked, unreadable = self._blocked(rules, candidate) if opens else ({}, 0)
+        blocked, everybody, unreadable = self._blocked(rules, candidate) if opens else ({}, 0, 0)
         return RulesPreview(
             base=target(rules),
             candidate=target(candidate),
@@ -233,28 +224,30 @@ class Preview:
             parted=tally.parted,
             set_aside={when: dict(sorted(found.items())) for when, found in tally.set_aside.items()},
             blocked=blocked,
+            opened=max(everybody, 0 if blocking is None else blocking.count),
             unreadable=unreadable,
             largest={when: found.all() for when, found in tally.largest.items()},
-            merging=tuple(tally.merging[:_SAMPLES]),
-            parting=tuple(tally.parting[:_SAMPLES]),
+            merging=tuple(tally.merging),
+            parting=tuple(tally.parting),
         )
 
     def _blocked(
         self, rules: IdentityRules, candidate: IdentityRules
-    ) -> tuple[dict[str, dict[str, int]], int]:
-        """Return type → how many would be blocked newly and no longer; and how many do not open."""
+    ) -> tuple[dict[str, dict[str, int]], int, int]:
+        """Return type → how many would be blocked newly and no longer; how many open, how many do not."""
         before, after = Normaliser(rules).blocks, Normaliser(candidate).blocks
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        last = unreadable = 0
+        last = everybody = readable = 0
         while True:
-            with self._committer.store.reading() as connection:
+            with self._store.reading() as connection:
                 page = queries.value_page(connection, last, _PAGE)
             if not page:
-                return {kind: dict(found) for kind, found in sorted(counts.items())}, unreadable
+                found = {kind: dict(held) for kind, held in sorted(counts.items())}
+                return found, readable, everybody - readable
             last = page[-1][0]
-            unreadable += len(page)
+            everybody += len(page)
             for _, kind, value in opened(self._keyring, page):
-                unreadable -= 1
+                readable += 1
                 was, would = before(kind, value), after(kind, value)
                 if was != would:
                     counts[kind]["blocked" if would else "unblocked"] += 1
@@ -286,6 +279,7 @@ def _samples(
             few = sorted(several)[:_SHOWN]
             inside = (link for (low, high), link in changes if whole[low] == profile_no == whole[high])
             yield Sample(
+                people=frozenset(several if together else [profile_no]),
                 before={no: made["before"][no] for no in (few if together else [profile_no])},
                 after={no: made["after"][no] for no in ([profile_no] if together else few)},
                 parts=len(several),

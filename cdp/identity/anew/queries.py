@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, select, update
 
 from cdp.clock import Micros
 from cdp.identity.model import Pair
-from cdp.identity.tables import identities, identity_passes, link_suppressions, links, profile_members
-from cdp.store import among, chunks, commit_order, insert_many, lock_table, read_rows
+from cdp.identity.tables import identities, identity_passes, link_candidates, links, profile_members
+from cdp.store import among, batches, chunks, commit_order, insert_many, lock_table, read_rows
 
 _M = profile_members.c
 _P = identity_passes.c
@@ -115,18 +115,14 @@ def decided(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, H
     return found
 
 
-def suppressed_by(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, str]:
-    """Return the pairs that stand revoked, each with who revoked it."""
-    found: dict[Pair, str] = {}
-    c = link_suppressions.c
+def merges(connection: Connection, identity_nos: Iterable[int]) -> Iterator[tuple[int, Pair]]:
+    """Yield (commit, pair) of what stewards and matching said."""
+    c = link_candidates.c
     for chunk in chunks(identity_nos):
-        query = select(c.low, c.high, c.suppressed, c.actor).where(among(c.low, chunk))
-        for low, high, suppressed, actor in read_rows(connection, query.order_by(commit_order(c.batch))):
-            if suppressed:
-                found[low, high] = actor
-            else:
-                found.pop((low, high), None)
-    return found
+        query = select(batches.c.commit_no, c.low, c.high).join(batches, batches.c.batch == c.batch)
+        told = query.where(among(c.low, chunk), c.origin.in_(("merge", "match")))
+        for commit_no, low, high in read_rows(connection, told):
+            yield commit_no, (low, high)
 
 
 def values(connection: Connection, identity_nos: Iterable[int]) -> Iterator[Sealed]:

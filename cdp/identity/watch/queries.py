@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, select, tuple_
+from sqlalchemy import Connection, func, select, tuple_
 
 from cdp.clock import Micros
 from cdp.identity.model import Pair
-from cdp.identity.tables import identities, link_candidates, links, profile_members
+from cdp.identity.tables import identities, links, profile_members
 from cdp.store import among, commit_order, read_rows
 
 _PAGE = 500
@@ -18,74 +18,35 @@ _PAGE = 500
 class SetAside(msgspec.Struct, frozen=True, kw_only=True):
     """A pair of identities that the rules keep apart.
 
-    :param types: of both, in the order of the pair.
+    :param types: of both, in the order of the pair; None where it may not be seen.
     :param reason: ``unique:<type>``, ``limit:<type>`` or ``cap``.
     :param event_id: of the event that named both.
     :param rules_version: of the policies/identity.yaml that decided it.
     """
 
     pair: Pair
-    types: tuple[str, str]
+    types: tuple[str | None, str | None]
     reason: str
     event_id: bytes
     rules_version: int
     decided_at: Micros
 
 
-def set_aside(
-    connection: Connection,
-    limit: int,
-    after: Pair | None = None,
-    *,
-    rule: str = "",
-    kind: str = "",
-    profile_no: int | None = None,
-) -> list[SetAside]:
-    """Return up to ``limit`` pairs above ``after`` that stand set aside, by pair; without those revoked.
-
-    :param rule: only those set aside by it: ``unique``, ``limit`` or ``cap``.
-    :param kind: only those set aside for this identifier type.
-    :param profile_no: only those that name an identity of this profile.
-    """
-    asked = _asked(rule, kind)
-    if profile_no is not None:
-        asked.append(_of_profile(profile_no))
+def set_aside(connection: Connection, limit: int, after: Pair | None = None) -> list[SetAside]:
+    """Return up to ``limit`` pairs above ``after`` that stand set aside, by pair; without those revoked."""
     found: list[SetAside] = []
     while True:
-        page = _pairs(connection, asked, after)
-        standing = _standing(connection, page)
-        found += [one for one in standing if _fits(one.reason, rule, kind)]
+        page = _pairs(connection, after)
+        found += [one for one in _standing(connection, page) if one.reason != "suppressed"]
         if len(found) >= limit or len(page) < _PAGE:
             return found[:limit]
         after = page[-1]
 
 
-def _asked(rule: str, kind: str) -> list[ColumnElement[bool]]:
-    reason = links.c.reason
-    asked = [~links.c.accepted, reason != "suppressed"]
-    if rule:
-        asked.append((reason == rule) | reason.startswith(f"{rule}:", autoescape=True))
-    if kind:
-        asked.append(reason.endswith(f":{kind}", autoescape=True))
-    return asked
-
-
-def _fits(reason: str, rule: str, kind: str) -> bool:
-    given_rule, _, given_kind = reason.partition(":")
-    return reason != "suppressed" and rule in ("", given_rule) and kind in ("", given_kind)
-
-
-def _of_profile(profile_no: int) -> ColumnElement[bool]:
-    """Return the condition that a pair was told of an identity of a profile."""
-    c = link_candidates.c
-    members = select(profile_members.c.identity_no).where(profile_members.c.profile_no == profile_no)
-    told = [select(c.low, c.high).where(end.in_(members)) for end in (c.low, c.high)]
-    return tuple_(links.c.low, links.c.high).in_(told[0].union(told[1]))
-
-
-def _pairs(connection: Connection, asked: Collection[ColumnElement[bool]], after: Pair | None) -> list[Pair]:
+def _pairs(connection: Connection, after: Pair | None) -> list[Pair]:
     """Return the next pairs of which it was ever decided so."""
     pair = links.c.low, links.c.high
+    asked = ~links.c.accepted, links.c.reason != "suppressed"
     query = select(*pair).where(*asked).distinct().order_by(*pair).limit(_PAGE)
     if after is not None:
         query = query.where(tuple_(*pair) > after)

@@ -5,7 +5,7 @@ Read inside the change's own transaction, before it and after it, so a plan says
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from pyroaring import BitMap
@@ -33,12 +33,13 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """A destination that holds people whom the change is about, and is told what it means for them.
 
+    :param segment: as members of which; None where the policies do not let it be seen of these people.
     :param references: under how many ``profile_ref`` it holds them.
     """
 
     destination: str
     purpose: str
-    segment: str
+    segment: str | None
     references: int
 
 
@@ -76,14 +77,19 @@ def sides(
     }
 
 
-def holders(connection: Connection, gate: Gate, people: Mapping[int, Sequence[int]]) -> tuple[Holder, ...]:
-    """Return who holds these people."""
+def holders(
+    connection: Connection, gate: Gate, people: Mapping[int, Sequence[int]], shown: Callable[[str], bool]
+) -> tuple[Holder, ...]:
+    """Return who holds these people.
+
+    :param shown: returns whether it may be seen that they are in a segment.
+    """
     identities = BitMap(number for numbers in people.values() for number in numbers)
     return tuple(
         Holder(
             destination=audience.destination,
             purpose=audience.purpose,
-            segment=audience.segment,
+            segment=audience.segment if shown(audience.segment) else None,
             references=len(anchors),
         )
         for audience, anchors in gate.deliveries.held(connection, identities)

@@ -1,0 +1,27 @@
+"""Names that one process holds at a time where several write: PostgreSQL's advisory locks."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy import Connection, func, select, text
+
+
+def hold(connection: Connection, name: str) -> bool:
+    """Take a name until the transaction ends, also by the end of its process; False when it is taken."""
+    return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_key(name)))).scalar_one())
+
+
+def is_held(connection: Connection, name: str) -> bool:
+    """Return whether a transaction of anybody has taken a name."""
+    locks = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database "
+        "WHERE datname = current_database() AND locktype = 'advisory' AND objsubid = 1 AND granted "
+        "AND classid = :high AND objid = :low"
+    )
+    high, low = divmod(_key(name) % 2**64, 2**32)
+    return bool(connection.execute(locks, {"high": high, "low": low}).scalar_one())
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
