@@ -90,13 +90,13 @@ class StatementRecorder:
         returned = self._recovery.returned(batch, resolved)
         speaking = {number for draft in drafts for number in draft.named}.union(returned)
         touched = self._identity.profiles_of(batch.connection, speaking)
-        affected = resolved.relinked.union(touched.values())
-        if not affected and not resolved.gone:
+        if not touched and not resolved.relinked and not resolved.gone:
             return Said()
-        members = self._identity.consent_members(batch.connection, affected)
+        members = self._identity.consent_members(batch.connection, set(touched.values()))
         taken = self._ledger.append(batch, drafts, members, touched)
         spoken = taken.profiles.union(touched[number] for number in returned)
-        again = {profile_no: members[profile_no] for profile_no in resolved.relinked | spoken}
+        again = self._identity.heard(batch.connection, resolved.relinked - members.keys())
+        again |= {no: members[no] for no in members if no in resolved.relinked or no in spoken}
         self._ledger.refresh(batch, again, resolved.gone)
         counts = {
             "statements_unknown": taken.unknown,

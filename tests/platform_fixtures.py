@@ -132,6 +132,7 @@ def shell(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         printed = capsys.readouterr()
         assert (ended.value.code or 0) == expect, printed
         failure = [line for line in printed.err.splitlines() if line.startswith("cdp: ")]
+        assert expect != 1 or all(printed.err.splitlines()), printed
         assert len(failure) == (expect == 1), printed
         return "".join(failure) if expect else printed.out
 

@@ -30,5 +30,7 @@ def region_of(text: str | None) -> str | None:
     if not code:
         return None
     if code not in phonenumbers.SUPPORTED_REGIONS:
-        raise InvalidInputError("default_region is the ISO 3166 code of a country with telephone numbers")
+        raise InvalidInputError(
+            "the region of a source is the ISO 3166 code of a country with telephone numbers"
+        )
     return code

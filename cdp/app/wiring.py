@@ -285,7 +285,7 @@ def _linking(
     clock: Clock,
 ) -> tuple[Relinker, Matching, ReviewQueue, Watch]:
     """Wire what changes links by somebody's judgement: a steward's, or a machine's that a steward reviews."""
-    steward = Steward(identity, committer, clock)
+    steward = Steward(identity, keyring, committer, clock)
     relinker = Relinker(committer, keyring, ids, identity, ledger, segments, steward, gate)
     settler = Settler(committer, gate, identity, clock)
     merge = partial(relinker.merge, reason="match_review", dry_run=False)

@@ -21,6 +21,8 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Run the command that the arguments name, and exit."""
     os.umask(0o077)
+    if any(map(_has_surrogate, sys.argv)):  # so do bytes come through that are no text
+        _fail("an argument is not UTF-8 text")
     try:
         app()
     except CdpError as error:
@@ -37,6 +39,10 @@ def main() -> None:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{Path(frame.filename).name}:{frame.lineno}"
         _fail(f"an unforeseen {type(error).__name__} at {at}; please report it with what you did")
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _fail(message: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -44,7 +43,7 @@ def list_sources(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
 def disable_source(name: str) -> None:
     """Refuse what a source sends from now on."""
     with connected() as api:
-        api.post(f"/sources/{quote(name, safe='')}/disable")
+        api.post(("sources", name, "disable"))
     say(f"source {name} is disabled")
 
 
@@ -52,14 +51,14 @@ def disable_source(name: str) -> None:
 def rotate_source(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """Give a source a new write key, printed once; the old one stops working."""
     with connected() as api:
-        show_record(api.post(f"/sources/{quote(name, safe='')}/rotate"), as_json=as_json)
+        show_record(api.post(("sources", name, "rotate")), as_json=as_json)
 
 
 @sources.command("secret")
 def source_secret(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """Make the secret with which a browser source's site signs user ids, printed once; the old one ends."""
     with connected() as api:
-        show_record(api.post(f"/sources/{quote(name, safe='')}/secret"), as_json=as_json)
+        show_record(api.post(("sources", name, "secret")), as_json=as_json)
 
 
 @sources.command("links")
@@ -70,7 +69,7 @@ def source_links(
 ) -> None:
     """Say whether a server source may have links to people's own choices made."""
     with connected() as api:
-        made = api.call("PUT", f"/sources/{quote(name, safe='')}/links", body={"links": allow})
+        made = api.call("PUT", ("sources", name, "links"), body={"links": allow})
     show_record(made, as_json=as_json)
 
 
@@ -106,5 +105,5 @@ def list_keys(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
 def revoke_key(name: str) -> None:
     """Revoke an API key at once."""
     with connected() as api:
-        api.call("DELETE", f"/keys/{quote(name, safe='')}")
+        api.call("DELETE", ("keys", name))
     say(f"key {name} is revoked")

@@ -14,13 +14,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from cdp.cli.client import connected
 from cdp.cli.lock import alone
 from cdp.cli.options import AsJson
-from cdp.cli.output import say, show_record
+from cdp.cli.output import progress, say, show_record
 from cdp.errors import InvalidInputError, NotRecoveredError
 from cdp.settings import load
 from cdp.store import Progress as Report
@@ -135,7 +134,6 @@ def _fill(folder: Path | None, keys: Path | None) -> None:
 def _bar(what: str) -> Iterator[Report]:
     """Show how far a copy is."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-    with bars as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+    with progress(*columns, TimeRemainingColumn()) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total or None)

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -38,6 +39,8 @@ from cdp.settings import Settings, load
 
 T = TypeVar("T")
 Json = Any
+Route = str | tuple[str, ...]
+"""A path of fixed words (``/identity/rules``), or the parts of one, of which some were given."""
 AsgiApp = Callable[..., Awaitable[None]]
 OPERATOR_KEY_FILE = "operator.key"
 _PAGE = 500
@@ -67,18 +70,18 @@ class Api:
         """Return the same client acting as another key."""
         return Api(self._send, key)
 
-    def get(self, path: str, **params: str | float | None) -> Json:
+    def get(self, path: Route, **params: str | float | None) -> Json:
         """Return what ``GET /api/v1{path}`` answers."""
         return self.call("GET", path, params=params)
 
-    def post(self, path: str, body: Json = None, **params: str | float | None) -> Json:
+    def post(self, path: Route, body: Json = None, **params: str | float | None) -> Json:
         """Return what ``POST /api/v1{path}`` answers."""
         return self.call("POST", path, body=body, params=params)
 
     def call(
         self,
         method: str,
-        path: str,
+        path: Route,
         *,
         body: Json = None,
         params: Mapping[str, str | float | None] | None = None,
@@ -92,7 +95,7 @@ class Api:
         return msgspec.json.decode(answer.content) if answer.content else None
 
     def items(
-        self, path: str, *, most: float = math.inf, stating: str | None = None, **params: str | float | None
+        self, path: Route, *, most: float = math.inf, stating: str | None = None, **params: str | float | None
     ) -> Iterator[Json]:
         """Yield every item of a list, or the first ``most`` of them, page after page.
 
@@ -108,7 +111,7 @@ class Api:
                 return
             most -= len(page["items"])
 
-    def data(self, path: str) -> bytes:
+    def data(self, path: Route) -> bytes:
         """Return the raw bytes that ``GET /api/v1{path}`` answers."""
         return self._request("GET", path, None, None, "").content
 
@@ -127,7 +130,7 @@ class Api:
     def _request(
         self,
         method: str,
-        path: str,
+        path: Route,
         body: Json,
         params: Mapping[str, str | float | None] | None,
         purpose: str,
@@ -139,7 +142,7 @@ class Api:
         if body is not None:
             content, headers["Content-Type"] = msgspec.json.encode(body), "application/json"
         given = {name: value for name, value in (params or {}).items() if value is not None}
-        url = f"http://cdp.invalid/api/v1{path}"
+        url = f"http://cdp.invalid/api/v1{_path(path)}"
         deadline = time.monotonic() + _UNAVAILABLE_SECONDS
         while True:
             answer = self._send(httpx.Request(method, url, params=given, headers=headers, content=content))
@@ -149,6 +152,19 @@ class Api:
         if answer.status_code >= 400:
             raise _error_of(answer)
         return answer
+
+
+def _path(route: Route) -> str:
+    """Return the path of a route, each given part quoted, so that it stays one part.
+
+    :raises InvalidInputError: no quoting would keep one: it is empty, or has a slash, which servers unquote.
+    """
+    if isinstance(route, str):
+        return route
+    if not all(route) or "/" in "".join(route):
+        raise InvalidInputError("an id or a name is empty, or has a slash")
+    # a part of dots alone would be taken for a folder
+    return "".join("/" + (quote(part, safe="") if part.strip(".") else "%2E" * len(part)) for part in route)
 
 
 def _error_of(answer: httpx.Response) -> CdpError:

@@ -12,11 +12,10 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.progress import Progress
 
 from cdp.cli.client import Api, connected
 from cdp.cli.options import AsJson
-from cdp.cli.output import say, show_json, show_list
+from cdp.cli.output import progress, say, show_json, show_list
 from cdp.errors import InvalidInputError
 
 consent = typer.Typer(help="What people agreed to and what they refused.", no_args_is_help=True)
@@ -45,13 +44,13 @@ def import_file(
     digest, size = _digest(file)
     totals: Counter[str] = Counter()
     problems: list[dict[str, Any]] = []
-    with connected() as api, Progress(transient=True) as progress:
-        task = progress.add_task("importing", total=size or None)
+    with connected() as api, progress() as shown:
+        task = shown.add_task("importing", total=size or None)
         while chunk := list(islice(rows, _CHUNK)):
             answer = _send(api, {"file": digest, "rows": chunk, "source": source})
             totals.update({name: answer[name] for name in _COUNTS})
             problems += answer["problems"]
-            progress.update(task, advance=len(chunk))
+            shown.update(task, advance=len(chunk))
     _report(totals, problems, as_json=as_json)
     if totals["rejected"] or totals["quarantined"]:
         raise typer.Exit(1)
@@ -82,7 +81,7 @@ def receipt(
 ) -> None:
     """Write the signed receipt of a consent record to a file."""
     with connected() as api:
-        out.write_bytes(api.data(f"/consents/{record}/receipt"))
+        out.write_bytes(api.data(("consents", record, "receipt")))
     say(f"the receipt is in {out}; the key to verify it is at /api/v1/consents/receipts/key")
 
 

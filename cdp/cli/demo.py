@@ -72,7 +72,7 @@ def demo() -> None:
         say(f"{count} messages of {len(orders)} customers are stored, each counted once")
         shown = []
         for name, definition in _SEGMENTS.items():  # 3
-            api.call("PUT", f"/segments/{name}", body={"name": name, **definition})
+            api.call("PUT", ("segments", name), body={"name": name, **definition})
             preview = api.post("/segments/preview", {"name": name, **definition})
             shown.append({"segment": name, "people": preview["count"], "meaning": definition["description"]})
         show_list(shown, ("segment", "people", "meaning"), as_json=False)
@@ -96,7 +96,7 @@ def _push(api: Api, stream: Iterable[dict[str, Any]], about: int) -> int:
     try:
         write_key = api.post("/sources", {"name": _SOURCE, "kind": "server"})["write_key"]
     except ConflictError:
-        write_key = api.post(f"/sources/{_SOURCE}/rotate")["write_key"]
+        write_key = api.post(("sources", _SOURCE, "rotate"))["write_key"]
     sent = 0
     waiting: list[dict[str, Any]] = []
     with Progress(console=Console(stderr=True)) as progress:
@@ -118,7 +118,7 @@ def _release(api: Api, settings: Settings) -> None:
     asked = {"segment": _RELEASED, "destination": _DESTINATION, "purpose": _PURPOSE, "format": "jsonl"}
     decided = api.post("/exports", asked)
     with destination_key(api, _DESTINATION, _PURPOSE) as key:
-        data = api.as_key(key).data(f"/exports/{decided['id']}/data")
+        data = api.as_key(key).data(("exports", decided["id"], "data"))
     path = settings.data_dir / f"{decided['id']}.jsonl"
     path.touch(mode=0o600)
     path.write_bytes(data)

@@ -57,7 +57,7 @@ def export(
         decided = api.post("/exports", body)
         if file is not None:
             with nullcontext(api) if own else _as_destination(api, destination, purpose) as fetcher:
-                file.write(fetcher.data(f"/exports/{decided['id']}/data"))
+                file.write(fetcher.data(("exports", decided["id"], "data")))
     if as_json:
         show_json(decided)
         return
@@ -109,7 +109,7 @@ def destination_key(api: Api, destination: str, purpose: str) -> Iterator[str]:
     try:
         yield str(made["key"])
     finally:
-        api.call("DELETE", f"/keys/{name}")
+        api.call("DELETE", ("keys", name))
 
 
 def _show(decided: dict[str, object]) -> None:

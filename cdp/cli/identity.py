@@ -49,14 +49,14 @@ def split(
     what: dict[str, Any] = {"link": named} if link else {"identities": named} if others or alone else {}
     with connected() as api:
         body = {"dry_run": not do, "reason": reason, **what}
-        plan = api.call("POST", f"/profiles/{identity_id}/split", body=body, purpose=purpose)
+        plan = api.call("POST", ("profiles", identity_id, "split"), body=body, purpose=purpose)
         if as_json:
             show_json(plan)
             return
         told = {
             one["id"]: f"{one['type']} {one['masked'] or 'sealed'}"
             for group in plan["before" if plan["dry_run"] else "after"]
-            for one in api.items(f"/profiles/{group['id']}/identifiers", most=_MANY, stating=purpose)
+            for one in api.items(("profiles", group["id"], "identifiers"), most=_MANY, stating=purpose)
         }
     say("this would happen (nothing is done; add --do):" if plan["dry_run"] else "done:")
     if not link:

@@ -48,7 +48,7 @@ def waiting(
 def show(pair: _PairId, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """Show a pair: how each field adds to how likely it is (in powers of two of the odds)."""
     with connected() as api:
-        found = api.get(f"/identity/review/{pair}")
+        found = api.get(("identity", "review", pair))
     if as_json:
         show_json(found)
         return
@@ -75,7 +75,7 @@ def reject(pair: _PairId, as_json: AsJson = False) -> None:  # noqa: FBT002  # a
 
 def _decide(pair: str, decision: str, *, as_json: bool) -> None:
     with connected() as api:
-        show_record(api.post(f"/identity/review/{pair}", {"decision": decision}), as_json=as_json)
+        show_record(api.post(("identity", "review", pair), {"decision": decision}), as_json=as_json)
 
 
 def _words(steps: list[dict[str, Any]]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cdp.cli.client import Api, connected
 from cdp.cli.options import AsJson, Purpose
-from cdp.cli.output import counted, say, show_json, show_list
+from cdp.cli.output import counted, progress, say, show_json, show_list
 from cdp.errors import InvalidInputError
 from cdp.policy import read_folder
 
@@ -47,7 +45,7 @@ def rules(
             show_json(found) if as_json else _show_preview(found)
             return
         if pause or resume:
-            api.post(f"/identity/rules/{'pause' if pause else 'resume'}")
+            api.post("/identity/rules/pause" if pause else "/identity/rules/resume")
         found = api.get("/identity/rules")
         if follow:
             found = _follow(api, found)
@@ -67,18 +65,18 @@ def _candidate(path: Path) -> dict[str, Any]:
 def _spinning(what: str) -> Iterator[None]:
     """Show on standard error that something goes on."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        progress.add_task(what, total=None)
+    with progress(*columns) as shown:
+        shown.add_task(what, total=None)
         yield
 
 
 def _follow(api: Api, found: Any) -> Any:
     """Show the progress on standard error until no pass is running."""
     try:
-        with Progress(console=Console(file=sys.stderr), transient=True) as progress:
-            task = progress.add_task("linking everybody by the rules in force")
+        with progress() as shown:
+            task = shown.add_task("linking everybody by the rules in force")
             while running := [one for one in found["passes"] if one["state"] == "running"]:
-                progress.update(task, total=running[0]["total"], completed=running[0]["done"])
+                shown.update(task, total=running[0]["total"], completed=running[0]["done"])
                 time.sleep(_POLL_SECONDS)
                 found = api.get("/identity/rules")
     except KeyboardInterrupt:
@@ -89,7 +87,13 @@ def _follow(api: Api, found: Any) -> Any:
 
 def _show_rules(found: Mapping[str, Any]) -> None:
     say(f"rules version {found['version']} of the policies {found['bundle'][:12]}")
-    say(f"a profile holds at most {counted(found['profile_cap'], 'identifier')}")
+    most, alarm = counted(found["profile_cap"], "identifier"), found["growth_alarm"]
+    say(f"a profile holds at most {most}, and stewards are told from {alarm} on")
+    say(f"what is told connects at most {counted(found['component_cap'], 'identifier')}")
+    trust = sorted(found["source_trust"].items(), key=lambda one: (-one[1], one[0]))
+    say(f"trust in sources: {', '.join(f'{name} {rank}' for name, rank in trust) or 'all alike'}")
+    sure = found["matching"]
+    say(f"matching links from probability {sure['accept']} on, a steward sees from {sure['review']} on")
     types = [*found["types"], {**found["external"], "type": "external:*"}]
     show_list([{**one, "limit": _limit(one["limit"])} for one in types], _TYPES, as_json=False)
     blocked = [

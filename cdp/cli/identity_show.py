@@ -15,6 +15,7 @@ import typer
 from cdp.cli.client import Api, connected
 from cdp.cli.options import AsJson, Purpose
 from cdp.cli.output import counted, heading, say, show_json, show_list
+from cdp.errors import InvalidInputError
 
 _MANY = 50
 """Identifiers and links on a page for people; ``--json`` has all."""
@@ -40,7 +41,7 @@ def show(
             body = {"type": kind, "value": _value()}
             found = api.call("POST", "/profiles/lookup", body=body, purpose=purpose)
         else:
-            found = api.call("GET", f"/profiles/{profile}", purpose=purpose)
+            found = api.call("GET", ("profiles", profile), purpose=purpose)
         parts = _parts(api, found["id"], purpose, last, math.inf if as_json else _MANY)
     if as_json:
         show_json({"profile": found, **parts})
@@ -55,13 +56,18 @@ def show(
 def _value() -> str:
     if sys.stdin.isatty():
         sys.stderr.write("value: ")
-    return sys.stdin.readline().rstrip("\r\n")
+    try:
+        line = sys.stdin.readline()
+        line.encode()  # in the C locale bytes that are no UTF-8 come through as surrogates
+    except UnicodeError:
+        raise InvalidInputError("standard input is not UTF-8 text") from None
+    return line.rstrip("\r\n")
 
 
 def _parts(api: Api, profile: str, purpose: str, last: int, many: float) -> dict[str, list[Row]]:
     most = {"identifiers": many, "links": many, "consents": math.inf, "events": last, "uses": last}
     return {
-        part: list(api.items(f"/profiles/{profile}/{part}", most=most[part], stating=purpose))
+        part: list(api.items(("profiles", profile, part), most=most[part], stating=purpose))
         for part in _PARTS
     }
 

@@ -6,18 +6,15 @@ keys wrapped under somebody else's root.
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from cdp.cli.client import Api, connected
 from cdp.cli.lock import alone
 from cdp.cli.options import AsJson
-from cdp.cli.output import say, show_json, show_list
+from cdp.cli.output import progress, say, show_json, show_list
 from cdp.settings import load
 
 keyring = typer.Typer(help="Encryption keys.", no_args_is_help=True)
@@ -74,11 +71,11 @@ def move(
 def _follow(api: Api, found: Any) -> Any:
     """Show the progress on standard error until nothing lies under an old version."""
     try:
-        with Progress(console=Console(file=sys.stderr), transient=True) as progress:
-            task = progress.add_task("re-wrapping keys")
+        with progress() as shown:
+            task = shown.add_task("re-wrapping keys")
             while _is_rewrapping(found):
                 held = {version["version"]: _keys(version) for version in found["versions"]}
-                progress.update(task, total=sum(held.values()), completed=held[found["current"]])
+                shown.update(task, total=sum(held.values()), completed=held[found["current"]])
                 time.sleep(_POLL_SECONDS)
                 found = api.get("/keyring")
     except KeyboardInterrupt:

@@ -6,12 +6,10 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from cdp.cli.client import Api, connected
 from cdp.cli.options import AsJson
-from cdp.cli.output import show_list, show_record
+from cdp.cli.output import progress, show_list, show_record
 from cdp.errors import CdpError
 
 matching = typer.Typer(help="Find people who are probably one.", no_args_is_help=True)
@@ -63,14 +61,14 @@ def list_runs(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
 
 def _followed(api: Api, number: int) -> dict[str, Any]:
     """Return a run when it has ended, showing how far it is until then."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("matching", total=None)
+    with progress() as shown:
+        task = shown.add_task("matching", total=None)
         while True:
-            found: dict[str, Any] = api.get(f"/match/runs/{number}")
+            found: dict[str, Any] = api.get(("match", "runs", str(number)))
             if found["state"] != "running":
                 return found
             step = found["progress"]
             if step is not None:
                 total = step["total"] or None
-                progress.update(task, description=step["step"], completed=step["done"], total=total)
+                shown.update(task, description=step["step"], completed=step["done"], total=total)
             time.sleep(_LOOK_SECONDS)

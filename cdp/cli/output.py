@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 
 _PIPED_WIDTH = 240
@@ -55,6 +56,12 @@ def say(text: str) -> None:
 def heading(text: str) -> None:
     """Print the title of what follows."""
     _console().print(f"\n[bold]{escape(text)}[/bold]")
+
+
+def progress(*columns: str | ProgressColumn) -> Progress:
+    """Return what shows on standard error how far something is, where a terminal can show it."""
+    console = Console(file=sys.stderr)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
 
 
 def counted(number: int, what: str) -> str:

@@ -146,7 +146,7 @@ def switch(destination: str, position: Position, reason: Code, as_json: AsJson =
     """Switch a destination off at once, in running exports too; or on again."""
     body = {"enabled": position is Position.ON, "reason": reason}
     with connected() as api:
-        done = api.post(f"/destinations/{destination}/switch", body)
+        done = api.post(("destinations", destination, "switch"), body)
     show_record(done, as_json=as_json)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 import yaml
@@ -31,7 +30,7 @@ def apply(file: Path, as_json: AsJson = False) -> None:  # noqa: FBT002  # a fla
         name = definition.get("name")
         if not isinstance(name, str) or not name:
             raise DefinitionError("the definition has no name")
-        made = api.call("PUT", f"/segments/{quote(name, safe='')}", body=definition)
+        made = api.call("PUT", ("segments", name), body=definition)
     if as_json:
         show_json(made)
     else:
@@ -57,7 +56,7 @@ def list_segments(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
 def show(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """Show a segment with its definition, as a file would hold it."""
     with connected() as api:
-        held = api.get(f"/segments/{quote(name, safe='')}")
+        held = api.get(("segments", name))
     if as_json:
         show_json(held)
         return
@@ -85,7 +84,7 @@ def import_list(
     members = [{"type": type_, "value": line.strip()} for line in lines if line.strip()]
     body = {"kind": kind, "members": members}
     with connected() as api:
-        answer = api.call("PUT", f"/lists/{quote(name, safe='')}", body=body)
+        answer = api.call("PUT", ("lists", name), body=body)
     if as_json:
         show_json(answer)
     else:

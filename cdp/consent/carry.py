@@ -13,40 +13,40 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
+from cdp.clock import Micros
 from cdp.consent.model import Member
 
 
-def anybody(_speaker: int, _member: Member) -> bool:
-    """Say of every speaker that what it said stands for whoever came with it."""
-    return True
-
-
-def carried(
-    members: Sequence[Member],
-    speakers: Collection[int],
-    stands_for: Callable[[int, Member], bool] = anybody,
-) -> set[int]:
+def carried(members: Iterable[Member], speakers: Mapping[int, Micros]) -> set[int]:
     """Return who among ``members`` is carried by one of ``speakers``, those included.
 
+    Whoever speaks for more goes first, so that nobody is looked at again once carried.
+
     :param members: those who may be carried.
-    :param stands_for: whether what a speaker said is for this member too.
+    :param speakers: identity_no → what it said stands for those first seen then or later; 0: for anybody.
     """
-    by = {speaker: {speaker} for speaker in speakers}
-    silent = [member for member in members if member.identity_no not in by]
-    grown = True
-    while grown:
-        grown = False
-        for member in silent:
-            found = {
-                speaker
-                for other, verified in member.came_with.items()
-                if verified
-                for speaker in by.get(other, ())
-                if stands_for(speaker, member)
-            }
-            if not found <= by.get(member.identity_no, set()):
-                by.setdefault(member.identity_no, set()).update(found)
-                grown = True
-    return set(by)
+    together: dict[int, list[Member]] = {}  # who came with the same: of one event, however many it names
+    came: dict[int, list[list[Member]]] = defaultdict(list)
+    for member in members:
+        if member.identity_no in speakers:
+            continue
+        group = together.get(id(member.came_with))
+        if group is None:
+            group = together[id(member.came_with)] = []
+            for other, verified in member.came_with.items():
+                if verified:
+                    came[other].append(group)
+        group.append(member)
+    found = set(speakers)
+    for speaker, since in sorted(speakers.items(), key=lambda one: one[1]):
+        waiting = [speaker]
+        while waiting:
+            for group in came.get(waiting.pop(), ()):
+                fitting = [member.identity_no for member in group if member.seen_at >= since]
+                group[:] = [member for member in group if member.seen_at < since]
+                waiting += fitting
+                found.update(fitting)
+    return found

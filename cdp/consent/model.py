@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -87,7 +88,7 @@ class Appended(msgspec.Struct, frozen=True, kw_only=True):
     unbound: int = 0
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of the append-only ledger.
 
     :param said_of: of a restraint, the first of the identities that its message named: of it it was said,
@@ -150,15 +151,16 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     :param vouched_at: the same along links on which a restraint may be lifted: those on more than an unsigned
         browser's word, and from there into devices (``identity/relate.py``). Others are no key.
     :param came_with: identities that the event in which it was first seen linked it to → whether a server or
-        import said so. Having no record is neutral towards what those stand on (rule 5, ``carry.py``).
+        import said so; itself among them, which changes nothing. Having no record is neutral towards what
+        those stand on (rule 5, ``carry.py``).
     :param seen_at: when it was first seen; an unsigned browser's later grant is not for it.
     """
 
     identity_no: int
     device: bool
-    linked_at: dict[int, Micros]
-    vouched_at: dict[int, Micros] = {}
-    came_with: dict[int, bool] = {}
+    linked_at: Mapping[int, Micros]
+    vouched_at: Mapping[int, Micros] = {}
+    came_with: Mapping[int, bool] = {}
     seen_at: Micros = 0
 
     def answers(self, received_at: Micros, identity_no: int) -> bool:

@@ -100,7 +100,7 @@ class Latest:
         if nearer or track == "gpc":
             return nearer
         harsher = SEVERITY.index(statement.state) > SEVERITY.index(last.state)
-        return harsher or any(_order(one) > _order(last) and _eases(one, last) for one in held.values())
+        return harsher or any(_eases(one, last) and _order(one) > _order(last) for one in held.values())
 
     def unsettled(
         self,

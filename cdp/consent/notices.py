@@ -48,6 +48,6 @@ def notice_given(purpose: Purpose, members: Sequence[Member], records: Iterable[
         for number in persons
         if any(persons[one.identity_no].answers(one.received_at, number) for one in current)
     }
-    if not told or carried(list(persons.values()), told) != persons.keys():
+    if not told or carried(persons.values(), dict.fromkeys(told, 0)) != persons.keys():
         return None
     return max(told.values())

@@ -190,9 +190,8 @@ class _Profile:
             return False
         if all(member.device for member in silent):
             return True
-        with_them = carried(
-            silent, held, lambda speaker, member: all(_is_for(one, member) for one in held[speaker].values())
-        )
+        speakers = {number: max(map(_stands_since, grants.values())) for number, grants in held.items()}
+        with_them = carried(silent, speakers)
         return all(member.device or member.identity_no in with_them for member in silent)
 
     def missing_reason(self) -> str:
@@ -213,10 +212,12 @@ def _first(told: Sequence[Record]) -> Held:
     return dict.fromkeys(left, grant)
 
 
-def _is_for(grant: Record, member: Member) -> bool:
-    """True unless it is the word of an unsigned browser about somebody who was known by then (rule 3)."""
-    known = grant.source_kind != "browser" or grant.verified
-    return known or grant.received_at <= member.seen_at
+def _stands_since(grant: Record) -> Micros:
+    """Return since when somebody was to be first seen for whom a grant stands, who came with its identity.
+
+    The word of an unsigned browser is about nobody who was known by then (rule 3); others' is about anybody.
+    """
+    return 0 if grant.source_kind != "browser" or grant.verified else grant.received_at
 
 
 def _told(record: Record) -> tuple[Micros, int]:

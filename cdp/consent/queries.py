@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -38,11 +38,7 @@ def add_records(connection: Connection, batch: int, records: Sequence[Record]) -
 
 def told(connection: Connection, identity_nos: Iterable[int]) -> list[Told]:
     """Return as much of these identities' records as tells what is news, in the order in which they came."""
-    columns = [consent_records.c[name] for name in Told.__struct_fields__]
-    found = []
-    for chunk in chunks(identity_nos):
-        query = select(*columns).where(among(consent_records.c.identity_no, chunk))
-        found += [Told(*(*row[:-1], recipients_tuple(row[-1]))) for row in connection.execute(query)]
+    found = [Told(*row.values()) for row in _read(connection, Told.__struct_fields__, identity_nos)]
     return sorted(found, key=lambda one: (one.received_at, one.record_id))
 
 
@@ -50,11 +46,10 @@ def told_until(connection: Connection, identity_nos: Iterable[int]) -> dict[int,
     """Return identity_no → when its newest record was received, for those that have any."""
     number = consent_records.c.identity_no
     newest = select(number, func.max(consent_records.c.received_at)).group_by(number)
-    return {
-        int(row[0]): int(row[1])
-        for chunk in chunks(identity_nos)
-        for row in connection.execute(newest.where(among(number, chunk)))
-    }
+    found: dict[int, Micros] = {}
+    for chunk in chunks(identity_nos):
+        found.update(read_rows(connection, newest.where(among(number, chunk))))
+    return found
 
 
 def records_of(
@@ -70,17 +65,22 @@ def records_of(
     :param upto: as of this commit; now when None.
     """
     names = _DECISIVE if decisive else _WHOLE
-    columns = [consent_records.c[name] for name in names]
-    found = []
-    for chunk in chunks(identity_nos):
-        query = select(*columns).where(
-            among(consent_records.c.identity_no, chunk), until(consent_records.c.batch, upto)
-        )
-        for row in connection.execute(query):
-            given: dict[str, Any] = dict(zip(names, row, strict=True))
-            given["recipients"] = recipients_tuple(given["recipients"])
-            found.append(Record(**given))
+    found = [Record(**row) for row in _read(connection, names, identity_nos, upto)]
     return sorted(found, key=lambda record: (record.received_at, record.record_id))
+
+
+def _read(
+    connection: Connection, names: Sequence[str], identity_nos: Iterable[int], upto: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield records of these identities: name → value, in the order of ``names``."""
+    r = consent_records.c
+    query = select(*(r[name] for name in names))
+    for chunk in chunks(identity_nos):
+        for row in read_rows(connection, query.where(among(r.identity_no, chunk), until(r.batch, upto))):
+            given: dict[str, Any] = dict(zip(names, row, strict=True))
+            given["act"], given["verified"] = bool(given["act"]), bool(given["verified"])
+            given["recipients"] = recipients_tuple(given["recipients"])
+            yield given
 
 
 def known(connection: Connection, record_ids: Iterable[int]) -> set[int]:

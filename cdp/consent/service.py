@@ -277,11 +277,8 @@ class ConsentLedger:
         """Return purpose → state of one profile, of every purpose: what ``states_of`` tells, read as kept."""
         self.check_derived(connection)
         held = states.states_for(connection, [profile_no])
-        nothing = {
-            key: Standing(purpose=key, state="missing", reason="no_record") for key in self.rules.names
-        }
         kept = {key: held.get((profile_no, name)) for key, name in self.rules.names.items()}
-        return {key: nothing[key] if state is None else self._aged(state) for key, state in kept.items()}
+        return {key: _silent(key) if state is None else self._aged(state) for key, state in kept.items()}
 
     def _aged(self, state: Standing) -> Standing:
         """Return a state as it is now, which is not kept."""
@@ -304,9 +301,10 @@ class ConsentLedger:
         self, connection: Connection, members: Sequence[Member], track: Track | None = None
     ) -> dict[str, Standing]:
         """Return purpose → state of one profile, of every purpose; only restraints of ``track`` if given."""
-        records = without_others(queries.records_of(connection, [m.identity_no for m in members]), track)
-        now, rules = self._clock.now(), self.rules
-        return {key: rules.standing(key, members, records, now) for key in rules.purposes}
+        numbers = [member.identity_no for member in members]
+        records = without_others(queries.records_of(connection, numbers, decisive=True), track)
+        told = {one.purpose: one for one in self.rules.standings(members, records, self._clock.now())}
+        return {key: told.get(key) or _silent(key) for key in self.rules.purposes}
 
     def stale(self, connection: Connection) -> dict[str, dict[str, int]]:
         """Return purpose → reason (``stale_expired``, ``stale_notice``) → how many profiles, now."""
@@ -379,6 +377,11 @@ class ConsentLedger:
     def records_of(self, connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
         """Return every record of these identities, in the order in which they came in."""
         return queries.records_of(connection, identity_nos)
+
+
+def _silent(purpose: str) -> Standing:
+    """Return the state of a purpose about which nothing was said."""
+    return Standing(purpose=purpose, state="missing", reason="no_record")
 
 
 def _is_stamped_grant(record: Record) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
 from cdp.audit import Entry
 from cdp.clock import Clock
-from cdp.consent import ConsentLedger
+from cdp.consent import ConsentLedger, Member
 from cdp.crypto import BlindIndex
 from cdp.identity import queries
 from cdp.identity.lookup import Lookup
@@ -15,6 +15,23 @@ from cdp.identity.model import Candidate, Decided, Pair, Resolution
 from cdp.identity.resolve import components, resolve
 from cdp.policy import IdentityRules
 from cdp.store import Batch, Connection
+
+
+class Evidence:
+    """All that was told of a component, read once: what the rules make of it may be asked again and again.
+
+    :ivar suppressed: pairs that stand revoked → who revoked them.
+    """
+
+    def __init__(self, connection: Connection, component: Collection[int], rules: IdentityRules) -> None:
+        self.candidates = sorted(queries.candidates_among(connection, component))
+        self.suppressed = queries.suppressed_by(connection, component)
+        self._types = queries.identity_types(connection, component)
+        self._rules = rules
+
+    def resolution(self, suppressed: Container[Pair], extra: Collection[Candidate] = ()) -> Resolution:
+        """Return what the rules make of it; ``extra`` are candidates that are not stored."""
+        return resolve(self._types, [*self.candidates, *extra], suppressed, self._rules)
 
 
 class Linker(Lookup):
@@ -39,31 +56,33 @@ class Linker(Lookup):
         touched: Collection[int],
         fresh: Collection[Candidate],
         created: Collection[int] = (),
+        outcome: Resolution | None = None,
     ) -> Decided:
         """Decide locked components and record which profiles grew so much that stewards are to look.
 
         :param before: identity_no → (profile_no, cluster_no) of all their members.
         :param fresh: the candidates that this batch brought.
         :param created: the identities that it made.
+        :param outcome: what the rules make of what is stored by now, where the caller has asked them.
         """
         connection = batch.connection  # 5
-        resolution = self.resolution(connection, before, queries.suppressed_among(connection, before))
-        cluster_of = components(before, (d.candidate.pair for d in resolution.decisions))
+        if outcome is None:
+            told = self.evidence(connection, before)
+            outcome = told.resolution(told.suppressed)
+        home = outcome.profile_of
+        cluster_of = components(before, (decision.candidate.pair for decision in outcome.decisions))
         moved = {
-            number: (resolution.profile_of[number], cluster_of[number])
+            number: (home[number], cluster_of[number])
             for number, held in before.items()
-            if held != (resolution.profile_of[number], cluster_of[number])
+            if held != (home[number], cluster_of[number])
         }
         queries.move(connection, moved, batch.id)
-        set_aside = self._append_links(batch, before, resolution, fresh)
-        grown = self._alarm(batch, {number: home for number, (home, _) in before.items()}, resolution)
+        set_aside = self._append_links(batch, before, outcome, fresh)
+        grown = self._alarm(batch, {number: was for number, (was, _) in before.items()}, outcome)
         known = before.keys() - set(created)
-        old, new = (
-            {before[number][0] for number in known},
-            {resolution.profile_of[number] for number in known},
-        )
+        old, new = {before[number][0] for number in known}, {home[number] for number in known}
         changed = {profile_no for number in moved for profile_no in (before[number][0], moved[number][0])}
-        changed |= {resolution.profile_of[number] for number in touched}
+        changed |= {home[number] for number in touched}
         return Decided(frozenset(changed & new), frozenset(old - new), set_aside, grown)
 
     def _alarm(self, batch: Batch, before: Mapping[int, int], resolution: Resolution) -> tuple[int, ...]:
@@ -87,30 +106,19 @@ class Linker(Lookup):
     def lock(self, connection: Connection, touched: Collection[int]) -> dict[int, tuple[int, int]]:
         """Lock whole components and return identity_no → (profile_no, cluster_no) of all their members.
 
-        While we waited, another writer may have moved members in or out. Its work is visible to the next
-        statement only, so look again until nothing changes.
+        While we waited, another writer may have moved members in or out. Who came in is visible to the next
+        statement only, so look again until those that are locked are all.
         """
         while True:
             clusters = set(queries.clusters_of(connection, touched).values())
-            first = queries.lock_clusters(connection, clusters)
             held = queries.lock_clusters(connection, clusters)
-            if first.keys() == held.keys() and set(touched) <= held.keys():
+            sizes = Counter(cluster_no for _, cluster_no in held.values())
+            if held.keys() >= set(touched) and sizes == queries.cluster_sizes(connection, touched):
                 return held
 
-    def resolution(
-        self,
-        connection: Connection,
-        component: Collection[int],
-        suppressed: Collection[Pair],
-        extra: Collection[Candidate] = (),
-    ) -> Resolution:
-        """Return what the rules make of a component; ``extra`` are candidates that are not stored."""
-        return resolve(
-            queries.identity_types(connection, component),
-            [*queries.candidates_among(connection, component), *extra],
-            suppressed,
-            self.rules,
-        )
+    def evidence(self, connection: Connection, component: Collection[int]) -> Evidence:
+        """Return what was told of a component."""
+        return Evidence(connection, component, self.rules)
 
     def _append_links(
         self,
@@ -159,7 +167,20 @@ class Linker(Lookup):
 
     def refresh_consent(self, batch: Batch, relinked: Collection[int], gone: Collection[int]) -> None:
         """Have the consent states of relinked profiles derived anew."""
-        self._ledger.refresh(batch, self.consent_members(batch.connection, relinked), gone)
+        self._ledger.refresh(batch, self.heard(batch.connection, relinked), gone)
+
+    def heard(self, connection: Connection, profile_nos: Collection[int]) -> dict[int, list[Member]]:
+        """Return the members of profiles by which their states of consent follow.
+
+        None of those of which nobody ever said anything: there it does not matter who is linked to whom.
+        """
+        home = {
+            number: profile_no
+            for profile_no, numbers in queries.members_of(connection, profile_nos).items()
+            for number in numbers
+        }
+        told = self.consent_members(connection, self._ledger.told_until(connection, home))
+        return {profile_no: told.get(profile_no, []) for profile_no in profile_nos}
 
 
 def _family(reason: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import msgspec
 
@@ -48,24 +49,35 @@ class Lookup:
         :param source: whose word it is: its numbers are read as in its events. Otherwise a person's, who may
             mean the region of any source.
         """
+        return self._meant(kind, value, source, lambda: self._regions(connection))
+
+    def _meant(
+        self, kind: str, value: str, source: Source | None, regions: Callable[[], Iterable[str]]
+    ) -> tuple[str, ...]:
         if source is None:
-            return self.normalise.meant(kind, value, None, lambda: self._regions(connection))
+            return self.normalise.meant(kind, value, None, regions)
         known = self.normalise.known(kind, value, source.default_region)
         return () if known is None else (known,)
 
     def indexes_of(
-        self, connection: Connection, kind: str, value: str, source: Source | None = None
-    ) -> list[tuple[bytes, ...]]:
-        """Return the blind indexes of each value that may be ``meant``.
+        self, connection: Connection, given: Iterable[tuple[str, str]], source: Source | None = None
+    ) -> list[list[tuple[bytes, ...]]]:
+        """Return of each identifier (type, value) the blind indexes of each value that may be ``meant``.
 
         Each has that of this version first, and that of the version before, too, where there may be anybody
         of it.
 
-        :raises InvalidInputError: the type is not declared in policies/identity.yaml.
+        :raises InvalidInputError: a type is not declared in policies/identity.yaml.
         """
+        regions = cache(lambda: tuple(self._regions(connection)))
+        return [self._indexes_of(kind, value, source, regions) for kind, value in given]
+
+    def _indexes_of(
+        self, kind: str, value: str, source: Source | None, regions: Callable[[], Iterable[str]]
+    ) -> list[tuple[bytes, ...]]:
         if self.rules.of(kind) is None:
             raise InvalidInputError("this identifier type is not declared in policies/identity.yaml")
-        forms = self.meant(connection, kind, value, source)
+        forms = self._meant(kind, value, source, regions)
         if not self.indexes.kept:
             return [(self._blind(kind, form, VERSION),) for form in forms]
         before = self.normalise.before(kind, value)
@@ -75,7 +87,7 @@ class Lookup:
 
     def named(self, connection: Connection, kind: str, value: str, source: Source | None = None) -> list[int]:
         """Return the identities that may be meant by an identifier as a caller gives it (``indexes_of``)."""
-        given = self.indexes_of(connection, kind, value, source)
+        (given,) = self.indexes_of(connection, [(kind, value)], source)
         found = queries.find(connection, [index for indexes in given for index in indexes])
         first = (next((found[index] for index in indexes if index in found), None) for indexes in given)
         return list(dict.fromkeys(number for number in first if number is not None))
@@ -87,9 +99,17 @@ class Lookup:
             several countries.
         """
         numbers = self.named(connection, kind, value, source)
-        if len(numbers) > 1 and len(set(self.profiles_of(connection, numbers).values())) > 1:
-            raise InvalidInputError(AMBIGUOUS)
+        if len(numbers) > 1 and self._several(connection, numbers):
+            # What only a refusal ever named was told together with nothing: whoever else has it is meant.
+            cluster_of = queries.clusters_of(connection, numbers)
+            sizes = queries.cluster_sizes(connection, numbers)
+            numbers = [one for one in numbers if sizes[cluster_of[one]] > 1] or numbers
+            if self._several(connection, numbers):
+                raise InvalidInputError(AMBIGUOUS)
         return numbers[0] if numbers else None
+
+    def _several(self, connection: Connection, numbers: list[int]) -> bool:
+        return len(set(self.profiles_of(connection, numbers).values())) > 1
 
     def profile_of(self, connection: Connection, identity_no: int) -> int:
         """Return the profile that an identity belongs to now; a merged profile's old number works.

@@ -25,7 +25,7 @@ def weight(verified: bool, origin: str) -> int:  # noqa: FBT001  # columns of a 
     return (2 if origin in ("alias", "index") else 1) if verified else 0
 
 
-class Candidate(msgspec.Struct, frozen=True, order=True):
+class Candidate(msgspec.Struct, frozen=True, order=True, gc=False):
     """Two identifiers were seen together: evidence for a link.
 
     The field order is the order in which candidates are considered: by the client's uncorrected time,
@@ -61,7 +61,7 @@ class Candidate(msgspec.Struct, frozen=True, order=True):
         return weight(self.verified, self.origin)
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of a candidate pair.
 
     :param candidate: the evidence: of all for this pair the earliest verified one, else the earliest.
@@ -129,7 +129,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     grown: int = 0
 
 
-class Identifier(msgspec.Struct, frozen=True, kw_only=True):
+class Identifier(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One identity of a profile; its value stays sealed."""
 
     identity_no: int

@@ -17,6 +17,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     :param pairs: what the plan shows of ``revoked`` or ``admitted``.
     :param extra: candidates by the steward's word, all of which the rules have to accept.
     :param kept: links that have to stand afterwards.
+    :param refused: reason → 1 of what is refused before anything is decided.
     """
 
     action: str
@@ -26,6 +27,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     admitted: Collection[Pair] = ()
     extra: tuple[Candidate, ...] = ()
     kept: Collection[Pair] = ()
+    refused: Mapping[str, int] = {}
 
 
 def plan(
@@ -60,7 +62,7 @@ def plan(
         set_aside=tuple(
             sorted((one.candidate.pair, one.reason) for one in aside if people & set(one.candidate.pair))
         ),
-        refused={one.reason: 1 for one in aside if one.candidate.pair in needed},
+        refused={**change.refused, **{one.reason: 1 for one in aside if one.candidate.pair in needed}},
         done=done,
     )
 

@@ -70,8 +70,8 @@ def propose(
     profile_of = {number: profile_no for number, (profile_no, _) in held.items()}
     free = _free(pairs, profile_of, held_apart(connection, profile_of).union(apart))
     refused = Counter({"suppressed": len(pairs) - len(free)})
-    known = queries.candidates_among(connection, held)
-    first = max((candidate.occurred_at + 1 for candidate in known), default=now)
+    known = linker.evidence(connection, held)
+    first = max((candidate.occurred_at + 1 for candidate in known.candidates), default=now)
     extra = tuple(
         Candidate(
             occurred_at=max(now, first) + place,  # in their order
@@ -86,10 +86,9 @@ def propose(
         for place, (low, high) in enumerate(free)
         if profile_of[low] != profile_of[high]
     )
-    suppressed = queries.suppressed_among(connection, held)
     told = {candidate.pair for candidate in extra}
     linked = set[Pair]()
-    for decision in linker.resolution(connection, held, suppressed, extra).decisions:
+    for decision in known.resolution(known.suppressed, extra).decisions:
         if decision.candidate.pair in told:
             if decision.accepted:
                 linked.add(decision.candidate.pair)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,14 +146,14 @@ def identifiers(connection: Connection, identity_nos: Iterable[int]) -> list[Ide
 
 
 def earliest_candidates(
-    connection: Connection, pairs: Collection[Pair]
-) -> dict[tuple[Pair, int], tuple[Micros, bytes]]:
-    """Return (pair, weight) → the earliest (occurred_at, event id), of pairs with ends of these.
+    connection: Connection, pairs: Collection[Pair], turn: Callable[[Pair, Micros], int]
+) -> dict[tuple[Pair, int, int], tuple[Micros, bytes]]:
+    """Return (pair, weight, turn) → the earliest (occurred_at, event id), of pairs with ends of these.
 
     Without matches: whatever is told of a pair says more than a guess. What is known of a shared device is
     read past: only its lower end is looked up in an index, the other is compared.
     """
-    found: dict[tuple[Pair, int], tuple[Micros, bytes]] = {}
+    found: dict[tuple[Pair, int, int], tuple[Micros, bytes]] = {}
     c = link_candidates.c
     for chunk in chunks(pairs):
         lows, highs = {low for low, _ in chunk}, {high for _, high in chunk}
@@ -161,10 +161,9 @@ def earliest_candidates(
             among(c.low, lows), among(c.high + 0, highs), c.origin != "match"
         )
         for low, high, occurred_at, event_id, verified, origin in read_rows(connection, query):
-            kind, key = ((low, high), weight(verified, origin)), (occurred_at, event_id)
-            earliest = found.get(kind)
-            if earliest is None or key < earliest:
-                found[kind] = key
+            pair, key = (low, high), (occurred_at, event_id)
+            kind = pair, weight(verified, origin), turn(pair, occurred_at)
+            found[kind] = min(key, found.get(kind, key))
     return found
 
 
@@ -241,8 +240,8 @@ def candidates_among(
     columns = (c.occurred_at, c.event_id, c.position, c.low, c.high, c.received_at, c.verified, c.origin)
     found = []
     for chunk in chunks(identity_nos):
-        query = select(*columns).where(among(c.low, chunk), until(c.batch, upto))
-        found += [Candidate(*row) for row in connection.execute(query)]
+        rows = read_rows(connection, select(*columns).where(among(c.low, chunk), until(c.batch, upto)))
+        found += [Candidate(*[*row[:6], bool(row[6]), row[7]]) for row in rows]
     return found
 
 

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from heapq import heapify, heappop, heappush
 
 from cdp.clock import Micros
 from cdp.consent import Member
+from cdp.identity.chains import Chains, Later, Linked
 from cdp.identity.model import Candidate, Identifier, Pair, Told
 
 
@@ -51,48 +53,32 @@ def relate(
             for one, other in (pair, pair[::-1]):
                 if other in devices and heard is not None:
                     into[one].append((other, heard))
-    linked = _linked(numbers, accepted)
-    known = linked if vouched == accepted else _linked(numbers, vouched)
+    linked = Chains(numbers, accepted)
+    known = linked if vouched == accepted else Chains(numbers, vouched)
     named: dict[bytes, dict[int, bool]] = defaultdict(dict)
     for candidate in standing:
         named[candidate.event_id].update(dict.fromkeys(candidate.pair, candidate.verified))
+    nobody: dict[int, bool] = {}
+
+    def came_with(item: Identifier) -> dict[int, bool]:
+        found = named.get(item.first_event_id, nobody)
+        return found if item.identity_no in found else nobody
+
+    def vouched_to(number: int) -> Mapping[int, Micros]:
+        own = Linked(known, number)
+        return own if known is linked else Later(partial(_with_devices, number, own, into))
+
     return [
         Member(
-            identity_no=number,
-            device=number in devices,
-            linked_at=linked[number],
-            vouched_at=linked[number] if known is linked else _with_devices(number, known[number], into),
-            came_with={
-                other: verified
-                for other, verified in named.get(item.first_event_id, {}).items()
-                if other != number and number in named[item.first_event_id]
-            },
+            identity_no=item.identity_no,
+            device=item.identity_no in devices,
+            linked_at=Linked(linked, item.identity_no),
+            vouched_at=vouched_to(item.identity_no),
+            came_with=came_with(item),
             seen_at=item.created_at,
         )
         for item in profile
-        for number in (item.identity_no,)
     ]
-
-
-def _linked(numbers: Iterable[int], accepted: Mapping[Pair, Micros]) -> dict[int, dict[int, Micros]]:
-    """Return identity_no → every other that it is linked to → since when.
-
-    Links are walked in the order in which they were accepted; when one unites two groups, every pair
-    across them is linked from then on.
-    """
-    linked: dict[int, dict[int, Micros]] = {number: {} for number in numbers}
-    group = {number: [number] for number in numbers}
-    for (low, high), at in sorted(accepted.items(), key=lambda link: link[1]):
-        left, right = group[low], group[high]
-        if left is right:
-            continue
-        for a in left:
-            for b in right:
-                linked[a][b] = linked[b][a] = at
-        left += right
-        for number in right:
-            group[number] = left
-    return linked
 
 
 def _with_devices(

@@ -13,12 +13,13 @@ aside when it is suppressed, or when the union would hold two values of a unique
 type than its limit, or more identities than the cap. 4. Otherwise unite. 5. Number each component by
 its smallest identity.
 
-A value counts for the limit of a period in the UTC day or month of the candidate that first linked it.
+A value counts for the limit of a period in the UTC day or month of the candidate that first linked it. A
+pair with a type of such a limit is considered again by its earliest candidate of each day or month.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import NamedTuple
 
 from cdp.clock import DAY, Micros, day
@@ -32,7 +33,7 @@ _Key = tuple[str, int]
 def resolve(
     types: Mapping[int, str],
     candidates: Iterable[Candidate],
-    suppressed: Collection[Pair],
+    suppressed: Container[Pair],
     rules: IdentityRules,
 ) -> Resolution:
     """Decide every candidate of one component.
@@ -40,20 +41,14 @@ def resolve(
     :param types: identity_no → identifier type, for every identity of the component.
     :param suppressed: pairs that a steward revoked.
     """
-    earliest: dict[Pair, Candidate] = {}
-    verified: dict[Pair, Candidate] = {}
-    named_one: dict[Pair, Candidate] = {}
-    for candidate in _ordered(candidates):  # 1
-        pair = candidate.pair
-        earliest.setdefault(pair, candidate)
-        if candidate.verified:
-            verified.setdefault(pair, candidate)
-            if candidate.weight == 2 and types[pair[0]] == types[pair[1]] and pair not in suppressed:
-                named_one.setdefault(pair, candidate)
-    groups = _Groups(types)
+    earliest, verified, named_one = _gathered(types, candidates, suppressed, rules)  # 1
+    groups = Groups(types)
     hold = _Holding(types, _same(named_one.values()), rules)
-    decisions = []
-    for pair, candidate in earliest.items():  # 2
+    decided: dict[Pair, Decision] = {}
+    for (pair, _), candidate in earliest.items():  # 2
+        before = decided.get(pair)
+        if before is not None and before.accepted:
+            continue
         a, b = groups.roots(pair)
         if pair in suppressed:  # 3
             reason = "suppressed"
@@ -63,17 +58,46 @@ def resolve(
             reason = hold.unite(a, b, candidate.occurred_at) or "accepted"
             if reason == "accepted":  # 4
                 groups.unite(a, b)
-        told = verified.get(pair, candidate)
-        decisions.append(Decision(candidate=told, accepted=reason == "accepted", reason=reason))
-    return Resolution(profile_of=groups.by_number(), decisions=tuple(decisions))  # 5
+        if before is None or reason == "accepted":
+            told = candidate if before is not None and candidate.verified else verified.get(pair, candidate)
+            decided[pair] = Decision(candidate=told, accepted=reason == "accepted", reason=reason)
+    return Resolution(profile_of=groups.by_number(), decisions=tuple(decided.values()))  # 5
+
+
+def _gathered(
+    types: Mapping[int, str],
+    candidates: Iterable[Candidate],
+    suppressed: Container[Pair],
+    rules: IdentityRules,
+) -> tuple[dict[tuple[Pair, int], Candidate], dict[Pair, Candidate], dict[Pair, Candidate]]:
+    """Return the earliest candidates: of a pair in a period; of a pair, verified; calling both one value."""
+    earliest: dict[tuple[Pair, int], Candidate] = {}
+    verified: dict[Pair, Candidate] = {}
+    named_one: dict[Pair, Candidate] = {}
+    recurs = rules.recurs
+    for candidate in _ordered(candidates):
+        pair, turn = candidate.pair, 0
+        if recurs:
+            turn = period_no(rules.period_of(types[number] for number in pair), candidate.occurred_at)
+        earliest.setdefault((pair, turn), candidate)
+        if candidate.verified:
+            verified.setdefault(pair, candidate)
+            if candidate.weight == 2 and types[pair[0]] == types[pair[1]] and pair not in suppressed:
+                named_one.setdefault(pair, candidate)
+    return earliest, verified, named_one
 
 
 def components(numbers: Iterable[int], pairs: Iterable[Pair]) -> dict[int, int]:
     """Return number → the smallest of those that pairs connect it to, itself included."""
-    groups = _Groups(numbers)
+    return linked(numbers, pairs).by_number()
+
+
+def linked(numbers: Iterable[int], pairs: Iterable[Pair]) -> Groups:
+    """Return the groups that pairs make of numbers."""
+    groups = Groups(numbers)
     for pair in pairs:
         groups.unite(*groups.roots(pair))
-    return groups.by_number()
+    return groups
 
 
 def fitting(
@@ -124,13 +148,14 @@ def _same(named_one: Iterable[Candidate]) -> set[Pair]:
     return same
 
 
-class _Groups:
+class Groups:
     """Numbers in disjoint groups; the root of a group is its smallest number."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self._parent = {number: number for number in numbers}
 
-    def _root(self, number: int) -> int:
+    def root(self, number: int) -> int:
+        """Return the root of the group of a number."""
         parent = self._parent
         while parent[number] != number:
             parent[number] = parent[parent[number]]
@@ -139,7 +164,7 @@ class _Groups:
 
     def roots(self, pair: Pair) -> tuple[int, int]:
         """Return the roots of both, the smaller first."""
-        a, b = self._root(pair[0]), self._root(pair[1])
+        a, b = self.root(pair[0]), self.root(pair[1])
         return (a, b) if a <= b else (b, a)
 
     def unite(self, a: int, b: int) -> None:
@@ -148,7 +173,7 @@ class _Groups:
 
     def by_number(self) -> dict[int, int]:
         """Return number → root."""
-        return {number: self._root(number) for number in self._parent}
+        return {number: self.root(number) for number in self._parent}
 
 
 class _Bound(NamedTuple):
@@ -222,7 +247,7 @@ class _Holding:
         bound = self._bounds.get(kind)
         if bound is None:
             return _Held(1, {}, {})
-        key = kind, _period(bound.period, at)
+        key = kind, period_no(bound.period, at)
         return _Held(1, {key: 1}, {self._value[root]: key} if root in self._value else {})
 
     def _conflict(self, more: Mapping[_Key, int], held: Mapping[_Key, int], size: int) -> str | None:
@@ -246,7 +271,7 @@ def _bound(kind: str, rules: IdentityRules) -> _Bound | None:
     return _Bound(rule.limit.count, rule.limit.period, rule.priority, f"limit:{kind}")
 
 
-def _period(period: Period, at: Micros) -> int:
+def period_no(period: Period, at: Micros) -> int:
     """Return the number of the UTC day or month of an instant; 0 for ever."""
     if period == "ever":
         return 0

@@ -27,13 +27,15 @@ from cdp.identity.identifiers import VERSION
 from cdp.identity.index import Before, same_value
 from cdp.identity.linker import Linker
 from cdp.identity.model import Candidate, Pair, Resolved
-from cdp.identity.resolve import fitting
+from cdp.identity.resolve import fitting, period_no
 from cdp.ingest import Classified, Event, Indexed
 from cdp.policy import IdentityRules
 from cdp.store import Batch, Committer, Connection
 
 _COUNTER = "identity_no"
 _BLOCK = 2000
+_Kind = tuple[Pair, int, int]
+"""Candidates of which the earliest says all: a pair, the weight, the number of the period."""
 
 
 class IdentityService(Linker):
@@ -226,28 +228,42 @@ class IdentityService(Linker):
     ) -> list[Candidate]:
         """Return the candidates of these events that are new, or earlier than what is known.
 
+        Of a pair with a limit of a period, each period's earliest is kept: a value refused in one may be said
+        again in the next.
+
         Each is weighed against those that say as much: what a trusted word says is more than an earlier one
         of a browser. Each is received after those of the events before, so what one call says stays in its
         order.
 
         :param before: ``Before.other``.
         """
-        seen = {(candidate.pair, candidate.weight): candidate for candidate in same}
+        kinds: dict[int, str] = {}
+        recurs, told = self.rules.recurs, list(same)
         for place, item in enumerate(events):
             if len(item.indexes) < 2 and not (before and item.earlier):
                 continue
-            first, *others = (identity_of[index] for index in item.indexes)
-            told = _star(item.classified.event, place, first, others)
+            numbers = [identity_of[index] for index in item.indexes]
+            if recurs:
+                named = item.classified.event.identifiers
+                kinds.update(zip(numbers, (kind for kind, _ in named), strict=True))
+            told += _star(item.classified.event, place, numbers[0], numbers[1:])
             if before and item.earlier:
-                told += _earlier(item, place, [first, *others], before)
-            for candidate in told:
-                kind = candidate.pair, candidate.weight
-                if kind not in seen or candidate < seen[kind]:
-                    seen[kind] = candidate
-        if not seen:
+                told += _earlier(item, place, numbers, before)
+        if not told:
             return []
-        known = queries.earliest_candidates(batch.connection, {pair for pair, _ in seen})
-        return [candidate for candidate in seen.values() if _says_more(candidate, known)]
+
+        def turn(pair: Pair, at: Micros) -> int:
+            if not kinds:
+                return 0
+            return period_no(self.rules.period_of(kinds[number] for number in pair if number in kinds), at)
+
+        seen: dict[_Kind, Candidate] = {}
+        for candidate in told:
+            kind = candidate.pair, candidate.weight, turn(candidate.pair, candidate.occurred_at)
+            if kind not in seen or candidate < seen[kind]:
+                seen[kind] = candidate
+        known = queries.earliest_candidates(batch.connection, {pair for pair, *_ in seen}, turn)
+        return [candidate for kind, candidate in seen.items() if _says_more(candidate, kind, known)]
 
 
 def _star(event: Event, place: int, first: int, others: Collection[int]) -> list[Candidate]:
@@ -296,11 +312,12 @@ def _earlier(item: Indexed, place: int, named: Sequence[int], before: Mapping[by
     ]
 
 
-def _says_more(candidate: Candidate, known: Mapping[tuple[Pair, int], tuple[Micros, bytes]]) -> bool:
-    """Tell whether a candidate is earlier than all that is known of its pair and says as much."""
+def _says_more(candidate: Candidate, kind: _Kind, known: Mapping[_Kind, tuple[Micros, bytes]]) -> bool:
+    """Tell whether a candidate is earlier than all that is known of its pair and period and says as much."""
     own = candidate.occurred_at, candidate.event_id
-    for weight in range(candidate.weight, 3):
-        told = known.get((candidate.pair, weight))
+    pair, least, turn = kind
+    for weight in range(least, 3):
+        told = known.get((pair, weight, turn))
         if told is not None and told <= own:
             return False
     return True

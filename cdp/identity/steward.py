@@ -22,9 +22,13 @@ from typing import Protocol
 
 from cdp.audit import Entry
 from cdp.clock import Clock
+from cdp.crypto import Keyring
 from cdp.errors import ConflictError, InvalidInputError
 from cdp.identity import queries
-from cdp.identity.model import RULES, Candidate, Pair, Plan
+from cdp.identity.anew.components import Blocking
+from cdp.identity.anew.queries import values
+from cdp.identity.linker import Evidence
+from cdp.identity.model import RULES, Candidate, Pair, Plan, reason_shown
 from cdp.identity.plan import Change, across, plan
 from cdp.identity.service import IdentityService
 from cdp.identity.undo import side_of
@@ -33,6 +37,8 @@ from cdp.store import Batch, Committer, Connection, retrying
 
 Held = Mapping[int, tuple[int, int]]
 """identity_no → (profile_no, cluster_no), of whole components that are locked."""
+_Asked = tuple[Change, Held, Evidence]
+"""What is asked for, of whom, and what was told of them."""
 
 
 class Witness(Protocol):
@@ -57,8 +63,11 @@ class Steward:
     Every verb takes who acts, for which purpose, a witness, and ``about``: what the entry says besides.
     """
 
-    def __init__(self, identity: IdentityService, committer: Committer, clock: Clock) -> None:
+    def __init__(
+        self, identity: IdentityService, keyring: Keyring, committer: Committer, clock: Clock
+    ) -> None:
         self._identity = identity
+        self._keyring = keyring
         self._committer = committer
         self._clock = clock
 
@@ -84,7 +93,7 @@ class Steward:
         :raises ConflictError: the rules refuse to keep the group together; nothing is stored.
         """
 
-        def ask(batch: Batch) -> tuple[Change, Held]:
+        def ask(batch: Batch) -> _Asked:
             connection = batch.connection
             self._identity.profile_of(connection, identity_no)
             held = self._identity.lock(connection, [identity_no])
@@ -93,8 +102,8 @@ class Steward:
             members = {number for number, profile_no in home.items() if profile_no == home[identity_no]}
             if len(members) == 1:
                 raise InvalidInputError("this profile has a single identity; there is nothing to split")
-            suppressed = queries.suppressed_by(connection, held)
-            leaving = group or side_of(self._identity, connection, identity_no, home, suppressed.keys())
+            told = self._identity.evidence(connection, held)
+            leaving = group or side_of(told, connection, identity_no, home)
             if not members.issuperset(leaving):
                 raise InvalidInputError("identities takes ids of identifiers that this profile holds")
             others = members.difference(leaving)
@@ -103,19 +112,19 @@ class Steward:
                     "these are all identities of the profile; nothing would be left of it"
                 )
             cut = across(leaving, others)
-            alone = self._identity.resolution(connection, held, suppressed.keys() | cut)
+            alone = told.resolution(told.suppressed.keys() | cut)
             parts = sorted(
                 {alone.profile_of[number]: number for number in sorted(leaving, reverse=True)}.values()
             )
-            said = _by_stewards(suppressed)
+            said = _by_stewards(told.suppressed)
             change = Change(
                 action="identity.split",
                 named=frozenset(members),
-                pairs={one.pair for one in queries.candidates_among(connection, held)} & (cut - said),
+                pairs={one.pair for one in told.candidates} & (cut - said),
                 revoked=cut - said,
-                extra=self._word(batch, held, parts),
+                extra=self._word(batch, told, parts),
             )
-            return change, held
+            return change, held, told
 
         return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
 
@@ -135,17 +144,19 @@ class Steward:
         :raises InvalidInputError: nothing links these two directly, or it is revoked already.
         """
 
-        def ask(batch: Batch) -> tuple[Change, Held]:
+        def ask(batch: Batch) -> _Asked:
             connection = batch.connection
             for number in link:
                 self._identity.profile_of(connection, number)
             held = self._identity.lock(connection, set(link))
             witness.permit(connection, {held[number][0] for number in link})
             pair = min(link), max(link)
-            known = {one.pair for one in queries.candidates_among(connection, held)}
-            if pair not in known - _by_stewards(queries.suppressed_by(connection, held)):
+            told = self._identity.evidence(connection, held)
+            known = {one.pair for one in told.candidates}
+            if pair not in known - _by_stewards(told.suppressed):
                 raise InvalidInputError("no link is known between these two identifiers, or it is revoked")
-            return Change(action="identity.split", named=frozenset(link), pairs={pair}, revoked={pair}), held
+            change = Change(action="identity.split", named=frozenset(link), pairs={pair}, revoked={pair})
+            return change, held, told
 
         return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
 
@@ -168,10 +179,10 @@ class Steward:
         :param claim: called under the locks, first: what it writes is stored with the merge.
         :raises InvalidInputError: fewer than two different profiles.
         :raises NotFoundError: one of them does not exist.
-        :raises ConflictError: the rules refuse it; nothing is stored.
+        :raises ConflictError: the rules refuse it, or block one of those named; nothing is stored.
         """
 
-        def ask(batch: Batch) -> tuple[Change, Held]:
+        def ask(batch: Batch) -> _Asked:
             connection = batch.connection
             for number in profile_nos:
                 self._identity.profile_of(connection, number)
@@ -179,15 +190,16 @@ class Steward:
             claim(batch)
             current = sorted({held[number][0] for number in profile_nos})
             witness.permit(connection, current)
-            suppressed = queries.suppressed_among(connection, held)
+            told = self._identity.evidence(connection, held)
+            suppressed = set(told.suppressed)
             if len(current) < 2:
                 revoked = suppressed & across(profile_nos, profile_nos)
                 if not revoked:
                     raise InvalidInputError("a merge takes two or more different profiles")
-                extra, between = self._word(batch, held, ()), revoked
+                extra, between = self._word(batch, told, ()), revoked
             else:
                 one_each = {held[number][0]: number for number in sorted(profile_nos, reverse=True)}
-                extra = self._word(batch, held, sorted(one_each.values()))
+                extra = self._word(batch, told, sorted(one_each.values()))
                 home = {
                     number: profile_no for number, (profile_no, _) in held.items() if profile_no in current
                 }
@@ -197,33 +209,41 @@ class Steward:
                     if home.get(pair[0]) != home.get(pair[1]) and home.keys() >= set(pair)
                 }
             named = frozenset(number for number, (profile_no, _) in held.items() if profile_no in current)
+            if self._blocks(connection, profile_nos):  # what identifies nobody is nobody's
+                refused = Change(action="identity.merge", named=named, pairs=(), refused={"blocked": 1})
+                return refused, held, told
             admitted = suppressed & {one.pair for one in extra}
-            is_ = self._identity.resolution(connection, held, suppressed)
-            less = self._identity.resolution(connection, held, suppressed - admitted, extra)
-            more = self._identity.resolution(connection, held, suppressed - admitted - between, extra)
+            is_ = told.resolution(suppressed)
+            less = told.resolution(suppressed - admitted, extra)
+            more = told.resolution(suppressed - admitted - between, extra)
             if more.profile_of == less.profile_of:
                 admitted |= between
-            return Change(
+            change = Change(
                 action="identity.merge",
                 named=named,
                 pairs={one.pair for one in extra} or between,
                 admitted=admitted,
                 extra=extra,
                 kept={one.candidate.pair for one in is_.decisions if one.accepted},
-            ), held
+            )
+            return change, held, told
 
         return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
 
     # -- how ------------------------------------------------------------------------------------
 
-    def _word(self, batch: Batch, held: Held, numbers: Sequence[int]) -> tuple[Candidate, ...]:
+    def _blocks(self, connection: Connection, identity_nos: Collection[int]) -> bool:
+        """Return whether the rules block one of these, which are opened for it in memory."""
+        blocking = Blocking(self._keyring, self._identity.rules)
+        return any(blocking(values(connection, identity_nos)).values())
+
+    def _word(self, batch: Batch, told: Evidence, numbers: Sequence[int]) -> tuple[Candidate, ...]:
         """Return candidates by which a steward says that these identities are one person.
 
         They come after all that is known, so that they take no identity from anybody's profile.
         """
         now = self._clock.now()
-        known = queries.candidates_among(batch.connection, held)
-        last = max((candidate.occurred_at + 1 for candidate in known), default=now)
+        last = max((candidate.occurred_at + 1 for candidate in told.candidates), default=now)
         return tuple(
             Candidate(
                 occurred_at=max(now, last),
@@ -240,7 +260,7 @@ class Steward:
 
     def _run(
         self,
-        ask: Callable[[Batch], tuple[Change, Held]],
+        ask: Callable[[Batch], _Asked],
         actor: str,
         purpose: str,
         witness: Witness,
@@ -250,8 +270,8 @@ class Steward:
     ) -> Plan:
         def run() -> Plan:
             with self._committer.batch() as batch:
-                change, held = ask(batch)
-                made = self._apply(batch, change, held, actor, witness, dry_run=dry_run)
+                change, held, told = ask(batch)
+                made = self._apply(batch, change, held, told, actor, witness, dry_run=dry_run)
                 batch.record(
                     Entry(
                         action=change.action,
@@ -266,24 +286,33 @@ class Steward:
         return retrying(run)
 
     def _apply(
-        self, batch: Batch, change: Change, held: Held, actor: str, witness: Witness, *, dry_run: bool
+        self,
+        batch: Batch,
+        change: Change,
+        held: Held,
+        told: Evidence,
+        actor: str,
+        witness: Witness,
+        *,
+        dry_run: bool,
     ) -> Plan:
         connection, now = batch.connection, self._clock.now()
         admitted = {*change.admitted, *(one.pair for one in change.extra)}
-        suppressed = queries.suppressed_among(connection, held)
+        suppressed = set(told.suppressed)
+        outcome = told.resolution((suppressed | set(change.revoked)) - admitted, change.extra)
         made = plan(
             {number: profile_no for number, (profile_no, _) in held.items()},
             {pair for pair, (accepted, _) in queries.latest_links(connection, held).items() if accepted},
-            self._identity.resolution(
-                connection, held, (suppressed | set(change.revoked)) - admitted, change.extra
-            ),
+            outcome,
             change,
             done=not dry_run,
         )
-        if made.refused and not dry_run:
-            reasons = ", ".join(sorted(made.refused))
-            raise ConflictError(f"the rules of policies/identity.yaml refuse this: {reasons}")
         witness.permit(connection, made.before.keys())
+        if made.refused and not dry_run:
+            reasons = ", ".join(sorted({reason_shown(one, lambda _: False) for one in made.refused}))
+            raise ConflictError(
+                f"the rules of policies/identity.yaml refuse this: {reasons}; a dry run says more"
+            )
         witness.before(connection, made.before)
         touched = {number for one in (*made.before.values(), *made.gone, *made.made) for number in one}
         with batch.trial(undo=dry_run):
@@ -293,7 +322,7 @@ class Steward:
             )
             batch.facts += kept_apart(change.revoked) + kept_apart(admitted & suppressed, on=False)
             queries.add_candidates(connection, change.extra, batch.id)
-            relinked, gone, *_ = self._identity.decide(batch, held, touched, change.extra)
+            relinked, gone, *_ = self._identity.decide(batch, held, touched, change.extra, outcome=outcome)
             self._identity.refresh_consent(batch, relinked, gone)
             witness.after(connection, made.after)
         return made

@@ -21,11 +21,13 @@ import msgspec
 
 from cdp.clock import Micros, parse_rfc3339
 from cdp.ingest.model import Classified, Event, Trait
+from cdp.ingest.name import field_of
 from cdp.ingest.validate import looks_personal
 from cdp.policy import FieldCatalogue, FieldRule, generaliser
 
 _encode = msgspec.json.encode
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PLAIN = re.compile(r"[\w.+@-]*", re.ASCII)
 _TRAIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.[a-z][a-z0-9_]{0,63}){0,3}")
 _URL_FIELDS = frozenset({"url", "referrer", "page.url", "page.referrer"})
 _NO_TEXT = frozenset({"number", "boolean", "time"})
@@ -53,6 +55,7 @@ class Classifier:
         }
         told = [rule for name, rule in fields.traits.items() if name in fields.identifiers]
         self._of = {rule.validated_by: rule.name for rule in told} | {rule.name: rule.name for rule in told}
+        self._told = tuple(rule.name for rule in told)
         here = self._traits.get(_HERE)
         self._here = here if here is not None and here.place == "hint" else None
         self._context: dict[str, dict[str, FieldRule]] = {}
@@ -132,6 +135,10 @@ class Classifier:
         """Return the observations, and what is none: of names not fit to be stored, and what names nobody."""
         found: list[Trait] = []
         unnamed: dict[str, Any] = {}
+        told = {type_: field_of(given, type_) for type_ in self._told}
+        silent = event.unnamed.union(
+            type_ for type_, field in told.items() if not isinstance(given.get(field, ""), str)
+        )
         for name, value in _flat(given):
             folded = snake_case(name)
             if value is None:
@@ -142,12 +149,11 @@ class Classifier:
             rule = self._traits.get(folded)
             clear = rule is not None and has_type(rule, value)
             of = self._of.get(folded, "")
-            if of == folded and name != folded:
-                of = ""  # the identifier was read from the field of its very name, not from this one
-            if of in event.unnamed:
+            if of in silent or (of == folded and name != told[of]):  # no identifier was read from it
                 unnamed[name] = value
                 continue
-            found.append(Trait(folded, _encode(value), clear, of))
+            kept = _spelled(value, dict(event.identifiers).get(of, value)) if of == folded else value
+            found.append(Trait(folded, _encode(kept), clear, of))
             if not clear and self._note is not None:
                 self._note(event.source.source_id, "traits", folded, value)
             if folded in self._generalised:
@@ -171,6 +177,15 @@ class Classifier:
         kept = None if apply is None else apply(value)
         if kept is not None and has_type(self._traits[rule.into], kept):
             yield Trait(rule.into, _encode(kept), clear=True)
+
+
+def _spelled(given: str, normal: str) -> str:
+    """Return an address as it was sent where that is plain, else as it identifies its owner.
+
+    Anybody may send somebody's address with a mark in it that nobody sees: nothing would reach them by that.
+    """
+    text = given.strip()
+    return text if _PLAIN.fullmatch(text) else normal
 
 
 def snake_case(name: str) -> str:

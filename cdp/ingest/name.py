@@ -67,11 +67,19 @@ def _previous(body: dict[str, Any], *, trusted: bool) -> list[tuple[str, str]]:
 
 def _others(traits: dict[str, Any], context: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the (type, value) pairs that a message names beside its ids."""
-    given = [(name, text_of(traits.get(name))) for name in ("email", "phone")]
+    given = [(name, text_of(traits.get(field_of(traits, name)))) for name in ("email", "phone")]
     device = context.get("device")
     if isinstance(device, dict):
         given.append(("device_id", text_of(device.get("id"))))
     return given + _external(context.get("externalIds"))
+
+
+def field_of(traits: dict[str, Any], type_: str) -> str:
+    """Return the name of the trait that tells an identifier: ``email`` before ``Email`` before ``EMAIL``."""
+    if traits.get(type_) is not None:
+        return type_
+    others = (type_.capitalize(), type_.upper())
+    return next((name for name in others if traits.get(name) is not None), type_)
 
 
 def readable(

@@ -57,8 +57,7 @@ class Recogniser:
                 continue
             normal = self._normalise(type_, value, region)
             if normal is None:
-                if self._normalise.known(type_, value, region) is not None:
-                    unnamed |= {type_}
+                unnamed |= {type_}
                 continue
             rule = self._rules.of(type_)
             # Of two user ids, of which an alias tells, the first is the one that speaks.

@@ -177,10 +177,11 @@ class Settler:
                 )
         return done
 
-    def queue(self, run_no: int, pairs: Sequence[Pair], *, under: str) -> Settled:
+    def queue(self, run_no: int, pairs: Sequence[Pair], *, under: str, dry_run: bool) -> Settled:
         """Put pairs before a steward.
 
         :param under: the bundle under which they were found.
+        :param dry_run: only say how many it would be, as links stand now.
         :raises StoppedError: others are in force.
         """
         with self._committer.batch() as batch:
@@ -188,7 +189,8 @@ class Settler:
             ends = {number for pair in pairs for number in (pair.low, pair.high)}
             standing = self.standing(batch.connection, ends)
             rows = [proposal(p, run_no, "open") for p in pairs if not standing.against(p.low, p.high)]
-            queries.put_pairs(batch.connection, rows, batch.id)
+            if not dry_run:
+                queries.put_pairs(batch.connection, rows, batch.id)
         return Settled(queued=len(rows))
 
     def lock(self, connection: Connection, numbers: Iterable[int]) -> dict[int, tuple[int, int]]:

@@ -14,14 +14,14 @@ _WHY = "rejected"
 
 
 def reject_again(batch: Batch, pairs: Collection[Pair], actor: str, now: Micros) -> int:
-    """Reject pairs that wait for a steward or that no run found yet; returns how many those are.
+    """Reject pairs that no steward decided, or that no run found yet; returns how many those are.
 
     What a run saw in them is lost where the backup does not know the pair.
     """
     rows = []
     for low, high in sorted(pairs):
         found = queries.pair(batch.connection, low, high)
-        if found is None or found.state == "open":
+        if found is None or found.state in ("open", "linked"):
             seen = (found.run_no, found.weight, found.evidence) if found else (0, 0, Evidence(_WHY, ()))
             run_no, weight, evidence = seen
             rows.append(

@@ -195,11 +195,9 @@ class Matching:
         link = partial(self._settler.link, run.run_no, run.actor, under=chosen.bundle, dry_run=dry_run)  # 5
         for page in self._paged(run, "linking", found.joined, _LINKED):
             done.add(retrying(partial(link, page)))
-        if dry_run:
-            done.queued = len(found.review)
-            found = msgspec.structs.replace(found, review=())
+        queue = partial(self._settler.queue, run.run_no, under=chosen.bundle, dry_run=dry_run)
         for page in self._paged(run, "queueing", found.review, _QUEUED):
-            done.add(retrying(partial(self._settler.queue, run.run_no, page, under=chosen.bundle)))
+            done.add(retrying(partial(queue, page)))
         if not dry_run:
             self._tidied(run, chosen)  # 6
         run = msgspec.structs.replace(

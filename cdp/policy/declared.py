@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 import msgspec
@@ -166,6 +166,18 @@ class IdentityRules(msgspec.Struct, frozen=True, kw_only=True):
         """Return the rule of identifier type ``kind`` (``external:<type>`` share one)."""
         rule = self.types.get(kind)
         return self.external if rule is None and kind.startswith("external:") else rule
+
+    @property
+    def recurs(self) -> bool:
+        """Whether any limit counts anew with each day or month."""
+        rules = (*self.types.values(), self.external)
+        return any(rule.limit is not None and rule.limit.period != "ever" for rule in rules)
+
+    def period_of(self, kinds: Iterable[str]) -> Period:
+        """Return the shortest period in which a limit of these types counts anew."""
+        rules = (self.of(kind) for kind in kinds)
+        found = {rule.limit.period for rule in rules if rule is not None and rule.limit is not None}
+        return "daily" if "daily" in found else "monthly" if "monthly" in found else "ever"
 
     def is_device(self, kind: str) -> bool:
         """Return whether identifiers of this type tell a device; what is not declared tells a person."""

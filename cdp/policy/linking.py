@@ -66,6 +66,7 @@ def read_identity(document: Document, fields: FieldCatalogue) -> IdentityRules:
 def refuse(document: Document) -> None:
     """Refuse what earlier versions let pass: what contradicts, and patterns that could take for ever.
 
+    :param document: one that ``read_identity`` has read.
     :raises PolicyError: there is some.
     """
     file = document.read(shapes.IdentityFile)
@@ -131,8 +132,8 @@ def _blocked(document: Document, path: _Path, shape: shapes.BlockedShape) -> Blo
             raise document.error("the pattern is over 200 characters", *path, "pattern", number)
         try:
             re.compile(pattern)
-        except re.error as error:
-            message = f"not a regular expression: {error.msg}"
+        except (re.error, OverflowError) as error:
+            message = f"not a regular expression: {getattr(error, 'msg', error)}"
             raise document.error(message, *path, "pattern", number) from None
     return Blocked(
         exact=frozenset(text.casefold() for text in shape.exact),

@@ -153,8 +153,9 @@ def read_rules(content: bytes, fields: FieldCatalogue) -> IdentityRules:
     :raises PolicyError: as ``admit``.
     """
     document = Document("identity.yaml", content)
+    rules = read_identity(document, fields)  # first, as in ``load``: only of patterns that compile
     refuse(document)
-    return read_identity(document, fields)
+    return rules
 
 
 def schemas() -> dict[str, dict[str, Any]]:

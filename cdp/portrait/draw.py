@@ -23,11 +23,13 @@ from cdp.store import Connection
 class _Evaluated(NamedTuple):
     """Segments as last evaluated.
 
-    :param newest: by name; ``restrained``: those that no segment holds any more.
+    :param newest: by name; ``parted`` as ``queries.parted_at`` tells.
+    :param restrained: those that no segment holds any more.
     :param read_by: returns the categories that a segment reads; None for one that no longer holds.
     """
 
     newest: Mapping[str, Evaluation]
+    parted: Mapping[int, int]
     restrained: BitMap
     read_by: Callable[[str], frozenset[str] | None]
 
@@ -36,8 +38,9 @@ class _Evaluated(NamedTuple):
         if person.profile_no in self.restrained:
             return
         within = BitMap(person.numbers)  # merged, it stands in an older evaluation under its number of then
+        since = max((self.parted.get(number, 0) for number in person.numbers), default=0)
         for name, held in self.newest.items():
-            if within.intersect(held.members):
+            if since <= held.as_of and within.intersect(held.members):
                 read = self.read_by(name)
                 if read is not None and person.view.chosen_by(read):
                     yield Membership(segment=name, version=held.version, evaluated_at=held.computed_at)
@@ -58,6 +61,7 @@ class Drawer:
         known = self._profiles.survivors_of(connection, [person.profile_no for person in people])
         evaluated = _Evaluated(
             queries.evaluations(connection),
+            queries.parted_at(connection, [number for person in people for number in person.numbers]),
             self._segments.restrained(connection),
             cache(partial(self._segments.read_by, connection)),
         )

@@ -13,7 +13,7 @@ from cdp.identity import Origin
 from cdp.identity.tables import identities, link_candidates, links, profile_members
 from cdp.ingest.tables import events
 from cdp.segments.tables import segment_members
-from cdp.store import among, among_bytes, batches
+from cdp.store import among, among_bytes, batches, chunks
 
 LinkPlace = tuple[Micros, int, int, int]
 """Where a link stands in a list, the newest first: (decided_at, batch, low, high)."""
@@ -50,9 +50,13 @@ class HeldLink(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Who was in a segment when it was last evaluated: profile numbers."""
+    """Who was in a segment when it was last evaluated: profile numbers.
+
+    :param as_of: the commit as of which.
+    """
 
     version: int
+    as_of: int
     computed_at: Micros
     members: BitMap
 
@@ -62,7 +66,7 @@ def evaluations(connection: Connection) -> dict[str, Evaluation]:
     c = segment_members.c
     newest = select(c.name, func.max(c.version).label("version")).group_by(c.name).subquery()
     query = (
-        select(c.name, c.version, c.computed_at, c.members)
+        select(c.name, c.version, c.as_of, c.computed_at, c.members)
         .join(
             newest,
             (c.name == newest.c.name) & (c.version == newest.c.version),
@@ -70,9 +74,32 @@ def evaluations(connection: Connection) -> dict[str, Evaluation]:
         .order_by(c.name)
     )
     return {
-        name: Evaluation(version, computed_at, BitMap.deserialize(members))
-        for name, version, computed_at, members in connection.execute(query)
+        name: Evaluation(version, as_of, computed_at, BitMap.deserialize(members))
+        for name, version, as_of, computed_at, members in connection.execute(query)
     }
+
+
+def parted_at(connection: Connection, identity_nos: Collection[int]) -> dict[int, int]:
+    """Return identity_no → the last commit by which a link of it that had stood stands no longer."""
+    c, stood, gone = link_candidates.c, links.alias(), links.alias()
+    found: dict[int, int] = {}
+    for chunk in chunks(identity_nos):
+        pairs = union(
+            select(c.low, c.high).where(among(c.low, chunk)),
+            select(c.low, c.high).where(among(c.high, chunk)),
+        ).subquery()
+        ever = select(stood.c.low).where(
+            stood.c.low == gone.c.low, stood.c.high == gone.c.high, stood.c.accepted
+        )
+        query = (
+            select(gone.c.low, gone.c.high, batches.c.commit_no)
+            .join(pairs, and_(gone.c.low == pairs.c.low, gone.c.high == pairs.c.high))
+            .join(batches, batches.c.batch == gone.c.batch)
+            .where(~gone.c.accepted, ever.correlate(gone).exists())
+        )
+        for *ends, commit_no in connection.execute(query):
+            found.update((end, max(commit_no, found.get(end, 0))) for end in ends)
+    return found
 
 
 def count_profiles(connection: Connection) -> int:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from cdp.consent import ConsentLedger
 from cdp.crypto import Keyring, ProfileIds
 from cdp.gate import PERMITTED, Gate, Refusal, View, refusal
-from cdp.identity import IdentityService, Plan, Steward, Witness
+from cdp.identity import IdentityService, Plan, Steward, Witness, reason_shown
 from cdp.portrait.effects import Holder, Relinked, Side, holders, sides
 from cdp.portrait.record import deny, reason_of
 from cdp.segments import SegmentService
@@ -120,7 +122,7 @@ class Relinker:
         except _RefusedError as error:
             found, subjects = error.found, error.subjects
         else:
-            return Relinked(plan=plan, before=watch.was, after=watch.is_, holders=watch.holders)
+            return Relinked(plan=watch.shown(plan), before=watch.was, after=watch.is_, holders=watch.holders)
         with self._committer.batch() as batch:
             refused = deny(batch, action, actor, purpose, found, subjects)
         raise refused
@@ -157,11 +159,23 @@ class _Watch:
             self._ask(connection, MATCHING, members)
 
     def before(self, connection: Connection, people: Mapping[int, Sequence[int]]) -> None:
-        self.was = sides(connection, self._identity, self._ledger, people)
+        self.was = sides(connection, self._ledger, people)
         self.holders = holders(connection, self._gate, people, partial(self._seen, connection))
 
     def after(self, connection: Connection, people: Mapping[int, Sequence[int]]) -> None:
-        self.is_ = sides(connection, self._identity, self._ledger, people)
+        self.is_ = sides(connection, self._ledger, people)
+
+    def shown(self, plan: Plan) -> Plan:
+        """Return the plan; its reasons name a type of identifier only where it may be named of everybody."""
+
+        def told(reason: str) -> str:
+            return reason_shown(reason, lambda kind: all(view.names(kind) for view in self._views.values()))
+
+        return msgspec.structs.replace(
+            plan,
+            set_aside=tuple((pair, told(reason)) for pair, reason in plan.set_aside),
+            refused={told(reason): 1 for reason in plan.refused},
+        )
 
     def _seen(self, connection: Connection, segment: str) -> bool:
         """Return whether it may be seen for the stated purpose that all these people are in a segment."""

@@ -8,6 +8,7 @@ types that were opened. An id that a merge retired answers for the survivor.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from cdp.audit import AuditEntry, AuditFilter, AuditLog
 from cdp.clock import Micros
 from cdp.consent import ConsentLedger, Standing
 from cdp.crypto import ProfileIds
+from cdp.errors import CdpError, DefinitionError, NotFoundError, UnavailableError
 from cdp.gate import Admitted, Gate
 from cdp.identity import IdentityService, profiles_of
 from cdp.portrait import queries
@@ -61,6 +63,7 @@ class PortraitService:
         self._segments = segments
         self._audit = audit
         self._gate = gate
+        self._store = committer.store
         self._users = Users(committer, identity, ledger, gate)
         self._draw = Drawer(ids, profiles, segments)
 
@@ -77,10 +80,12 @@ class PortraitService:
             identity_no = self._identity.find(connection, kind, value)
             return None if identity_no is None else self._identity.profile_of(connection, identity_no)
 
+        self._evaluate(find)
         return self._users.one(actor, purpose, "profile.lookup", find, self._portrait)
 
     def portrait(self, actor: str, purpose: str, profile_id: str) -> Portrait:
         """Return the portrait of a profile."""
+        self._evaluate(self._by_id(profile_id))
         return self._users.one(actor, purpose, "profile.read", self._by_id(profile_id), self._portrait)
 
     def events(
@@ -253,6 +258,24 @@ class PortraitService:
     def _by_id(self, profile_id: str) -> Callable[[Connection], int]:
         number = self._ids.decode(profile_id)
         return lambda connection: self._identity.profile_of(connection, number)
+
+    def _evaluate(self, find: Callable[[Connection], int | None]) -> None:
+        """Evaluate the segments anew that were last evaluated while the person was one with somebody else.
+
+        One that cannot be evaluated now is not shown (``draw.py``).
+        """
+        held: dict[str, queries.Evaluation] = {}
+        since = 0
+        with self._store.reading() as connection, suppress(CdpError):  # which the read itself tells
+            profile_no = find(connection)
+            if profile_no is not None:
+                numbers = self._identity.members(connection, profile_no)
+                since = max(queries.parted_at(connection, numbers).values(), default=0)
+                held = queries.evaluations(connection) if since else {}
+        for name, one in held.items():
+            if one.as_of < since:
+                with suppress(DefinitionError, NotFoundError, UnavailableError):
+                    self._segments.evaluate(name)
 
     def _portrait(self, use: Use) -> Portrait:
         (portrait,) = self._draw(use.connection, use.admitted, [use.person])

@@ -10,7 +10,7 @@ from pyroaring import BitMap
 from sqlalchemy import Connection, delete, func, insert, select
 
 from cdp.clock import Micros
-from cdp.identity.tables import identifier_index, profile_members
+from cdp.identity.tables import identifier_index, links, profile_members
 from cdp.segments.model import PeopleList
 from cdp.segments.tables import (
     counts_shown,
@@ -21,6 +21,7 @@ from cdp.segments.tables import (
     segments,
 )
 from cdp.store import (
+    among,
     among_bytes,
     chunks,
     insert_ignoring,
@@ -243,6 +244,22 @@ def relinked_since(connection: Connection, commit_no: int) -> list[tuple[int, in
     m = profile_members.c
     query = select(m.identity_no, m.profile_no).where(since(m.batch, commit_no))
     return [(row.identity_no, row.profile_no) for row in connection.execute(query)]
+
+
+def parted_since(connection: Connection, commit_no: int) -> BitMap:
+    """Return the profiles at both ends of every link that stood and was found to stand no longer since."""
+    now, stood = links.alias(), links.alias()
+    before = select(stood.c.low).where(stood.c.low == now.c.low, stood.c.high == now.c.high, stood.c.accepted)
+    pairs = select(now.c.low, now.c.high).where(
+        since(now.c.batch, commit_no), ~now.c.accepted, before.correlate(now).exists()
+    )
+    ends = {number for pair in read_rows(connection, pairs) for number in pair}
+    m = profile_members.c
+    found = BitMap()
+    for chunk in chunks(ends):
+        query = select(m.profile_no).where(among(m.identity_no, chunk))
+        found.update(number for (number,) in read_rows(connection, query))
+    return found
 
 
 def people_on_lists(connection: Connection, names: Iterable[str]) -> dict[str, int]:

@@ -226,6 +226,8 @@ class SegmentService:
     def members(self, name: str, *, actor: str = "system") -> Members:
         """Return who was in a segment when it was last evaluated, and is not restrained since.
 
+        Evaluated anew when anybody came apart since; who did after what the warehouse knows is left out.
+
         :raises NotFoundError: there is no such segment.
         """
         with self._store.reading() as connection:
@@ -233,14 +235,18 @@ class SegmentService:
             stored = queries.members(connection, name)
             definition = self._parsed(held)
             read, found = self._read(connection, definition)
-            restrained = BitMap() if stored is None else self._gone(connection, stored.as_of)
-        if stored is None or stored.version != held.version:
-            return self.evaluate(name, actor=actor)
+            gone = BitMap() if stored is None else self._gone(connection, stored.as_of)
+            parted = stored is not None and queries.parted_since(connection, stored.as_of)
+        if stored is None or stored.version != held.version or parted:
+            made = self.evaluate(name, actor=actor)
+            with self._store.reading() as connection:
+                unknown = queries.parted_since(connection, made.as_of)
+            return msgspec.structs.replace(made, bitmap=made.bitmap - unknown)
         return Members(
             name=name,
             version=held.version,
             definition=definition,
-            bitmap=stored.bitmap - restrained,
+            bitmap=stored.bitmap - gone,
             as_of=stored.as_of,
             computed_at=stored.computed_at,
             reads=read,

@@ -193,11 +193,14 @@ def test_uses_and_audit_entries_by_graphql(caller: Caller) -> None:
         caller.lookup("user_id", "u0")
     caller.lookup("user_id", "u1")
     query = "query($id: ID!, $after: String) {dataUses(profileId: $id, first: 2, after: $after) {\
-        edges {cursor node {index action purpose}} pageInfo {hasNextPage endCursor}}}"
+        edges {cursor node {index action purpose object counts people}} pageInfo {hasNextPage endCursor}}}"
     uses = list(walk(caller, query, "dataUses", id=found))
     lookups = [use for use in uses if use["action"] == "profile.lookup"]
     assert len(lookups) == 5
     assert {use["purpose"] for use in lookups} == {"data_quality"}
+    rest = caller.api("GET", f"/profiles/{found}/uses", purpose="rights")["items"]
+    parts = ("index", "action", "purpose", "object", "counts", "people")
+    assert uses == [{part: one[part] for part in parts} for one in rest if one["index"] <= uses[0]["index"]]
     entries = (
         "query($after: String, $filter: AuditFilter) {"
         "auditEntries(first: 2, after: $after, filter: $filter) {"

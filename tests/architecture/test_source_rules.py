@@ -69,6 +69,20 @@ def test_nothing_prints_but_the_command_line() -> None:
     assert {path for path in callers("print", method=False) if not path.startswith("cdp/cli/")} <= PRINTERS
 
 
+def test_no_command_puts_a_path_together() -> None:
+    """The client quotes the parts of a path, so a command names them one by one."""
+    made = [
+        f"{name(path)}:{node.lineno}"
+        for path in SOURCES
+        if name(path).startswith("cdp/cli/") and name(path) != "cdp/cli/client.py"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.JoinedStr)
+        and isinstance(node.values[0], ast.Constant)
+        and str(node.values[0].value).startswith("/")
+    ]
+    assert made == []
+
+
 @pytest.mark.parametrize("function", ["eval", "exec", "breakpoint"])
 def test_nobody_calls(function: str) -> None:
     assert callers(function, method=False) == set()

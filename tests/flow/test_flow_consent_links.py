@@ -15,6 +15,7 @@ EMAIL = "marketing.communications.email"
 BOB = {"type": "email", "value": "bob@mail.example"}
 MALLORY = {"type": "user_id", "value": "mallory"}
 TYPED: dict[str, Any] = {"type": "identify", "userId": "mallory", "traits": {"email": BOB["value"]}}
+NAMED = ("user_id", "mallory"), ("anonymous_id", "phone")
 _ids = itertools.count()
 
 
@@ -156,3 +157,22 @@ def test_after_a_split_by_a_clock_that_is_behind_an_old_act_answers_for_nobody(
     assert standing(caller) == (1, "withdrawn")
     hosts.merge()
     assert standing(caller) == (2, "withdrawn")
+
+
+def test_whoever_is_left_without_anybody_who_spoke_holds_no_state(caller: Caller, clock: FixedClock) -> None:
+    """The profile keeps its number when the one who spoke is carved out, and nothing of what was said."""
+    send(caller, clock, {"type": "track", "event": "Seen", "anonymousId": "phone"})
+    send(caller, clock, {"type": "identify", "userId": "mallory", "anonymousId": "phone"})
+    say(caller, clock, MALLORY, "granted")
+    services = caller.services
+    with services.store.reading() as connection:
+        user, device = (services.identity.find(connection, *named) for named in NAMED)
+        assert user is not None
+        assert device is not None
+        assert services.identity.profile_of(connection, user) == device
+        assert services.ledger.states(connection, EMAIL)[device].state == "granted"
+    body = {"identities": [services.profile_ids.encode(user)], "dry_run": False}
+    caller.api("POST", f"/profiles/{services.profile_ids.encode(user)}/split", body, purpose="data_quality")
+    with services.store.reading() as connection:
+        held = services.ledger.states(connection, EMAIL)
+    assert {number: one.state for number, one in held.items()} == {user: "granted"}

@@ -138,7 +138,7 @@ def test_what_waits_is_a_keyed_digest_of_what_can_identify_somebody(caller: Call
     undeclared = {"kind": "black", "members": [{"type": "shoe_size", "value": "42"}]}
     caller.api("PUT", "/lists/robinson", undeclared, expect=400)
     with caller.services.store.reading() as connection:
-        ((index, *_),) = caller.services.identity.indexes_of(connection, "email", address("ann"))
+        (((index, *_),),) = caller.services.identity.indexes_of(connection, [("email", address("ann"))])
     assert waiting(caller) == [(bytes.fromhex(caller.services.journal.tag(index)), "robinson")]
 
 

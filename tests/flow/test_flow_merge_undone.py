@@ -10,6 +10,7 @@ import httpx
 import pytest
 from caller import Caller
 from split_world import PURPOSE, Named, Side, event, people_of
+from sqlalchemy.event import listen, remove
 from typer.testing import CliRunner
 
 from cdp.cli import identity as command
@@ -17,6 +18,7 @@ from cdp.cli.client import Api
 from cdp.cli.commands import app as cli
 from cdp.clock import FixedClock
 from cdp.identity import propose
+from cdp.identity.undo import side_of
 
 PEOPLE = people_of("", 3, 6, 6)
 SEGMENTS: dict[str, dict[str, Any]] = {
@@ -222,3 +224,33 @@ def test_a_link_that_matching_made_is_taken_back_as_well(desk: Desk) -> None:
     assert desk.who(a) == desk.who(b)
     desk.split(b)
     assert desk.all() == before
+
+
+def undoing(desk: Desk, profile: str) -> tuple[set[str], int]:
+    """Return whom a split by an id would take out, and how many statements it takes to find that."""
+    asked: list[str] = []
+
+    def note(_c: object, _k: object, statement: str, *_rest: object) -> None:
+        asked.append(statement)
+
+    numbers, identity = desk.numbers(PEOPLE), desk.services.identity
+    with desk.store.reading() as connection:
+        home = identity.profiles_of(connection, numbers)
+        told = identity.evidence(connection, home)
+        listen(connection, "before_cursor_execute", note)
+        side = side_of(told, connection, desk.services.profile_ids.decode(profile), home)
+        remove(connection, "before_cursor_execute", note)
+    return {numbers[one][1].partition("@")[0] for one in side}, len(asked)
+
+
+def test_the_history_of_links_is_read_once_however_many_merges_there_were(desk: Desk) -> None:
+    a, b, c = (desk.id(who) for who in ("a0", "a2", "a4"))
+    side = desk.who(b)
+    desk.merge(a, b)
+    first = undoing(desk, b)
+    for _ in range(3):
+        desk.merge(a, c)
+        desk.split(c)
+    desk.merge(a, c)
+    assert undoing(desk, b) == first
+    assert first[0] == side

@@ -195,6 +195,7 @@ def test_a_merge_takes_nobody_out_of_another_profile(desk: Desk) -> None:
         {"identities": "all"},
         {"reason": "x" * 501},
         {"unknown": 1},
+        {"identities": []},
     ],
 )
 def test_what_makes_no_sense_is_refused_and_changes_nothing(desk: Desk, body: dict[str, Any]) -> None:
@@ -205,6 +206,25 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(desk: Desk, body: di
     )
     assert answer.status_code in {400, 404}, answer.text
     assert desk.groups() == groups("user email device")
+
+
+def test_an_empty_choice_takes_no_merge_back_and_what_is_null_is_left_out(desk: Desk) -> None:
+    desk.tell("track", event="Opened", anonymousId="tablet")
+    desk.merge("user", "tablet")
+    told = "identities names at least one identity; leave it out to take back the last merge of the id"
+    assert desk.split("tablet", identities=[], expect=400)["detail"] == told
+    assert desk.split("tablet", identities=[], link=[desk.id("tablet")] * 2, expect=400)["detail"] == told
+    query = """mutation($id: ID!, $several: [ID!]) {
+      splitProfile(id: $id, identities: $several, link: null, reason: null, dryRun: true) { dryRun }
+    }"""
+    answer = _asked(desk, query, id=desk.id("tablet"), several=[])
+    assert answer["errors"][0]["message"] == told
+    assert _ask(desk, query, id=desk.id("tablet"), several=None)["splitProfile"]["dryRun"]
+    assert desk.groups() == groups("user email device tablet")
+    desk.split("tablet", identities=None, link=None, reason=None)
+    assert desk.groups() == groups("user email device", "tablet")
+    both = [desk.id("user"), desk.id("tablet")]
+    desk.caller.api("POST", "/profiles/merge", {"ids": both, "reason": None}, purpose=PURPOSE)
 
 
 def test_ids_of_somebody_else_and_of_everybody_are_refused(desk: Desk) -> None:
@@ -283,12 +303,15 @@ def test_graphql_has_the_same_verbs(desk: Desk) -> None:
 
 
 def _ask(desk: Desk, query: str, **variables: Any) -> Any:
-    headers = {"Authorization": f"Bearer {desk.caller.operator_key}", "CDP-Purpose": PURPOSE}
-    answer = desk.caller.http.post(
-        "/graphql", json={"query": query, "variables": variables}, headers=headers
-    ).json()
+    answer = _asked(desk, query, **variables)
     assert "errors" not in answer, answer
     return answer["data"]
+
+
+def _asked(desk: Desk, query: str, **variables: Any) -> Any:
+    headers = {"Authorization": f"Bearer {desk.caller.operator_key}", "CDP-Purpose": PURPOSE}
+    body = {"query": query, "variables": variables}
+    return desk.caller.http.post("/graphql", json=body, headers=headers).json()
 
 
 def test_a_dry_run_leaves_nothing_but_its_entry(desk: Desk) -> None:

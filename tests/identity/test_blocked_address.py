@@ -19,7 +19,7 @@ from cdp.settings import Settings
 
 EMAIL = "marketing.communications.email"
 GERMANS = {"name": "germans", "where": {"trait": "country", "op": "eq", "value": "Germany"}}
-NOBODY, DESK = "nobody@people.example", "counter@people.example"
+NOBODY, DESK, ZOE = "nobody@people.example", "counter@people.example", "zoe@people.example"
 REFUSED = "ann..lee@people.example"
 """An address for version 1 of the normaliser alone."""
 
@@ -105,6 +105,84 @@ def test_it_is_no_trait_of_who_says_it_and_is_not_released(shop: Shop, address: 
     assert (told["fields"], told["withheld"]) == ({"first_name": "Ann"}, {"email": "not_known"})
 
 
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"Email": NOBODY},
+        {"EMAIL": NOBODY},
+        {"EMail": NOBODY},
+        {"email": [NOBODY]},
+        {"email": f"Nobody <{NOBODY}>"},
+        {"email": "ann@people.example", "Email": NOBODY},
+        {"email": None, "EMAIL": NOBODY, "emailVerified": True},
+    ],
+)
+def test_in_whatever_way_it_is_written_it_is_on_nobodys_row(shop: Shop, traits: dict[str, Any]) -> None:
+    shop.say("objected", ("email", NOBODY))
+    shop.identify("ann", first_name="Ann", **traits)
+    shop.say("granted", ("user_id", "ann"))
+    (row,) = shop.released()
+    assert NOBODY not in str(row)
+    assert row["first_name"] == "Ann"
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"email": ZOE},
+        {"Email": ZOE},
+        {"EMAIL": ZOE},
+        {"EMail": ZOE},
+        {"email": [ZOE]},
+        {"email": f"Zoe <{ZOE}>"},
+        {"email": "ann@people.example", "Email": ZOE},
+    ],
+)
+def test_an_address_that_objected_leaves_in_no_other_writing(shop: Shop, traits: dict[str, Any]) -> None:
+    shop.identify("ann", first_name="Ann", **traits)
+    shop.identify("ben")
+    for user in ("ann", "ben"):
+        shop.say("granted", ("user_id", user))
+    shop.say("objected", ("email", ZOE))
+    assert ZOE not in str(shop.released())
+
+
+@pytest.mark.parametrize(
+    ("sent", "leaves"),
+    [
+        ("Ann.Lee@People.example", "Ann.Lee@People.example"),
+        (" ann@people.example\n", "ann@people.example"),
+        ("\u200bann@people.example", "ann@people.example"),
+        ("mailto:ann@people.example", "ann@people.example"),
+        ("\uff41nn@people.example", "ann@people.example"),
+    ],
+)
+def test_an_address_leaves_as_something_arrives_at_it(shop: Shop, sent: str, leaves: str) -> None:
+    """However somebody else wrote it after its owner did."""
+    shop.identify("ann", email=leaves)
+    shop.say("granted", ("user_id", "ann"))
+    shop.identify("ben", email=sent)
+    (row,) = shop.released()
+    assert row["email"] == leaves
+
+
+def test_an_address_told_twice_leaves_with_its_identity(shop: Shop) -> None:
+    """Carved out, it is no trait of whom it was told of, by either name of the trait."""
+    shop.identify("ann", first_name="Ann", Email=ZOE, email=ZOE)
+    shop.identify("ben")
+    for user in ("ann", "ben"):
+        shop.say("granted", ("user_id", user))
+    assert {row.get("email") for row in shop.released()} == {ZOE, None}
+    with shop.services.store.reading() as connection:
+        number = shop.services.identity.find(connection, "email", ZOE)
+    assert number is not None
+    zoe = shop.services.profile_ids.encode(number)
+    asked = {"identities": [zoe], "dry_run": False}
+    shop.caller.api("POST", f"/profiles/{zoe}/split", asked, purpose="data_quality")
+    shop.say("objected", ("email", ZOE))
+    assert ZOE not in str(shop.released())
+
+
 def test_what_validates_it_validates_no_other_address(shop: Shop) -> None:
     shop.identify("ann", email="ann@people.example", email_verified=False)
     shop.identify("ann", email=NOBODY, email_verified=True)
@@ -133,6 +211,20 @@ def test_a_no_with_it_binds_both_and_links_nobody(shop: Shop) -> None:
     assert shop.identifiers("ann") == ["user_id"]
     shop.say("granted", ("user_id", "ann"))
     assert [shop.state("email", NOBODY), shop.state("user_id", "ann")] == ["withdrawn", "granted"]
+
+
+def test_no_steward_ties_people_by_it(shop: Shop) -> None:
+    shop.say("objected", ("email", NOBODY))
+    ids = {shop.caller.lookup("email", NOBODY)["id"]}
+    for user in ("ann", "ben"):
+        shop.identify(user)
+        asked = {"ids": [shop.caller.lookup("user_id", user)["id"], *ids]}
+        plan = shop.caller.api("POST", "/profiles/merge", asked, purpose="data_quality")
+        assert (plan["refused"], plan["links_made"]) == ({"blocked": 1}, [])
+        done = {**asked, "dry_run": False}
+        refused = shop.caller.api("POST", "/profiles/merge", done, purpose="data_quality", expect=409)
+        assert "blocked" in refused["detail"]
+    assert shop.caller.lookup("user_id", "ann")["id"] != shop.caller.lookup("user_id", "ben")["id"]
 
 
 def test_what_an_event_says_to_restrain_binds_it(shop: Shop) -> None:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdp.consent import Member
 from cdp.identity.model import Candidate, Identifier, Pair, Told
 from cdp.identity.relate import relate
 
@@ -9,7 +16,10 @@ USER, MAIL, OTHER, PHONE, TABLET = range(1, 6)
 TYPES = {USER: "user_id", MAIL: "email", OTHER: "external:crm", PHONE: "anonymous_id", TABLET: "device_id"}
 
 
-def vouched(*links: tuple[int, int, int, bool]) -> dict[int, dict[int, int]]:
+Since = dict[int, dict[int, int]]
+
+
+def vouched(*links: tuple[int, int, int, bool]) -> dict[int, Mapping[int, int]]:
     """Return identity → whom an act of it may lift restraints of → since when.
 
     :param links: (one, other, accepted at, whether a server said so), oldest first.
@@ -59,3 +69,58 @@ def test_behind_a_typed_address_or_a_claimed_device_nobody_is_vouched_for() -> N
 def test_what_a_server_says_later_vouches_since_then() -> None:
     links = ((USER, MAIL, 1, False), (USER, MAIL, 7, True))
     assert vouched(*links) == {USER: {MAIL: 7}, MAIL: {USER: 7}}
+
+
+def linked(times: Mapping[Pair, int], people: int) -> list[Member]:
+    """Return the members of a profile that links on a server's word make: pair → accepted at."""
+    profile = [
+        Identifier(
+            identity_no=number, type="email", device=False, created_at=0, value=b"", first_event_id=b""
+        )
+        for number in range(people)
+    ]
+    seen = [Candidate(at, b"e", 0, *pair, at, verified=True) for pair, at in times.items()]
+    return relate(profile, seen, {pair: [(at, b"e")] for pair, at in times.items()}, lambda _: False)
+
+
+def best_chains(times: Mapping[Pair, int], people: int) -> Since:
+    """Return one → other → the time of the latest link on the chain of which that is the earliest."""
+    found: Since = {one: {} for one in range(people)}
+    for (low, high), at in times.items():
+        found[low][high] = found[high][low] = at
+    for middle in range(people):
+        for one in range(people):
+            for other in range(people):
+                if one != other and middle in found[one] and other in found[middle]:
+                    at = max(found[one][middle], found[middle][other])
+                    found[one][other] = min(at, found[one].get(other, at))
+    return found
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] < pair[1]),
+        st.integers(0, 9),
+        max_size=20,
+    )
+)
+def test_whoever_a_chain_of_links_leads_to_is_linked_since_the_last_of_the_best_chain(
+    times: dict[Pair, int],
+) -> None:
+    members = linked(times, 8)
+    assert {member.identity_no: dict(member.linked_at) for member in members} == best_chains(times, 8)
+    assert all(len(member.linked_at) == len(dict(member.linked_at)) for member in members)
+    assert all(member.identity_no not in member.linked_at for member in members)
+    assert all(-1 not in member.linked_at for member in members)
+
+
+def test_what_is_known_of_a_large_profile_grows_with_its_members_not_with_their_square() -> None:
+    people = 2_000
+    tracemalloc.start()
+    try:
+        members = linked({(0, one): one for one in range(1, people)}, people)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert members[1].linked_at[people - 1] == people - 1
+    assert most < 10_000_000, "an entry of each pair takes a hundred times as much"

@@ -90,6 +90,19 @@ def test_a_value_set_aside_counts_from_when_something_accepts_it() -> None:
     assert outcome.profile_of[MAIL_2] == MAIL_2
 
 
+def test_a_value_set_aside_is_taken_when_it_is_said_again_in_a_later_period() -> None:
+    said = [told(1, USER_A, MAIL_1), told(2, USER_A, MAIL_2), told(5, USER_A, MAIL_2)]
+    assert reasons(said) == ["accepted", "limit:email"]
+    again = resolve(TYPES, [*said, told(25, USER_A, MAIL_2)], (), RULES)
+    assert [(one.accepted, one.candidate.occurred_at) for one in again.decisions] == [
+        (True, said[0].occurred_at),
+        (True, told(25, USER_A, MAIL_2).occurred_at),
+    ]
+    full = [*said, told(24, USER_A, MAIL_3), told(25, USER_A, MAIL_2)]
+    assert reasons(full) == ["accepted", "limit:email", "accepted"]
+    assert reasons([*full, told(49, USER_A, MAIL_2)]) == ["accepted"] * 3
+
+
 def test_two_profiles_with_values_of_one_day_do_not_merge_and_of_two_days_do() -> None:
     def joined(day: int) -> list[Candidate]:
         return [told(1, PHONE, MAIL_1), told(day, TABLET, MAIL_2), told(99, PHONE, TABLET)]
@@ -216,21 +229,32 @@ def plainly(
     group = {number: {number} for number in TYPES}
     since: dict[int, int] = {}
     became: dict[Pair, str] = {}
+    turns: set[tuple[Pair, object]] = set()
     for c in order:
-        if c.pair in became:
+        turn = c.pair, turn_of(c)
+        if became.get(c.pair) == "accepted" or turn in turns:
             continue
+        turns.add(turn)
         union = group[c.low] | group[c.high]
+        times = {number: since.get(number, c.occurred_at) for number in union}
         if c.pair in suppressed:
             became[c.pair] = "suppressed"
         elif group[c.low] is group[c.high]:
             became[c.pair] = "accepted"
+        elif refused := conflict(times, value):
+            became.setdefault(c.pair, refused)
         else:
-            times = {number: since.get(number, c.occurred_at) for number in union}
-            became[c.pair] = conflict(times, value) or "accepted"
-            if became[c.pair] == "accepted":
-                since |= times
-                group |= dict.fromkeys(union, union)
+            became[c.pair] = "accepted"
+            since |= times
+            group |= dict.fromkeys(union, union)
     return {number: min(held) for number, held in group.items()}, became
+
+
+def turn_of(c: Candidate) -> object:
+    """Return in which period a pair is considered: a day where one of its types has a limit of days."""
+    kinds = {TYPES[c.low], TYPES[c.high]}
+    shortest = next((kind for kind in ("email", "external:card") if kind in kinds), "")
+    return period(shortest, c.occurred_at)
 
 
 def alike(order: Iterable[Candidate], suppressed: Collection[Pair]) -> dict[int, set[int]]:
@@ -295,8 +319,9 @@ def test_the_outcome_is_that_of_a_plain_retelling_in_any_order(
 def test_of_each_pair_the_earliest_that_says_as_much_is_enough(
     candidates: list[Candidate], suppressed: set[Pair]
 ) -> None:
-    first: dict[tuple[Pair, int, bool], Candidate] = {}
+    first: dict[object, Candidate] = {}
     for candidate in sorted(candidates, key=lambda c: c.order):
-        first.setdefault((candidate.pair, candidate.weight, candidate.origin == "match"), candidate)
+        kind = candidate.pair, candidate.weight, candidate.origin == "match", turn_of(candidate)
+        first.setdefault(kind, candidate)
     known = resolve(TYPES, candidates, suppressed, RULES)
     assert resolve(TYPES, list(first.values()), suppressed, RULES) == known

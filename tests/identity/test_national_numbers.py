@@ -145,6 +145,24 @@ def test_a_look_up_finds_who_has_it_in_one_country(shops: Shops) -> None:
     assert "country code" in refused["detail"]
 
 
+def test_a_no_leaves_whoever_it_is_of_to_be_found(shops: Shops) -> None:
+    """What only a refusal ever named stands for nobody else's number."""
+    shops.open("GB")
+    shops.identify("ben", NATIONAL)
+    ben = shops.caller.lookup("user_id", "ben")["id"]
+    shops.say("objected", NATIONAL)
+    assert [shops.caller.lookup("phone", number)["id"] for number in (NATIONAL, BARE)] == [ben, ben]
+    request = {"identifier": {"type": "phone", "value": NATIONAL}, "kind": "access"}
+    shops.caller.api("POST", "/rights/requests", request, purpose="rights", expect=201)
+
+
+def test_her_own_no_leaves_her_to_be_found(shops: Shops) -> None:
+    shops.open("GB")
+    shops.identify("ann", NATIONAL, "GB")
+    shops.identify("ann", NATIONAL, "GB", consent={"categoryPreferences": {"Email": False}})
+    assert shops.caller.lookup("phone", NATIONAL)["id"] == shops.caller.lookup("user_id", "ann")["id"]
+
+
 def test_a_black_list_holds_whoever_it_may_mean(shops: Shops) -> None:
     shops.open("GB", "DE")
     shops.identify("ann", NATIONAL, "GB")

@@ -26,7 +26,7 @@ def test_a_source_has_a_region_that_its_numbers_are_read_by(caller: Caller) -> N
 @pytest.mark.parametrize("region", ["XX", "001", "Britain", "G", "é"])
 def test_a_region_that_is_none_is_refused(caller: Caller, region: str) -> None:
     refused = caller.api("POST", "/sources", {"name": "shop", "default_region": region}, expect=400)
-    assert "default_region" in refused["detail"]
+    assert "the region of a source is the ISO 3166 code" in refused["detail"]
     assert caller.api("GET", "/sources")["items"] == []
 
 

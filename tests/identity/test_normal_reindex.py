@@ -120,7 +120,7 @@ def test_the_pass_links_those_who_are_one_value_and_says_so(upgrade: Upgrade) ->
             ).all()
             assert len(rows) == 1
             assert rows[0].verified
-            index = caller.services.identity.indexes_of(connection, "email", f"annlee@{GMAIL}")[0][0]
+            index = caller.services.identity.indexes_of(connection, [("email", f"annlee@{GMAIL}")])[0][0][0]
             query = select(identifier_index.c.identity_no).where(identifier_index.c.blind_index == index)
             assert connection.execute(query).scalar_one() == rows[0].low  # the smaller one answers
             found = caller.services.audit.search(connection, AuditFilter(action="identity.index.done"), 5)

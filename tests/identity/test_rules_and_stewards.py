@@ -93,22 +93,6 @@ def test_an_admission_that_was_read_before_a_split_lifts_nothing(
     assert not one(world, ids[ADA], ids[MAIL])
 
 
-def test_a_split_takes_over_what_rules_had_set_aside(world: Platform, clock: FixedClock) -> None:
-    """Only rules keep Ada from the address when a steward cuts what ties them by way of the tablet."""
-    ids = told(world, clock, [ADA, MAIL], [TABLET])
-    activate(world, COUNTER)
-    finish(world)
-    world.services.steward.merge("key:steward", PURPOSE, [ids[TABLET], ids[MAIL]], dry_run=False)
-    clock.advance(SECOND)
-    send(world, message(3, [ADA, TABLET]))
-    assert one(world, *ids.values())
-    carve(world, ids[MAIL])
-    activate(world)
-    finish(world)
-    assert one(world, ids[ADA], ids[TABLET])
-    assert not one(world, ids[ADA], ids[MAIL])
-
-
 def test_a_link_that_rules_set_aside_can_be_revoked_for_good_and_once(
     world: Platform, clock: FixedClock
 ) -> None:

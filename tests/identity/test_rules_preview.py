@@ -313,6 +313,13 @@ def test_rules_and_passes_over_http(caller: Caller) -> None:
         "limit": None,
         "blocked": None,
     }
+    assert {key: found[key] for key in ("profile_cap", "growth_alarm", "component_cap")} == {
+        "profile_cap": 500,
+        "growth_alarm": 100,
+        "component_cap": 10_000,
+    }
+    assert found["source_trust"] == {"server": 30, "import": 20, "browser": 10}
+    assert found["matching"] == {"accept": 0.99, "review": 0.5}
     assert [one["state"] for one in found["passes"]] == ["done"]
     for verb in ("pause", "resume"):
         caller.api("POST", f"/identity/rules/{verb}", expect=409)
@@ -349,6 +356,10 @@ def test_the_command_tells_rules_difference_and_passes(
     assert "user_id" in shown
     assert "external:*" in shown
     assert "passes over everything" in shown
+    assert "a profile holds at most 500 identifiers, and stewards are told from 100 on" in shown
+    assert "what is told connects at most 10000 identifiers" in shown
+    assert "trust in sources: server 30, import 20, browser 10" in shown
+    assert "links from probability 0.99 on, a steward sees from 0.5 on" in shown
     file = tmp_path / "identity.yaml"
     file.write_text(text(SHARED), encoding="utf-8")
     shown = shell("identity", "rules", "--candidate", file)

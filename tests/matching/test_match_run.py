@@ -166,6 +166,29 @@ def test_a_dry_run_counts_and_changes_nothing(caller: Caller, core: Scripted) ->
     assert run(caller)["linked"] == 1, "a dry run is no run that later ones build upon"
 
 
+def test_a_dry_run_queues_whom_the_run_would(caller: Caller, core: Scripted) -> None:
+    """Nobody whom a steward rejected or took apart, nor who objects while it runs."""
+    people(caller, 1)
+    run(caller)
+    _split_off(caller, "letter-1")
+    people(caller, 2, 3, 4)
+    core.weight = LIKELY
+    assert run(caller, full=True)["queued"] == 3
+    first = caller.api("GET", "/identity/review")["items"][0]["id"]
+    caller.api("POST", f"/identity/review/{first}", {"decision": "reject"})
+    held = rows(caller, match_pairs)
+    assert run(caller, full=True, dry_run=True)["queued"] == 2
+    assert rows(caller, match_pairs) == held
+    assert run(caller, full=True)["queued"] == 2
+
+    def object_all() -> None:
+        for number in (2, 3, 4):
+            object_to_it(caller, number)
+
+    core.meanwhile = object_all
+    assert run(caller, full=True, dry_run=True)["queued"] == 0
+
+
 @pytest.mark.usefixtures("core")
 def test_a_run_that_broke_off_is_closed_and_the_next_goes_on(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -10,8 +10,11 @@ from caller import Caller
 from people import Person, are_one, run
 from recovery_world import backed_up, lost, restored, running
 from scripted import LIKELY, SURE, Scripted, people, scripted
+from sqlalchemy import select
 
 from cdp.clock import SECOND, FixedClock
+from cdp.matching import reject_again
+from cdp.matching.tables import match_pairs
 from cdp.settings import Settings
 
 core = pytest.fixture(scripted, name="core")
@@ -55,3 +58,19 @@ def test_a_rejected_guess_stays_rejected(
         assert not any(are_one(after, number) for number in (1, 2, 3))
         after.send({"type": "identify", "userId": "shop-3", "anonymousId": "letter-3"})
         assert are_one(after, 3), "what a source states is no guess"
+
+
+def test_a_pair_that_a_run_had_linked_by_the_backup_is_rejected_like_another(
+    caller: Caller, core: Scripted
+) -> None:
+    """It came apart, waited and was rejected after the backup, of which the last alone is replayed here."""
+    core.weight = SURE
+    people(caller, 1)
+    run(caller)
+    with caller.services.store.reading() as connection:
+        (pair,) = connection.execute(select(match_pairs.c.low, match_pairs.c.high)).all()
+    for times in (1, 0):
+        with caller.services.committer.batch() as batch:
+            assert reject_again(batch, {(pair.low, pair.high)}, "key:0", 1) == times
+    with caller.services.store.reading() as connection:
+        assert connection.execute(select(match_pairs.c.state)).scalar_one() == "rejected"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from caller import Caller
+from platform_fixtures import Shell
 
 from cdp.errors import PolicyError
 from cdp.policy import build, check, load, read_folder
@@ -122,6 +123,31 @@ def test_a_pattern_that_can_take_forever_is_refused(folder: Path, pattern: str) 
     edit(folder, '"[-x]+"]', f"'{pattern}']")
     with pytest.raises(PolicyError, match=r"identity\.yaml:\d+: "):
         load(folder)
+
+
+def broken(folder: Path, pattern: str) -> tuple[Path, str]:
+    """Give an identity.yaml a pattern that is no regular expression; returns it, and what is said of it."""
+    edit(folder, '"[-x]+"]', f"'{pattern}']")
+    file = folder / "identity.yaml"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    number = next(number for number, text in enumerate(lines, 1) if f"'{pattern}'" in text)
+    return file, f"identity.yaml:{number}: not a regular expression: "
+
+
+@pytest.mark.parametrize("pattern", ["(a", "a{99999999999}", "[z-a]"])
+def test_a_preview_names_the_line_of_what_is_no_pattern(caller: Caller, folder: Path, pattern: str) -> None:
+    file, told = broken(folder, pattern)
+    body = {"identity": file.read_text(encoding="utf-8")}
+    asked = caller.api("POST", "/identity/rules/preview", body, expect=400)
+    assert asked["detail"].startswith(told)
+    assert pattern not in asked["detail"]
+    with pytest.raises(PolicyError, match=told):
+        load(folder)
+
+
+def test_the_command_names_it_on_one_line(shell: Shell, folder: Path) -> None:
+    file, told = broken(folder, "(a")
+    assert told in shell("identity", "rules", "--candidate", file, expect=1)
 
 
 # -- the version names one content ------------------------------------------------------------------

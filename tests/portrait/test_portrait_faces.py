@@ -193,6 +193,27 @@ def test_of_a_restrained_other_end_nothing_is_told_but_that_it_is_there(caller: 
         caller.api("GET", f"/profiles/{bob}{part}", purpose=QUALITY, expect=403)
 
 
+def test_a_plan_names_types_only_where_the_policies_let_them_be_seen(caller: Caller, ann: str) -> None:
+    caller.send(identify("bob", email=EMAIL))
+    asked = {"ids": [ann, find(caller, "user_id", "bob")["id"]]}
+    for purpose, reason in ((QUALITY, "unique:user_id"), ("segmentation", "unique")):
+        plan = caller.api("POST", "/profiles/merge", asked, purpose=purpose)
+        assert plan["refused"] == {reason: 1}
+        assert {one["reason"] for one in plan["set_aside"]} == {reason}
+        refused = caller.api(
+            "POST", "/profiles/merge", {**asked, "dry_run": False}, purpose=purpose, expect=409
+        )
+        assert "refuse this: unique;" in refused["detail"]
+
+
+def test_of_somebody_restrained_a_refused_merge_tells_nothing(caller: Caller, ann: str) -> None:
+    caller.send(identify("bob", email=EMAIL))
+    asked = {"ids": [ann, find(caller, "user_id", "bob")["id"]], "dry_run": False}
+    restricted = {"identifiers": [{"type": "user_id", "value": "bob"}], "purpose": QUALITY}
+    caller.api("POST", "/consents", {**restricted, "state": "restricted"})
+    caller.api("POST", "/profiles/merge", asked, purpose=QUALITY, expect=403)
+
+
 def test_after_a_merge_the_older_ids_answer_for_the_survivor_and_after_a_split_each_for_its_own(
     caller: Caller, ann: str
 ) -> None:
@@ -262,7 +283,7 @@ def test_consents_are_told_with_reason_and_receipt(caller: Caller, ann: str) -> 
     assert caller.http.get(states[MAIL]["receipt"]).status_code in {200, 401}
     query = "query($id: ID!) {profile(id: $id) {consents {purpose state reason receipt}}}"
     shown = {one["purpose"]: one for one in ask(caller, query, id=ann)["profile"]["consents"]}
-    assert shown.keys() == states.keys()
+    assert list(shown) == list(states), "in the same order"
     assert shown[MAIL]["receipt"] == states[MAIL]["receipt"]
 
 

@@ -49,6 +49,9 @@ class DataUse:
     outcome: str
     purpose: str | None
     destination: str | None
+    object: JSON
+    counts: JSON
+    people: JSON
 
 
 @strawberry.input
@@ -116,7 +119,7 @@ def _position(entry: AuditEntry) -> tuple[int]:
     return (entry.index,)
 
 
-def _common(entry: AuditEntry) -> dict[str, Any]:
+def _told(entry: AuditEntry) -> dict[str, Any]:
     return {
         "index": entry.index,
         "at": rfc3339(entry.at),
@@ -125,14 +128,15 @@ def _common(entry: AuditEntry) -> dict[str, Any]:
         "outcome": entry.outcome,
         "purpose": entry.purpose or None,
         "destination": entry.destination or None,
+        "object": JSON(entry.object),
+        "counts": JSON(entry.counts),
+        "people": JSON(entry.people),
     }
 
 
 def _use(entry: AuditEntry) -> DataUse:
-    return DataUse(**_common(entry))
+    return DataUse(**_told(entry))
 
 
 def _entry(entry: AuditEntry) -> AuditEntryType:
-    return AuditEntryType(
-        **_common(entry), object=JSON(entry.object), counts=JSON(entry.counts), people=JSON(entry.people)
-    )
+    return AuditEntryType(**_told(entry))

@@ -186,10 +186,10 @@ class Profile:
 
     @strawberry.field
     def consents(self, info: Info) -> list[Consent]:
-        """Return its state of consent for each purpose."""
+        """Return its state of consent for each purpose, by purpose."""
         caller = info.context.caller
         found = info.context.services.portrait.consents(caller.actor, caller.purpose, str(self.id))
-        return [consent_of(state) for state in found]
+        return [consent_of(state) for state in sorted(found, key=lambda state: state.purpose)]
 
     @strawberry.field
     def uses(self, info: Info, first: int | None = None, after: str | None = None) -> Connection[DataUse]:

@@ -104,7 +104,7 @@ class RelinkMutation:
         reason: str | None = None,
     ) -> MergePlan:
         """Link profiles by a steward's word; the identity rules still bind."""
-        asked = MergeBody(tuple(map(str, ids)), dry_run is not False, reason or "")
+        asked = MergeBody(tuple(map(str, ids)), dry_run is not False, reason)
         return MergePlan(**_shown(link_profiles(info.context.services, info.context.caller, asked), info))
 
     @guarded(_STEWARD)
@@ -122,9 +122,9 @@ class RelinkMutation:
             raise InvalidInputError("link takes two ids")
         asked = SplitBody(
             dry_run=dry_run is not False,
-            identities=tuple(map(str, identities or ())),
+            identities=None if identities is None else tuple(map(str, identities)),
             link=None if link is None else (str(link[0]), str(link[1])),
-            reason=reason or "",
+            reason=reason,
         )
         done = take_apart(info.context.services, info.context.caller, str(id), asked)
         return SplitPlan(**_shown(done, info))

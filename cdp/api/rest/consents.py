@@ -209,7 +209,7 @@ def record_consent(
     if caller.source is None:
         if taken.unheard is not None:
             raise ConflictError(
-                "nothing is recorded: this names somebody who was erased and may not come back"
+                "this names somebody who was erased and may not come back: of them nothing is recorded"
             )
         answer = retrying(lambda: _answer(services, caller, data.purpose, identifiers[0], record_id))
         return msgspec.structs.replace(answer, confirmation=pending())
@@ -257,7 +257,8 @@ def _statement(services: Services, data: ConsentBody, now: Micros) -> Statement:
 def _identifiers(services: Services, data: ConsentBody, source: Source | None) -> tuple[tuple[str, str], ...]:
     """Return whose it is as (type, value), all of them usable.
 
-    A restraint counts for everybody who may be meant; anything else is told of one, under the value so found.
+    A restraint counts for everybody who may be meant; anything else is told of one. An officer's number,
+    which no region reads later, is told as it was found; what a source signed stays as it is.
 
     :param source: None for an officer, who may mean any region.
     """
@@ -273,12 +274,13 @@ def _identifiers(services: Services, data: ConsentBody, source: Source | None) -
                     "an identifier is blocked or malformed, or its type is not declared in "
                     "policies/identity.yaml"
                 )
-            if data.state in RESTRAINING:
-                found.append((item.type, item.value))
-                continue
-            if len(meant) > 1:
-                raise InvalidInputError(AMBIGUOUS)
-            found.append((item.type, meant[0]))
+            told = item.value
+            if data.state not in RESTRAINING:
+                if len(meant) > 1:
+                    raise InvalidInputError(AMBIGUOUS)
+                if source is None and item.type == "phone":
+                    told = meant[0]
+            found.append((item.type, told))
     if not found:
         raise InvalidInputError("a consent names at least one identifier of the person")
     return tuple(found)
@@ -294,9 +296,13 @@ def _answer(
         if not named:
             return Recorded(purpose, record_id=record_id)
         profile_no = services.identity.profile_of(connection, named[0])
-        members = services.identity.consent_members(connection, [profile_no])[profile_no]
-        state = services.ledger.states_of(connection, members).get(purpose)
-        subjects = tuple(member.identity_no for member in members)
+        if services.ledger.is_derived(connection):
+            states = services.ledger.kept_states(connection, profile_no)
+        else:
+            members = services.identity.consent_members(connection, [profile_no])[profile_no]
+            states = services.ledger.states_of(connection, members)
+        state = states.get(purpose)
+        subjects = tuple(services.identity.members(connection, profile_no))
         batch.record(
             Entry(
                 action="consent.record",

@@ -99,6 +99,10 @@ def rules_shown(held: IdentityRules) -> dict[str, Any]:
     return {
         "version": held.version,
         "profile_cap": held.profile_cap,
+        "growth_alarm": held.growth_alarm,
+        "component_cap": held.component_cap,
+        "source_trust": held.source_trust,
+        "matching": msgspec.structs.asdict(held.matching),
         "types": [_rule(found) for found in types],
         "external": _rule(held.external),
         "blocked": _blocked(held.blocked),

@@ -28,22 +28,22 @@ class MergeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ids: tuple[str, ...]
     dry_run: bool = True
-    reason: str = ""
+    reason: str | None = None
 
 
 class SplitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to take apart, and whether to do it or to say what it would do.
 
-    :param identities: what is carved out of the profile, as one. When none is named, the last merge of the id
-        is taken back; where there is none, its identity is carved out.
+    :param identities: what is carved out of the profile, as one. Left out, the last merge of the id is taken
+        back; where there is none, its identity is carved out.
     :param link: two identities of which only the link is revoked.
     :param reason: as for a reveal; may be left out.
     """
 
     dry_run: bool = True
-    identities: tuple[str, ...] = ()
+    identities: tuple[str, ...] | None = None
     link: tuple[str, str] | None = None
-    reason: str = ""
+    reason: str | None = None
 
 
 @post("/profiles/merge", opt=_STEWARD, sync_to_thread=True, status_code=200)
@@ -67,21 +67,25 @@ def split(
 def link_profiles(services: Services, caller: Caller, asked: MergeBody) -> Relinked:
     """Link profiles, as asked."""
     steward, purpose = services.steward, relinking(caller)
-    return steward.merge(caller.actor, purpose, asked.ids, reason=asked.reason, dry_run=asked.dry_run)
+    return steward.merge(caller.actor, purpose, asked.ids, reason=asked.reason or "", dry_run=asked.dry_run)
 
 
 def take_apart(services: Services, caller: Caller, profile_id: str, asked: SplitBody) -> Relinked:
     """Carve out identities or revoke a link, as asked.
 
-    :raises InvalidInputError: both are named, or a link that does not begin at ``profile_id``.
+    :raises InvalidInputError: an empty list of identities, both, or a link without ``profile_id``.
     """
     actor, purpose, steward = caller.actor, relinking(caller), services.steward
+    named, reason = asked.identities, asked.reason or ""
+    if named == ():
+        raise InvalidInputError(
+            "identities names at least one identity; leave it out to take back the last merge of the id"
+        )
     if asked.link is None:
-        named, reason = asked.identities, asked.reason
-        return steward.split(actor, purpose, profile_id, named, reason, dry_run=asked.dry_run)
-    if asked.identities or profile_id not in asked.link:
+        return steward.split(actor, purpose, profile_id, named or (), reason, dry_run=asked.dry_run)
+    if named or profile_id not in asked.link:
         raise InvalidInputError("link takes the id of the path and one other, and no identities beside it")
-    return steward.revoke(actor, purpose, asked.link, asked.reason, dry_run=asked.dry_run)
+    return steward.revoke(actor, purpose, asked.link, reason, dry_run=asked.dry_run)
 
 
 def relinking(caller: Caller) -> str:

@@ -85,7 +85,7 @@ def put_list(
     A telephone number without a country code is on a black list once for each country that it may be of.
     """
     with services.store.reading() as connection:
-        given = [services.identity.indexes_of(connection, item.type, item.value) for item in data.members]
+        given = services.identity.indexes_of(connection, [(item.type, item.value) for item in data.members])
     if data.kind != "black" and any(len(meant) > 1 for meant in given):
         raise InvalidInputError(AMBIGUOUS)
     indexes = {indexes for meant in given for indexes in meant}

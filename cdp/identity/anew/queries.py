@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Collection, Iterable, Iterator
+from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, func, select, update
@@ -21,6 +21,14 @@ Sealed = tuple[int, str, bytes]
 """(identity_no, type, sealed value)."""
 Held = tuple[bool, str, bytes]
 """What was last decided about a pair: (accepted, reason, evidence event id)."""
+
+
+class Linked(NamedTuple):
+    """What was decided about a pair by a commit."""
+
+    commit_no: int
+    pair: Pair
+    accepted: bool
 
 
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +131,21 @@ def merges(connection: Connection, identity_nos: Iterable[int]) -> Iterator[tupl
         told = query.where(among(c.low, chunk), c.origin.in_(("merge", "match")))
         for commit_no, low, high in read_rows(connection, told):
             yield commit_no, (low, high)
+
+
+def link_history(connection: Connection, identity_nos: Collection[int]) -> list[Linked]:
+    """Return what was decided about links among these identities, in the order of the commits."""
+    c = links.c
+    found = []
+    for chunk in chunks(identity_nos):
+        query = select(batches.c.commit_no, c.low, c.high, c.accepted)
+        told = query.join(batches, batches.c.batch == c.batch).where(among(c.low, chunk))
+        found += [
+            Linked(commit_no, (low, high), bool(accepted))
+            for commit_no, low, high, accepted in read_rows(connection, told)
+            if high in identity_nos
+        ]
+    return sorted(found)
 
 
 def values(connection: Connection, identity_nos: Iterable[int]) -> Iterator[Sealed]:

@@ -12,7 +12,7 @@ from pyroaring import BitMap
 
 from cdp.consent import ConsentLedger
 from cdp.gate import Gate
-from cdp.identity import IdentityService, Plan
+from cdp.identity import Plan
 from cdp.portrait.effects.queries import facts_of
 from cdp.store import Connection
 
@@ -53,25 +53,20 @@ class Relinked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sides(
-    connection: Connection,
-    identity: IdentityService,
-    ledger: ConsentLedger,
-    people: Mapping[int, Sequence[int]],
+    connection: Connection, ledger: ConsentLedger, people: Mapping[int, Sequence[int]]
 ) -> dict[int, Side]:
     """Return what is known of profiles as they are now.
 
     :param people: profile_no → its identities.
+    :raises UnavailableError: consent is being derived under other policies.
     """
     counts, names = facts_of(connection, [number for numbers in people.values() for number in numbers])
-    members = identity.consent_members(connection, people)
     return {
         no: Side(
             identities=tuple(numbers),
             events=sum(counts.get(number, 0) for number in numbers),
             traits=len({name for number in numbers for name in names.get(number, ())}),
-            consents={
-                purpose: one.state for purpose, one in ledger.states_of(connection, members[no]).items()
-            },
+            consents={purpose: one.state for purpose, one in ledger.kept_states(connection, no).items()},
         )
         for no, numbers in people.items()
     }
