@@ -2,8 +2,9 @@
 
 Steps for each store, in one process and without HTTP: 1. Store events of people with a user id and a device,
 in turns with the same events that name just one of the two: as many identities, no links. Where the time of
-the former goes is measured at the verbs of identity. 2. Make pairs of profiles known, then store an event for
-each that joins the two. 3. Give one profile many events, plan its split, do it, and merge it again.
+the former goes is measured at the verbs of identity. 2. Make pairs of profiles known, which said nothing
+about consent or each something, then store an event for each that joins the two. 3. Give one profile many
+events, plan its split, do it, and merge it again.
 
 ``cpu`` is the time of this process alone, what PostgreSQL does not included; on a machine that does other
 things, too, trust it and the ratios.
@@ -31,6 +32,7 @@ from cdp.ingest import Delivery
 
 _BATCH = 1000
 _VERBS = ("_identities", "_candidates", "lock", "decide", "refresh_consent")
+_CONSENT = {"consent": {"categoryPreferences": {"Email": True}}}
 Message = dict[str, Any]
 
 
@@ -51,7 +53,10 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, Any]:
         bench = _Bench(platform.services)
         return {
             "ingest": bench.ingest(arguments.people, arguments.events),
-            "burst": bench.burst(arguments.merges),
+            "burst": {
+                "of_silent": bench.burst(arguments.merges, spoken=False),
+                "of_spoken": bench.burst(arguments.merges, spoken=True),
+            },
             "split": bench.split(arguments.large),
         }
 
@@ -88,17 +93,22 @@ class _Bench:
             "share_of": {verb: round(seconds / spent[True].wall, 3) for verb, seconds in parts.items()},
         }
 
-    def burst(self, merges: int) -> dict[str, Any]:
-        """Join pairs of profiles that are known."""
-        users = [_track(userId=f"burst-{n}") for n in range(merges)]
-        devices = [_track(anonymousId=f"burst-{n}") for n in range(merges)]
+    def burst(self, merges: int, *, spoken: bool) -> dict[str, Any]:
+        """Join pairs of profiles that are known.
+
+        :param spoken: whether each of them has said something about consent before.
+        """
+        name = "spoken" if spoken else "silent"
+        said = {"context": _CONSENT} if spoken else {}
+        users = [{**_track(userId=f"{name}-{n}"), **said} for n in range(merges)]
+        devices = [{**_track(anonymousId=f"{name}-{n}"), **said} for n in range(merges)]
         self._random.shuffle(devices)
         for batch in _batches([*users, *devices]):
             self.store(batch)
         spent, parts = _Time(), defaultdict[str, float](float)
         with _timed(parts):
             for batch in _batches(
-                [_track(userId=f"burst-{n}", anonymousId=f"burst-{n}") for n in range(merges)]
+                [_track(userId=f"{name}-{n}", anonymousId=f"{name}-{n}") for n in range(merges)]
             ):
                 with spent:
                     self.store(batch)

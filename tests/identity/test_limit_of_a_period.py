@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from platform_fixtures import NOW
 from rules_world import Change, activate, groups, message, platform, send
@@ -21,7 +19,7 @@ DAY = 24 * 60
 
 
 @pytest.mark.parametrize(("rules", "later"), [(DAILY, DAY), (MONTHLY, 30 * DAY)])
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (2, 0, 1)])
 def test_whatever_came_first(settings: Settings, rules: Change, later: int, order: tuple[int, ...]) -> None:
     said = [message(0, (ANN, FIRST)), message(1, (ANN, SECOND)), message(later, (ANN, SECOND))]
     with platform(settings, FixedClock(NOW)) as world:
