@@ -115,7 +115,10 @@ class Snapshot:
 
     :param commit_no: every commit up to it is visible.
     :param as_of: when that was mirrored.
+    :cvar dialect: the SQL that ``run`` takes, as ``ibis.to_sql`` names it.
     """
+
+    dialect = "duckdb"
 
     def __init__(self, warehouse: Warehouse, generation: _Generation, manifest: Manifest) -> None:
         self._warehouse = warehouse
@@ -128,6 +131,20 @@ class Snapshot:
     def everyone(self) -> BitMap:
         """All profiles."""
         return self._generation.members.everyone.copy()
+
+    def run(self, sql: str, now: Micros) -> dict[str, Any]:
+        """Run a query over the tables and return its columns, as numpy arrays.
+
+        :param sql: of this snapshot's dialect, as compiled from Ibis.
+        :param now: what ``evaluated_at()`` returns in it.
+        :raises UnavailableError: the engine failed or needs more memory than it may have.
+        """
+        with self._warehouse.cursor() as cursor:
+            cursor.execute(
+                f"SET search_path = '{self._generation.schema},{self._generation.members.schema},main'"
+            )
+            cursor.execute(f"SET VARIABLE evaluated_at = {int(now)}::BIGINT")
+            return cursor.execute(sql).fetchnumpy()
 
     def sets(self, queries: Sequence[str], now: Micros) -> list[BitMap]:
         """Run queries that each yield the column ``profile_no`` and return their sets, in order.
@@ -143,7 +160,7 @@ class Snapshot:
                 f"SELECT {leaf}::UTINYINT AS leaf, profile_no::UINTEGER AS profile_no FROM ({query})"
                 for leaf, query in enumerate(part)
             )
-            columns = self._run(union, now)
+            columns = self.run(union, now)
             leaves, profiles = columns["leaf"], columns["profile_no"]
             if len(part) == 1:
                 found.append(_bitmap(profiles))
@@ -155,7 +172,7 @@ class Snapshot:
         """Return the profiles, as this snapshot maps them, of some identities."""
         held = self._generation.members
         if held.moved is None:
-            moved = self._run("SELECT identity_no, profile_no FROM members ORDER BY identity_no", 0)
+            moved = self.run("SELECT identity_no, profile_no FROM members ORDER BY identity_no", 0)
             held.moved = (_numbers(moved["identity_no"]), _numbers(moved["profile_no"]))
         movers, profiles = held.moved
         found = np.frombuffer(identities.to_array(), dtype=np.uint32)
@@ -164,14 +181,6 @@ class Snapshot:
         if len(movers):
             found = np.where(movers[place] == found, profiles[place], found)
         return _bitmap(found)
-
-    def _run(self, sql: str, now: Micros) -> dict[str, Any]:
-        with self._warehouse.cursor() as cursor:
-            cursor.execute(
-                f"SET search_path = '{self._generation.schema},{self._generation.members.schema},main'"
-            )
-            cursor.execute(f"SET VARIABLE evaluated_at = {int(now)}::BIGINT")
-            return cursor.execute(sql).fetchnumpy()
 
 
 class Warehouse:
