@@ -47,7 +47,7 @@ from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Batch, Committer, Store, migrate
 from cdp.told import ConsentIntake
-from cdp.warehouse import Mirror, Warehouse, declared
+from cdp.warehouse import Mirror, Warehouse, declared, open_engine
 from cdp.worker import Worker, Writer
 
 log = structlog.get_logger()
@@ -133,7 +133,10 @@ def _wire(
         return validator, Classifier(held.fields, undeclared.note), Keeper(held.intake)
 
     mirror = Mirror(store, settings.mirror_dir, bundle.fields, clock)
-    warehouse = opened.enter_context(closing(Warehouse(settings.mirror_dir, trust=profiles.trust)))
+    engine = open_engine(settings.warehouse, settings.mirror_dir)
+    warehouse = opened.enter_context(
+        closing(Warehouse(settings.mirror_dir, trust=profiles.trust, engine=engine))
+    )
 
     segments = SegmentService(
         store,
@@ -349,7 +352,5 @@ def check_parts(settings: Settings) -> None:
     """Refuse a part that is named and not there, rather than quietly take another."""
     if settings.keys_database == settings.database:
         raise ConfigurationError("CDP_KEYS_DATABASE_URL: the key database is one of its own")
-    if settings.warehouse != "duckdb":
-        raise ConfigurationError("CDP_WAREHOUSE: duckdb is the only warehouse of this version")
     if settings.intake != "direct":
         raise ConfigurationError("CDP_INTAKE: direct is the only intake of this version")

@@ -1,8 +1,10 @@
-"""The warehouse: a Parquet mirror of declared, clear columns, read through Ibis on DuckDB."""
+"""The warehouse: a Parquet mirror of declared, clear columns, read through Ibis on DuckDB or Spark."""
 
-from cdp.warehouse.engine import Snapshot, Tables, Warehouse, evaluated_at
+from cdp.warehouse.engine import Tables, evaluated_at
 from cdp.warehouse.mirror import Mirror
 from cdp.warehouse.model import VALUE_COLUMN, Declared, declared, event_column
+from cdp.warehouse.sets import bitmap
+from cdp.warehouse.snapshot import Snapshot, Warehouse, open_engine
 
 __all__ = [
     "VALUE_COLUMN",
@@ -11,7 +13,9 @@ __all__ = [
     "Snapshot",
     "Tables",
     "Warehouse",
+    "bitmap",
     "declared",
     "evaluated_at",
     "event_column",
+    "open_engine",
 ]

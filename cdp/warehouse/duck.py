@@ -1,0 +1,179 @@
+"""DuckDB over the mirror's files, inside this process.
+
+Invariants: it runs in memory with a limit, spills nothing, loads no extension and may open no file outside
+the mirror's directory.
+
+A generation is a schema with the views of one manifest's files; the map is a schema beside it. Either is
+dropped when nobody uses it any more.
+"""
+
+# ruff: noqa: S608  # SQL is put together from our own names; values are quoted by Ibis or are integers
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import ibis  # type: ignore[import-untyped]  # publishes no types
+
+from cdp.clock import Micros
+from cdp.errors import UnavailableError
+from cdp.warehouse.engine import Columns, Rank, Tables
+from cdp.warehouse.model import EVENTS, TRAITS
+
+_TYPES = {"int64": "BIGINT", "float64": "DOUBLE", "string": "VARCHAR", "boolean": "BOOLEAN"}
+
+
+class _Map:
+    """The schema of an identity→profile map."""
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+
+
+class _Generation:
+    """The schema of one manifest's views, and the map that belongs to it."""
+
+    def __init__(self, engine: DuckEngine, schema: str, members: _Map) -> None:
+        self._engine = engine
+        self._members = members
+        self.schema = schema
+
+    def run(self, sql: str, now: Micros) -> Columns:
+        with self._engine.cursor() as cursor:
+            cursor.execute(f"SET search_path = '{self.schema},{self._members.schema},main'")
+            cursor.execute(f"SET VARIABLE evaluated_at = {int(now)}::BIGINT")
+            return cursor.execute(sql).fetchnumpy()
+
+
+class DuckEngine:
+    """DuckDB in memory.
+
+    :param directory: the only one whose files it may open.
+    :param memory_limit: e.g. ``1GB``.
+    """
+
+    dialect = "duckdb"
+
+    def __init__(self, directory: Path, memory_limit: str = "1GB") -> None:
+        self._unused: deque[str] = deque()
+        self._serial = 0
+        self._root = _connect(directory, memory_limit)
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open one connection to the in-memory engine.
+
+        :raises UnavailableError: the engine failed; the message names no value.
+        """
+        cursor = self._root.cursor()
+        try:
+            yield cursor
+        except duckdb.OutOfMemoryException as error:
+            raise UnavailableError("the query needs more memory than the warehouse may use") from error
+        except duckdb.Error as error:
+            raise UnavailableError(f"the warehouse failed ({type(error).__name__})") from error
+        finally:
+            cursor.close()
+
+    def map(self, files: Sequence[Path]) -> _Map:
+        """Make the tables ``members`` and ``people``."""
+        schema = self._schema("map")
+        with self._gone(schema):
+            self._root.execute(
+                f"CREATE TABLE {schema}.everyone AS"
+                " SELECT identity_no, arg_max(profile_no, commit_no) AS profile_no"
+                f" FROM {_read(files)} GROUP BY identity_no"
+            )
+        self._root.execute(
+            f"CREATE TABLE {schema}.members AS"
+            f" SELECT * FROM {schema}.everyone WHERE identity_no <> profile_no"
+        )
+        self._root.execute(
+            f"CREATE TABLE {schema}.people AS SELECT DISTINCT profile_no FROM {schema}.everyone"
+        )
+        self._root.execute(f"DROP TABLE {schema}.everyone")
+        made = _Map(schema)
+        weakref.finalize(made, self._unused.append, schema).atexit = False
+        return made
+
+    def open(
+        self, files: Mapping[str, Sequence[Path]], tables: Tables, ranks: Sequence[Rank], members: _Map
+    ) -> _Generation:
+        """Make the views ``events`` and ``traits`` and the table ``trust``."""
+        while self._unused:
+            self._root.execute(f"DROP SCHEMA {self._unused.popleft()} CASCADE")
+        schema = self._schema("generation")
+        with self._gone(schema):
+            for dataset, table in ((EVENTS, tables.events), (TRAITS, tables.traits)):
+                query = self._select(table, files[dataset])
+                self._root.execute(f"CREATE VIEW {schema}.{dataset} AS {query}")
+        self._root.execute(f"CREATE TABLE {schema}.trust (name VARCHAR, source_id BIGINT, rank BIGINT)")
+        if ranks:
+            self._root.executemany(f"INSERT INTO {schema}.trust VALUES (?, ?, ?)", list(ranks))
+        made = _Generation(self, schema, members)
+        weakref.finalize(made, self._unused.append, schema).atexit = False
+        return made
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._root.close()
+
+    def _select(self, table: ibis.Table, files: Sequence[Path]) -> str:
+        """Return the query for a table's columns; one that no file has is NULL."""
+        there: set[str] = set()
+        if files:
+            described = self._root.execute(f"DESCRIBE SELECT * FROM {_read(files)}").fetchall()
+            there = {str(name) for name, *_ in described}
+        columns = ", ".join(
+            _quoted(name) if name in there else f"CAST(NULL AS {_TYPES[str(kind)]}) AS {_quoted(name)}"
+            for name, kind in table.schema().items()
+        )
+        return f"SELECT {columns} FROM {_read(files)}" if files else f"SELECT {columns} WHERE false"
+
+    @contextmanager
+    def _gone(self, schema: str) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.IOException as error:
+            self._unused.append(schema)
+            raise FileNotFoundError from error
+
+    def _schema(self, kind: str) -> str:
+        self._serial += 1
+        self._root.execute(f"CREATE SCHEMA {kind}_{self._serial}")
+        return f"{kind}_{self._serial}"
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+def _read(files: Sequence[Path]) -> str:
+    paths = (str(path).replace("'", "''") for path in files)
+    return "read_parquet([{}], union_by_name = true)".format(", ".join(f"'{path}'" for path in paths))
+
+
+def _connect(directory: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
+    directory.mkdir(parents=True, exist_ok=True)
+    root = duckdb.connect(
+        ":memory:",
+        config={
+            "temp_directory": "",  # clear values never spill to a file
+            "memory_limit": memory_limit,
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "preserve_insertion_order": "false",
+        },
+    )
+    root.execute("SET parquet_metadata_cache = true")
+    root.execute("CREATE MACRO evaluated_at() AS getvariable('evaluated_at')::BIGINT")
+    path = str(directory.resolve()).replace("'", "''")
+    root.execute(f"SET allowed_directories = ['{path}']")
+    root.execute("SET enable_external_access = false")
+    root.execute("SET lock_configuration = true")
+    return root
