@@ -3,6 +3,7 @@
 from cdp.warehouse.engine import Snapshot, Tables, Warehouse, evaluated_at
 from cdp.warehouse.mirror import Mirror
 from cdp.warehouse.model import VALUE_COLUMN, Declared, declared, event_column
+from cdp.warehouse.sets import bitmap
 
 __all__ = [
     "VALUE_COLUMN",
@@ -11,6 +12,7 @@ __all__ = [
     "Snapshot",
     "Tables",
     "Warehouse",
+    "bitmap",
     "declared",
     "evaluated_at",
     "event_column",
