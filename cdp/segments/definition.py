@@ -2,7 +2,7 @@
 
 Invariants: whoever holds a ``Definition`` holds one that ``parse`` has checked against the field
 catalogue: every name is declared and clear, every value has the type of what it is compared with, times
-are ``Micros`` and numbers are floats. Leaves are hashable, so that equal ones are read once.
+are ``Micros`` or ``Moment`` and numbers are floats. Leaves are hashable, so that equal ones are read once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from cdp.clock import Micros
 from cdp.policy import Survivorship, ValueType
+from cdp.segments.moments import Moment
 
 Operator = Literal["eq", "ne", "in", "lt", "lte", "gt", "gte", "between", "contains", "starts_with", "exists"]
 Function = Literal["count", "sum", "avg", "min", "max", "distinct", "first", "last"]
@@ -84,8 +85,37 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     where: tuple[Condition, ...] = ()
     aggregate: Aggregate | None = None
     within: Micros | None = None
-    start: Micros | None = None
-    end: Micros | None = None
+    start: Micros | Moment | None = None
+    end: Micros | Moment | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a sequence: an event that happens, or, ``negated``, one that does not.
+
+    :param within: microseconds after the step that happened before it, the end included; None: at any time
+        after it.
+    """
+
+    name: str
+    type: EventType = "track"
+    where: tuple[Condition, ...] = ()
+    within: Micros | None = None
+    negated: bool = False
+
+
+class Sequence(msgspec.Struct, frozen=True):
+    """``{sequence: [...], within}``: steps in order, of which the first happens.
+
+    *After* is later by at least a microsecond: of two events of one instant neither comes after the other.
+    Events later than now do not count. A negated step is about the time from the step that happened before it
+    until the next step that happens, or until its own window ends, whichever is first; as the last one it
+    has a window, and holds once that has ended.
+
+    :param within: microseconds back from now, both ends included, in which all of it lies.
+    """
+
+    steps: tuple[Step, ...]
+    within: Micros | None = None
 
 
 class SegmentOf(msgspec.Struct, frozen=True):
@@ -129,7 +159,9 @@ class Not(msgspec.Struct, frozen=True):
     part: Node
 
 
-Leaf = Trait | Event | SegmentOf | ListOf | Sample
+Asked = Trait | Event | Sequence | Sample
+"""Leaves that the warehouse answers."""
+Leaf = Asked | SegmentOf | ListOf
 Node = All | Any_ | Not | Leaf
 
 
@@ -154,3 +186,11 @@ def leaves(node: Node) -> Iterator[Leaf]:
         yield from leaves(node.part)
     else:
         yield node
+
+
+def settled(leaf: Asked, now: Micros) -> Asked:
+    """Return a leaf with points of the calendar as the instants that they are at ``now``."""
+    if not isinstance(leaf, Event) or not (isinstance(leaf.start, Moment) or isinstance(leaf.end, Moment)):
+        return leaf
+    start, end = (bound.at(now) if isinstance(bound, Moment) else bound for bound in (leaf.start, leaf.end))
+    return msgspec.structs.replace(leaf, start=start, end=end)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from cdp.errors import DefinitionError
 from cdp.policy import FieldCatalogue, FieldRule, covers
-from cdp.segments.definition import Definition, Event, Leaf, ListOf, SegmentOf, Trait, leaves
+from cdp.segments.definition import Definition, Event, Leaf, ListOf, SegmentOf, Sequence, Trait, leaves
 
 Resolve = Callable[[str], Definition | None]
 """Segment name → its newest definition, None when there is none."""
@@ -83,10 +83,11 @@ def _named(leaf: Leaf) -> Iterator[str]:
             yield f"trait:{leaf.validated_by}"
     elif isinstance(leaf, ListOf):
         yield f"list:{leaf.name}"
-    elif isinstance(leaf, Event):
-        yield f"event:{leaf.name if leaf.type == 'track' else leaf.type}"
-        yield from (f"property:{item.property}" for item in leaf.where)
-        if leaf.aggregate is not None and leaf.aggregate.property:
+    elif isinstance(leaf, Event | Sequence):
+        for happening in leaf.steps if isinstance(leaf, Sequence) else (leaf,):
+            yield f"event:{happening.name if happening.type == 'track' else happening.type}"
+            yield from (f"property:{item.property}" for item in happening.where)
+        if isinstance(leaf, Event) and leaf.aggregate is not None and leaf.aggregate.property:
             yield f"property:{leaf.aggregate.property}"
 
 

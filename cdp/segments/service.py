@@ -25,8 +25,8 @@ from cdp.clock import Clock, Micros
 from cdp.errors import ConflictError, DefinitionError, NotFoundError
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
-from cdp.segments.compile import Compiler
-from cdp.segments.definition import Definition, Leaf, ListOf, SegmentOf, leaves
+from cdp.segments.compile import Compiler, complemented, find
+from cdp.segments.definition import Asked, Definition, Leaf, ListOf, leaves, settled
 from cdp.segments.lists import Lists
 from cdp.segments.membership import Evaluation
 from cdp.segments.model import PURPOSE, Members, Preview, Segment
@@ -174,17 +174,13 @@ class SegmentService:
         """Return the SQL that evaluating a segment runs, leaf by leaf, those of used segments included."""
         with self._store.reading() as connection:
             definition = self._parsed(self._held(connection, name))
-        tables = self._warehouse.snapshot().tables
+        snapshot = self._warehouse.snapshot()
         with self._store.reading() as connection:
             used = self._check(connection, definition)
-        shown: list[str] = []
-        for leaf in _distinct(definition, used):
-            if not isinstance(leaf, SegmentOf | ListOf):
-                compiled = self._compiler(leaf, tables)
-                shown.append(
-                    f"-- {'everyone but' if compiled.complement else 'profiles of'}\n{compiled.sql};"
-                )
-        return "\n\n".join(shown)
+        now = self._clock.now()
+        wanted = [settled(leaf, now) for leaf in _distinct(definition, used) if isinstance(leaf, Asked)]
+        passes = self._compiler(wanted, snapshot.tables, snapshot.dialect)
+        return "\n\n".join(one.shown() for one in passes)
 
     # -- members --------------------------------------------------------------------------------
 
@@ -295,14 +291,16 @@ class SegmentService:
             gone = self._gone(connection, snapshot.commit_no)
         excluded = gone | snapshot.mapped(gone)
         everyone = snapshot.everyone - excluded
-        compiled = [
-            (leaf, self._compiler(leaf, snapshot.tables))
-            for leaf in wanted
-            if not isinstance(leaf, ListOf | SegmentOf)
-        ]
-        sets = snapshot.sets([one.sql for _, one in compiled], now)
-        for (leaf, one), profiles in zip(compiled, sets, strict=True):
-            found[leaf] = everyone - profiles if one.complement else profiles
+        passes = self._compiler(
+            [settled(leaf, now) for leaf in wanted if isinstance(leaf, Asked)],
+            snapshot.tables,
+            snapshot.dialect,
+        )
+        sets, rest = find(passes, snapshot, now), complemented(passes)
+        for leaf in wanted:
+            if isinstance(leaf, Asked):
+                key = settled(leaf, now)
+                found[leaf] = everyone - sets[key] if rest[key] else sets[key]
         results = []
         for definition, others, names_and_categories in zip(definitions, used, read, strict=True):
             members = Evaluation(found, others, everyone)(definition.where) & everyone

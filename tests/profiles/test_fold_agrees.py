@@ -16,7 +16,7 @@ from population import NOW, Population, catalogue, rule
 from cdp.clock import DAY, SECOND
 from cdp.policy import TYPED
 from cdp.profiles import Observation, fold, queries
-from cdp.segments.compile import Compiler
+from cdp.segments.compile import Compiler, find
 from cdp.segments.definition import Trait
 from cdp.warehouse import Mirror, Warehouse
 
@@ -127,8 +127,9 @@ def test_the_warehouse_folds_as_portraits_and_exports_do(seed: int) -> None:
         folded = fold(observed, FIELDS, TRUST, now)
         snapshot = warehouse.snapshot()
         leaves = [leaf for name in FIELDS.traits for leaf in asked(name)]
-        found = snapshot.sets([COMPILER(leaf, snapshot.tables).sql for leaf in leaves], now)
-        for leaf, profiles in zip(leaves, found, strict=True):
+        found = find(COMPILER(leaves, snapshot.tables, snapshot.dialect), snapshot, now)
+        for leaf, profiles in found.items():
+            assert isinstance(leaf, Trait)
             survivors = folded.get(leaf.name, {})
             expected = {no for no, one in survivors.items() if any(holds(leaf, v) for v in typed(one))}
             assert set(profiles) == expected, leaf

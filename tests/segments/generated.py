@@ -21,6 +21,7 @@ NUMBERS = st.integers(-8, 40).map(lambda n: n / 4)
 SPANS = ["1d", "2d", "36h", "90m"]
 EDGES = [0, 90 * 60 * 10**6, 36 * 3600 * 10**6, DAY, 2 * DAY, 3 * DAY]
 INSTANTS = st.sampled_from([NOW - edge + step for edge in EDGES for step in (-1, 0, 1)] + [NOW + DAY])
+CALENDAR = ["today", "today-1d", "today+1d", "this_week", "this_month-1w", "this_year", "2024-10-03"]
 DATES = ["2024-10-02T00:00:00Z", "2024-10-03T12:00:00+00:00", "2024-10-04T00:00:00.000001Z"]
 
 properties = st.fixed_dictionaries(
@@ -117,6 +118,8 @@ windows: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.sampled_from(DATES).map(lambda date: {"from": date}),
     st.sampled_from(DATES).map(lambda date: {"to": date}),
     st.just({"from": DATES[0], "to": DATES[2]}),
+    st.sampled_from(CALENDAR).map(lambda point: {"from": point}),
+    st.sampled_from(CALENDAR).map(lambda point: {"to": point}),
 )
 event_leaves = merged(
     st.sampled_from(NAMES).map(lambda name: {"event": name}),
@@ -125,6 +128,32 @@ event_leaves = merged(
     aggregates,
     windows,
 )
+happenings = merged(
+    st.sampled_from(NAMES[:2]).map(lambda name: {"event": name}),
+    st.lists(conditions, max_size=1).map(lambda found: {"where": found} if found else {}),
+)
+within = st.sampled_from(SPANS).map(lambda span: {"within": span})
+maybe_within: st.SearchStrategy[dict[str, Any]] = st.one_of(st.just({}), within)
+absences = happenings.map(lambda step: {"not": step})
+sequences = st.tuples(
+    st.tuples(
+        happenings,
+        st.lists(merged(st.one_of(happenings, happenings, absences), maybe_within), max_size=3),
+        st.one_of(merged(happenings, maybe_within), merged(absences, within)),
+    ).map(lambda parts: {"sequence": [parts[0], *parts[1], parts[2]]}),
+    maybe_within,
+).map(lambda parts: closed({**parts[0], **parts[1]}))
+
+
+def closed(leaf: dict[str, Any]) -> dict[str, Any]:
+    """Give every negated step behind the last one that happens a window."""
+    for step in reversed(leaf["sequence"]):
+        if "not" not in step:
+            return leaf
+        step.setdefault("within", "1d")
+    return leaf
+
+
 trait_leaves = st.one_of(
     comparison("string").flatmap(
         lambda found: st.sampled_from([{"trait": "country", **found}, {"trait": "plan", **found}])
@@ -135,7 +164,7 @@ others = st.sampled_from(
     [{"segment": "other"}, {"list": "some"}, {"sample": 0.5}, {"sample": 0.3, "salt": "s"}, {"sample": 1}]
 )
 definitions = st.recursive(
-    st.one_of(event_leaves, event_leaves, trait_leaves, others),
+    st.one_of(event_leaves, event_leaves, sequences, trait_leaves, others),
     lambda parts: st.one_of(
         st.lists(parts, min_size=1, max_size=3).map(lambda found: {"all": found}),
         st.lists(parts, min_size=1, max_size=3).map(lambda found: {"any": found}),

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
-UNITS = {"m": 60, "h": 3600, "d": 86400}
+UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class World:
@@ -32,6 +33,7 @@ class World:
         self.trust = trust
         self.trusted = trusted
         self.now = now
+        self.zone = "UTC"
         self.segments: dict[str, Any] = {}
         self.lists: dict[str, list[int]] = {}
 
@@ -50,6 +52,8 @@ class World:
             return compare(self.trait(profile, where["trait"]), where["op"], where.get("value", True))
         if "event" in where:
             return self.event(profile, where)
+        if "sequence" in where:
+            return self.sequence(profile, where)
         if "segment" in where:
             return self.holds(profile, self.segments[where["segment"]], where["segment"])
         if "list" in where:
@@ -107,18 +111,90 @@ class World:
         }
         return compare(known_amounts[function](), op, value)
 
+    def sequence(self, profile: int, leaf: Any) -> bool:
+        """Try every chain of events, one for each step that happens."""
+        span = length(leaf["within"]) if "within" in leaf else None
+        seen = [
+            event
+            for event in self.events
+            if self.profile_of[event["identity"]] == profile
+            and event["at"] <= self.now
+            and (span is None or event["at"] >= self.now - span)
+        ]
+
+        def fits(event: dict[str, Any], step: Any) -> bool:
+            step = step.get("not", step)
+            return (
+                event["name"] == step["event"]
+                and event["type"] == step.get("type", "track")
+                and all(
+                    compare(event["properties"].get(c["property"]), c["op"], c.get("value", True))
+                    for c in step.get("where", [])
+                )
+            )
+
+        def absent(step: Any, after: int, before: int | None) -> bool:
+            """True when nothing that the step forbids happens after ``after``, in its window, until then."""
+            until = after + length(step["within"]) if "within" in step else None
+            if before is None and (until is None or until >= self.now):
+                return False  # the window has not closed
+            return not any(
+                fits(event, step)
+                and event["at"] > after
+                and (before is None or event["at"] < before)
+                and (until is None or event["at"] <= until)
+                for event in seen
+            )
+
+        def rest(steps: list[Any], at: int) -> bool:
+            ahead = next((place for place, step in enumerate(steps) if "not" not in step), None)
+            if ahead is None:
+                return all(absent(step, at, None) for step in steps)
+            step = steps[ahead]
+            return any(
+                fits(event, step)
+                and event["at"] > at
+                and ("within" not in step or event["at"] <= at + length(step["within"]))
+                and all(absent(no, at, event["at"]) for no in steps[:ahead])
+                and rest(steps[ahead + 1 :], event["at"])
+                for event in seen
+            )
+
+        first, *others = leaf["sequence"]
+        return any(fits(event, first) and rest(others, event["at"]) for event in seen)
+
     def in_window(self, at: int, leaf: Any) -> bool:
         if "within" in leaf:
-            span = int(leaf["within"][:-1]) * UNITS[leaf["within"][-1]] * 1_000_000
-            return self.now - span <= at <= self.now
-        if "from" in leaf and at < instant(leaf["from"]):
+            return self.now - length(leaf["within"]) <= at <= self.now
+        if "from" in leaf and at < instant(leaf["from"], self.now, self.zone):
             return False
-        return not ("to" in leaf and at >= instant(leaf["to"]))
+        return not ("to" in leaf and at >= instant(leaf["to"], self.now, self.zone))
 
 
-def instant(text: str) -> int:
-    """Return microseconds since 1970."""
-    moment = datetime.fromisoformat(text)
+def length(text: str) -> int:
+    """Return microseconds of a window."""
+    return int(text[:-1]) * UNITS[text[-1]] * 1_000_000
+
+
+def instant(text: str, now: int, zone: str) -> int:
+    """Return microseconds since 1970 of a time, or of a point of the calendar that days are counted from."""
+    if text[0] == "t":  # today, this_week, this_month, this_quarter, this_year
+        anchor, sign, shift = text.partition("-") if "-" in text else text.partition("+")
+        day = datetime.fromtimestamp(now / 1e6, ZoneInfo(zone)).date()
+        first = {"this_month": range(1, 13), "this_quarter": (1, 4, 7, 10), "this_year": (1,)}
+
+        def begins(day: date) -> bool:
+            if anchor in {"today", "this_week"}:
+                return anchor == "today" or day.weekday() == 0
+            return day.day == 1 and day.month in first[anchor]
+
+        while not begins(day):
+            day -= timedelta(days=1)
+        days = int(f"{sign}{shift[:-1]}") * {"d": 1, "w": 7}[shift[-1]] if shift else 0
+        moment = datetime.combine(day + timedelta(days=days), time(), ZoneInfo(zone))
+    else:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
     whole = int(moment.replace(microsecond=0).timestamp())
     return whole * 1_000_000 + moment.microsecond
 

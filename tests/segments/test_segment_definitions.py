@@ -149,7 +149,7 @@ def test_a_plain_word_stays_a_word() -> None:
         ({"event": "A", "max": {"property": "sku", "gte": 1}}, ["number or a time"]),
         ({"event": "A", "last": {"property": "sku", "gte": "x"}}, ["does not apply"]),
         ({"event": "A", "avg": {"gte": 1}}, ["needs the key property"]),
-        ({"sequence": [], "within": "30d"}, ["sequence is not available yet"]),
+        ({"sequence": [], "within": "30d"}, ["where.sequence", "1 to 20 steps"]),
         ({"tag": "lifecycle", "op": "in", "value": ["x"]}, ["tag is not available yet"]),
         ({"segment": "Not A Name"}, ["where.segment"]),
         ({"list": None}, ["where.list"]),

@@ -9,7 +9,7 @@ from population import NOW, Population, catalogue, rule
 
 from cdp.clock import DAY
 from cdp.errors import UnavailableError
-from cdp.segments.compile import Compiler
+from cdp.segments.compile import Compiler, find
 from cdp.segments.definition import Trait
 from cdp.segments.parse import parse
 from cdp.segments.references import classified, reads
@@ -38,10 +38,11 @@ def test_it_waits_until_what_validates_it_is_mirrored(tmp_path: Path) -> None:
     mirror = Mirror(people.store, tmp_path / "warehouse", catalogue(traits=[rule("tier")]), people.clock)
     mirror.refresh()
     with pytest.raises(UnavailableError):
-        Compiler()(leaf, warehouse.snapshot().tables)
+        Compiler()([leaf], warehouse.snapshot().tables, "duckdb")
     mirror.adopt(FIELDS)
     mirror.refresh()
-    assert Compiler()(leaf, warehouse.snapshot().tables).sql
+    (compiled,) = Compiler()([leaf], warehouse.snapshot().tables, "duckdb")
+    assert compiled.sql
     warehouse.close()
     people.close()
 
@@ -58,8 +59,8 @@ def test_a_compiled_condition_goes_by_the_day_it_is_asked_on(tmp_path: Path) -> 
     leaf = parse(WHERE, fields).where
     assert isinstance(leaf, Trait)
     snapshot = warehouse.snapshot()
-    sql = Compiler()(leaf, snapshot.tables).sql
+    (compiled,) = Compiler()([leaf], snapshot.tables, "duckdb")
     instants = (NOW, NOW + 3 * DAY - 1, NOW + 3 * DAY, NOW + 4 * DAY - 1, NOW + 4 * DAY)
-    assert [set(snapshot.sets([sql], at)[0]) for at in instants] == [{1, 2}, {1, 2}, {1}, {1}, set()]
+    assert [set(find([compiled], snapshot, at)[leaf]) for at in instants] == [{1, 2}, {1, 2}, {1}, {1}, set()]
     warehouse.close()
     people.close()

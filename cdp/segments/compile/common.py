@@ -1,0 +1,81 @@
+"""What the queries of all kinds of leaves are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ibis  # type: ignore[import-untyped]  # publishes no types
+import msgspec
+
+from cdp.errors import UnavailableError
+from cdp.segments.definition import Condition, Value
+from cdp.warehouse import Tables, event_column
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The query of a pass.
+
+    :param table: an Ibis table with ``profile_no`` and ``flags``.
+    :param complements: for each leaf, whether it holds for everyone whom the query does not flag.
+    """
+
+    table: Any
+    complements: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, profiles: Any, holds: Sequence[Any], complements: Sequence[bool] = ()) -> Found:
+        """Make it of a table with one row a profile, and for each leaf whether it finds the profile."""
+        flags = sum(
+            (ibis.ifelse(one.fill_null(False), 1 << bit, 0) for bit, one in enumerate(holds[1:], 1)),
+            ibis.ifelse(holds[0].fill_null(False), 1, 0),
+        )
+        table = profiles.select("profile_no", flags=flags.cast("int64"))
+        return cls(table.filter(table["flags"] > 0), tuple(complements) or (False,) * len(holds))
+
+
+def mapped(facts: Any, tables: Tables) -> Any:
+    """Replace ``identity_no`` by ``profile_no``; an identity without a row is its own profile."""
+    joined = facts.left_join(tables.members, "identity_no")
+    kept = [name for name in facts.columns if name != "identity_no"]
+    return joined.select(*kept, profile_no=joined.profile_no.coalesce(joined.identity_no))
+
+
+def happening(conditions: Sequence[Condition], tables: Tables) -> list[Any]:
+    """Return what holds of an event of which ``conditions`` hold."""
+    return [compare(column(tables, item.property), item.op, item.value) for item in conditions]
+
+
+def column(tables: Tables, name: str) -> Any:
+    """Return the column of an event's property.
+
+    :raises UnavailableError: the warehouse does not have it yet.
+    """
+    if name not in tables.declared.properties:
+        raise behind()
+    return tables.events[event_column(name)]
+
+
+def compare(found: Any, op: str, value: Value) -> Any:
+    """Return the comparison; it is never true of NULL, except that ``exists: false`` is."""
+    if isinstance(value, tuple):
+        return found.between(*value) if op == "between" else found.isin(value)
+    if op == "exists":
+        return found.notnull() if value else found.isnull()
+    if op == "contains":
+        return found.contains(value)
+    if op == "starts_with":
+        return found.startswith(value)
+    return {
+        "eq": found.__eq__,
+        "ne": found.__ne__,
+        "lt": found.__lt__,
+        "lte": found.__le__,
+        "gt": found.__gt__,
+        "gte": found.__ge__,
+    }[op](value)
+
+
+def behind() -> UnavailableError:
+    """Return the error of a field that the warehouse does not have yet."""
+    return UnavailableError("the warehouse was not refreshed since this field was declared; try again soon")

@@ -1,0 +1,104 @@
+"""sequences: steps in order, found in one pass over the events that any of them is about.
+
+For each person and instant it is known which steps an event of that instant fits. From the first step on, an
+instant is *reached* at step k when it fits the step and lies in the reach of one that was reached at the step
+before. How far an instant reaches is the nearest of: its time plus the step's ``within``; the first event
+that a negated step between the two forbids, where that falls into the negated step's own window. So the
+farthest reach of all earlier instants decides, and a running maximum finds it, whatever the windows are.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from itertools import pairwise
+from operator import and_, or_
+from typing import Any
+
+import ibis  # type: ignore[import-untyped]  # publishes no types
+
+from cdp.segments.compile.common import Found, happening, mapped
+from cdp.segments.definition import Sequence, Step
+from cdp.warehouse import Tables, evaluated_at
+
+_EVER = (1 << 62) - 1  # an instant that never comes
+_Between = tuple[tuple[int, Step], ...]  # the negated steps between two that happen, with their places
+
+
+def sequence_pass(leaf: Sequence, tables: Tables) -> Found:
+    """Return the query of one sequence."""
+    instants, reached, _ = _reached(leaf, tables)
+    instants = instants.mutate(done=reached)
+    done = instants.group_by("profile_no").aggregate(done=instants.done.any())
+    return Found.of(done, [done.done])
+
+
+def _reached(leaf: Sequence, tables: Tables) -> tuple[Any, Any, list[str]]:
+    """Return the instants, whether each ends the sequence, and which columns say what step it reached."""
+    rows = _instants(leaf, tables)
+    happen = [place for place, step in enumerate(leaf.steps) if not step.negated]
+    order = {"group_by": "profile_no", "order_by": "occurred_at"}
+    earlier = ibis.window(**order, preceding=(None, 1))
+    later = ibis.window(**order, following=(1, None))
+    forbidden = {
+        f"next_{place}": ibis.ifelse(rows[f"fits_{place}"], rows.occurred_at, ibis.null()).min().over(later)
+        for place, step in enumerate(leaf.steps)
+        if step.negated
+    }
+    if forbidden:
+        rows = rows.mutate(**forbidden)
+    rows = rows.mutate(reached_0=rows[f"fits_{happen[0]}"])
+    for number, (before, place) in enumerate(pairwise(happen), 1):
+        between = tuple((middle, leaf.steps[middle]) for middle in range(before + 1, place))
+        reach = ibis.ifelse(
+            rows[f"reached_{number - 1}"], _reach(rows, leaf.steps[place], between), ibis.null()
+        )
+        rows = rows.mutate(reach=reach)
+        farthest = rows.reach.max().over(earlier)
+        rows = rows.mutate(
+            **{f"reached_{number}": rows[f"fits_{place}"] & (farthest >= rows.occurred_at).fill_null(False)}
+        )
+    ends = [rows[f"reached_{len(happen) - 1}"]]
+    for place in range(happen[-1] + 1, len(leaf.steps)):
+        until = rows.occurred_at + leaf.steps[place].within
+        following = rows[f"next_{place}"]
+        ends += [until < evaluated_at(), (following > until).fill_null(True)]
+    return rows, reduce(and_, ends), [f"reached_{number}" for number in range(len(happen))]
+
+
+def _instants(leaf: Sequence, tables: Tables) -> Any:
+    """Return one row for each person and instant: which steps an event of that instant fits."""
+    events = tables.events
+    fits = {f"fits_{place}": _fits(step, tables) for place, step in enumerate(leaf.steps)}
+    about = {(step.type, step.name) for step in leaf.steps}
+    names = sorted({name for _, name in about})
+    narrow = [
+        events.name.isin(names)
+        if len(names) > 1
+        else events.name == names[0],  # other row groups stay closed
+        reduce(or_, ((events.type == kind) & (events.name == name) for kind, name in sorted(about))),
+        events.occurred_at <= evaluated_at(),
+    ]
+    if leaf.within is not None:
+        narrow.append(events.occurred_at >= evaluated_at() - leaf.within)
+    source = events.filter(*narrow)
+    marks = mapped(source.select("identity_no", "occurred_at", **fits), tables)
+    marks = marks.filter(reduce(or_, (marks[name] for name in fits)))
+    return marks.group_by("profile_no", "occurred_at").aggregate(**{name: marks[name].any() for name in fits})
+
+
+def _fits(step: Step, tables: Tables) -> Any:
+    events = tables.events
+    parts = [events.name == step.name, events.type == step.type, *happening(step.where, tables)]
+    return reduce(and_, parts).fill_null(False)
+
+
+def _reach(rows: Any, following: Step, between: _Between) -> Any:
+    """Return until when the following step may happen after an instant."""
+    at = rows.occurred_at
+    bounds = [ibis.literal(_EVER, "int64") if following.within is None else at + following.within]
+    for place, step in between:
+        forbidden = rows[f"next_{place}"]
+        if step.within is not None:
+            forbidden = ibis.ifelse(forbidden <= at + step.within, forbidden, ibis.null())
+        bounds.append(forbidden.fill_null(_EVER))
+    return bounds[0] if len(bounds) == 1 else ibis.least(*bounds)

@@ -1,0 +1,174 @@
+"""traits: comparisons of one folded trait, found in one pass over its observations.
+
+A trait is folded exactly as ``cdp.profiles.fold`` defines its rule, observations without a clear value
+included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ibis  # type: ignore[import-untyped]  # publishes no types
+
+from cdp.clock import DAY
+from cdp.policy import Survivorship
+from cdp.profiles import FINE
+from cdp.segments.compile.common import Found, behind, compare, mapped
+from cdp.segments.definition import Trait
+from cdp.warehouse import VALUE_COLUMN, Tables, evaluated_at
+
+_Leaves = Sequence[Trait]
+_Folded = tuple[Any, list[Any]]  # one row a profile, and for each leaf whether it is found
+_WIDE = "decimal(38, 0)"  # a rank packs trust | instant (60 bits) | tie (48 bits) into one number
+_TIES = 1 << 48
+_MARKS = 1 << 16  # the part of a tie that tells what one event says twice
+_INSTANTS = 1 << 60
+_DECIMALS = 6
+
+
+def trait_pass(leaves: Sequence[Trait], tables: Tables) -> Found:
+    """Return the query of leaves that compare one trait, folded by one rule."""
+    leaf = leaves[0]
+    if not {leaf.name, leaf.validated_by or leaf.name} <= tables.declared.traits.keys():
+        raise behind()
+    source = _counted(tables, leaf.name, leaf.expires)
+    source = source.mutate(value=source[VALUE_COLUMN[leaf.type]], rank=_rank(source))
+    folded, holds = _RULES.get(leaf.survivorship, _compared)(leaves, source, tables)
+    return Found.of(folded, holds, [_is_absence(one) for one in leaves])
+
+
+def _is_absence(leaf: Trait) -> bool:
+    """``exists: false``, which is also true of a profile without any observation."""
+    return leaf.op == "exists" and leaf.value is False
+
+
+def _compare(leaf: Trait, value: Any) -> Any:
+    """Return whether the pass finds a profile with this value: of an absence, whether there is one."""
+    return value.notnull() if _is_absence(leaf) else compare(value, leaf.op, leaf.value)
+
+
+def _counted(tables: Tables, name: str, expires: int | None) -> Any:
+    """Return the observations of a trait that still count."""
+    conditions = [tables.traits.name == name]
+    if expires is not None:
+        today = evaluated_at() - evaluated_at() % DAY
+        conditions.append(tables.traits.observed_at >= today - expires * DAY)
+    return tables.traits.filter(*conditions)
+
+
+def _rank(source: Any) -> Any:
+    """Return the place of an observation in the order."""
+    return source.observed_at.cast(_WIDE) * _TIES + source.tie
+
+
+def _ranked(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
+    """Compare the value with the highest ``rank``.
+
+    The winner fits when the best that fits is the best: comparing maxima is much faster than carrying the
+    winner's value along.
+    """
+    return _best(leaves, mapped(source.select("identity_no", "rank", **_fitting(leaves, source)), tables))
+
+
+def _fitting(leaves: _Leaves, source: Any) -> dict[str, Any]:
+    """Return for each leaf the rank of an observation that fits it."""
+    return {
+        f"fits_{place}": ibis.ifelse(_compare(leaf, source.value), source["rank"], ibis.null())
+        for place, leaf in enumerate(leaves)
+    }
+
+
+def _best(leaves: _Leaves, facts: Any) -> _Folded:
+    places = [f"fits_{place}" for place in range(len(leaves))]
+    most = {place: facts[place].max() for place in places}
+    best = facts.group_by("profile_no").aggregate(best=facts["rank"].max(), **most)
+    return best, [best[place] == best.best for place in places]
+
+
+def _most_trusted(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
+    trust = tables.trust.filter(tables.trust.name == leaves[0].name).select("source_id", trust="rank")
+    joined = source.left_join(trust, "source_id")
+    rank = joined.trust.coalesce(0).cast(_WIDE) * _INSTANTS * _TIES + joined["rank"]
+    return _ranked(leaves, joined.mutate(rank=rank), tables)
+
+
+def _validated(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
+    """Put the validated observations first: each is followed by what its source then says of it."""
+    flags = _counted(tables, leaves[0].validated_by, leaves[0].flag_expires)
+    flags = flags.filter(flags.value_boolean.notnull())
+    columns = ["identity_no", "source_id", "observed_at", "tie", "rank", "value", "flag"]
+    none = ibis.null(source.value.type())
+    words = ibis.union(
+        source.mutate(flag=ibis.null("boolean"))[columns],
+        flags.mutate(rank=_rank(flags), value=none, flag=flags.value_boolean)[columns],
+    )
+    said = mapped(words, tables)
+    # of one event the values first, then what is said of them
+    turns = ibis.window(
+        group_by=["profile_no", "source_id"],
+        order_by=["observed_at", said.tie // _MARKS, said.flag.notnull(), "tie"],
+        preceding=None,
+        following=0,
+    )
+    said = said.mutate(about=said.flag.isnull().cast("int64").sum().over(turns))
+    told = said.filter(said.about > 0).group_by("profile_no", "source_id", "about")
+    stated, last = said.flag.isnull(), said["rank"].max(where=said.flag.notnull())
+    found = told.aggregate(
+        own=said["rank"].max(where=stated),
+        value=said.value.max(where=stated),
+        valid=(said["rank"].max(where=said.flag) == last).fill_null(False),
+    )
+    rank = found.valid.cast("int64").cast(_WIDE) * _INSTANTS * _TIES + found.own
+    found = found.mutate(rank=rank)
+    return _best(leaves, found.mutate(**_fitting(leaves, found)))
+
+
+def _longest_lived(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
+    facts = mapped(source.select("identity_no", "source_id", "observed_at", "rank", "value"), tables)
+    following = facts.observed_at.lead().over(group_by=["profile_no", "source_id"], order_by="rank")
+    newest = facts.observed_at.max().over(group_by="profile_no")
+    held = facts.mutate(
+        span=following.coalesce(newest) - facts.observed_at,
+        alone=ibis.ifelse(facts.value.isnull(), facts["rank"], ibis.null()),
+    )
+    said = held.group_by("profile_no", "value", "alone").aggregate(
+        held=held.span.sum().cast(_WIDE), last=held["rank"].max()
+    )
+    return _first_by(leaves, said, "held")
+
+
+def _compared(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
+    """Fold by a rule in which only what can be read takes part."""
+    rule = leaves[0].survivorship
+    facts = mapped(source.filter(source.value.notnull()).select("identity_no", "rank", "value"), tables)
+    if rule == "union":
+        fits = {f"fits_{place}": _compare(leaf, facts.value).any() for place, leaf in enumerate(leaves)}
+        folded = facts.group_by("profile_no").aggregate(**fits)
+        return folded, [folded[name] for name in fits]
+    if rule == "most_frequent":
+        counted = {"times": facts.count(), "last": facts["rank"].max()}
+        return _first_by(leaves, facts.group_by("profile_no", "value").aggregate(**counted), "times")
+    amount = {"min": facts.value.min, "max": facts.value.max, "sum": facts.value.sum}[rule]()
+    if rule == "sum":  # a greater one has no sixth decimal, and DuckDB's round would spoil it
+        amount = ibis.cases(
+            (amount.isinf(), ibis.null()), (amount.abs() < FINE, amount.round(_DECIMALS)), else_=amount
+        )
+    folded = facts.group_by("profile_no").aggregate(value=amount)
+    return folded, [_compare(leaf, folded.value) for leaf in leaves]
+
+
+def _first_by(leaves: _Leaves, said: Any, score: str) -> _Folded:
+    """Compare the value with the highest score; of several the one said last."""
+    fits = {f"fits_{place}": _compare(leaf, said.value).fill_null(False) for place, leaf in enumerate(leaves)}
+    row = ibis.struct({"score": said[score], "last": said["last"], **fits})
+    best = said.group_by("profile_no").aggregate(best=row.max())
+    return best, [best.best[name] for name in fits]
+
+
+_RULES: dict[Survivorship, Callable[[_Leaves, Any, Tables], _Folded]] = {
+    "most_recent": _ranked,
+    "most_trusted": _most_trusted,
+    "validated": _validated,
+    "longest_lived": _longest_lived,
+}
