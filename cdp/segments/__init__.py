@@ -3,8 +3,9 @@
 from cdp.segments.counting import PER_DAY, SHORT_LIST, Counting
 from cdp.segments.definition import Definition
 from cdp.segments.document import read
+from cdp.segments.follow import Follower
 from cdp.segments.lists import Lists
-from cdp.segments.model import PURPOSE, ListKind, Members, PeopleList, Preview, Segment
+from cdp.segments.model import PURPOSE, Change, ListKind, Members, PeopleList, Preview, Segment
 from cdp.segments.noise import noised
 from cdp.segments.parse import parse
 from cdp.segments.references import LIST_CATEGORY, check_readable, classified, closure, reads
@@ -15,8 +16,10 @@ __all__ = [
     "PER_DAY",
     "PURPOSE",
     "SHORT_LIST",
+    "Change",
     "Counting",
     "Definition",
+    "Follower",
     "ListKind",
     "Lists",
     "Members",

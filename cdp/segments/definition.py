@@ -188,9 +188,15 @@ def leaves(node: Node) -> Iterator[Leaf]:
         yield node
 
 
+def bounds(leaf: Event, now: Micros) -> tuple[Micros | None, Micros | None]:
+    """Return the start and end of a leaf as the instants that they are at ``now``."""
+    start, end = (bound.at(now) if isinstance(bound, Moment) else bound for bound in (leaf.start, leaf.end))
+    return start, end
+
+
 def settled(leaf: Asked, now: Micros) -> Asked:
     """Return a leaf with points of the calendar as the instants that they are at ``now``."""
     if not isinstance(leaf, Event) or not (isinstance(leaf.start, Moment) or isinstance(leaf.end, Moment)):
         return leaf
-    start, end = (bound.at(now) if isinstance(bound, Moment) else bound for bound in (leaf.start, leaf.end))
+    start, end = bounds(leaf, now)
     return msgspec.structs.replace(leaf, start=start, end=end)

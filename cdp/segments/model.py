@@ -51,6 +51,23 @@ class Members(msgspec.Struct, frozen=True, kw_only=True):
     categories: frozenset[str]
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Who entered and who exited a followed segment, at once.
+
+    :param commit_no: of the commit that says so; 0 before it has one.
+    :param as_of: every fact up to this commit was looked at.
+    :param entered: profile numbers as of then; each is an identity of the person for good.
+    """
+
+    name: str
+    version: int
+    commit_no: int = 0
+    as_of: int
+    changed_at: Micros
+    entered: BitMap
+    exited: BitMap
+
+
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """How many people a definition finds.
 

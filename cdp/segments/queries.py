@@ -7,22 +7,25 @@ from typing import Any, NamedTuple
 
 import msgspec
 from pyroaring import BitMap
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from cdp.clock import Micros
 from cdp.identity.tables import identifier_index, links, profile_members
-from cdp.segments.model import PeopleList
+from cdp.segments.model import Change, PeopleList
 from cdp.segments.tables import (
     counts_shown,
     list_entries,
     list_waiting,
     lists,
+    segment_changes,
+    segment_follow,
     segment_members,
     segments,
 )
 from cdp.store import (
     among,
     among_bytes,
+    batches,
     chunks,
     insert_ignoring,
     insert_many,
@@ -44,12 +47,25 @@ class Stored(NamedTuple):
 
 
 class StoredMembers(NamedTuple):
-    """A stored evaluation."""
+    """A stored evaluation.
+
+    :param as_of: the commit up to which it is right; ``computed_at`` when that was found.
+    :param followed: it is kept as new as the store.
+    """
 
     version: int
     as_of: int
     computed_at: Micros
     bitmap: BitMap
+    followed: bool = False
+
+
+class Following(NamedTuple):
+    """How new the followed segments are."""
+
+    as_of: int
+    computed_at: Micros
+    holder: int
 
 
 def newest(connection: Connection, name: str | None = None) -> dict[str, Stored]:
@@ -85,6 +101,12 @@ def add_version(connection: Connection, stored: Stored, batch: int) -> None:
     )
 
 
+def versions(connection: Connection) -> dict[str, int]:
+    """Return the newest version of every segment, deleted ones included."""
+    query = select(segments.c.name, func.max(segments.c.version)).group_by(segments.c.name)
+    return {name: int(version) for name, version in connection.execute(query)}
+
+
 def members(connection: Connection, name: str) -> StoredMembers | None:
     """Return the newest stored evaluation of a segment."""
     query = (
@@ -96,7 +118,11 @@ def members(connection: Connection, name: str) -> StoredMembers | None:
     row = connection.execute(query).first()
     if row is None:
         return None
-    return StoredMembers(row.version, row.as_of, row.computed_at, BitMap.deserialize(row.members))
+    as_of, computed_at = row.as_of, row.computed_at
+    known = following(connection) if row.followed else None
+    if known is not None:
+        as_of, computed_at = max(as_of, known.as_of), max(computed_at, known.computed_at)
+    return StoredMembers(row.version, as_of, computed_at, BitMap.deserialize(row.members), row.followed)
 
 
 def put_members(connection: Connection, name: str, stored: StoredMembers) -> None:
@@ -108,8 +134,66 @@ def put_members(connection: Connection, name: str, stored: StoredMembers) -> Non
         "computed_at": stored.computed_at,
         "count": len(stored.bitmap),
         "members": stored.bitmap.serialize(),
+        "followed": stored.followed,
     }
     upsert(connection, segment_members, [row], ["name", "version"])
+
+
+def unfollow(connection: Connection, names: Collection[str]) -> None:
+    """Say that nobody follows these segments."""
+    here = segment_members.c.name.in_(sorted(names))
+    connection.execute(update(segment_members).where(here).values(followed=False))
+
+
+def following(connection: Connection) -> Following | None:
+    """Return how new the followed segments are; None when nobody ever followed any."""
+    f = segment_follow.c
+    row = connection.execute(select(f.as_of, f.computed_at, f.holder)).first()
+    return None if row is None else Following(*row)
+
+
+def put_following(connection: Connection, now: Following) -> None:
+    """Say how new the followed segments are."""
+    upsert(connection, segment_follow, [{"id": 1, **now._asdict()}], ["id"])
+
+
+def add_change(connection: Connection, name: str, batch: int, change: Change) -> None:
+    """Append who entered and who exited a segment."""
+    connection.execute(
+        insert(segment_changes).values(
+            name=name,
+            batch=batch,
+            version=change.version,
+            as_of=change.as_of,
+            changed_at=change.changed_at,
+            entered=change.entered.serialize(),
+            exited=change.exited.serialize(),
+        )
+    )
+
+
+def changes_since(connection: Connection, commit_no: int, limit: int) -> list[Change]:
+    """Return the changes of the commits after ``commit_no``, in commit order, at most ``limit``."""
+    c = segment_changes.c
+    query = (
+        select(batches.c.commit_no, segment_changes)
+        .join_from(batches, segment_changes, c.batch == batches.c.batch)
+        .where(batches.c.commit_no > commit_no)
+        .order_by(batches.c.commit_no, c.name)
+        .limit(limit)
+    )
+    return [
+        Change(
+            name=row.name,
+            version=row.version,
+            commit_no=row.commit_no,
+            as_of=row.as_of,
+            changed_at=row.changed_at,
+            entered=BitMap.deserialize(row.entered),
+            exited=BitMap.deserialize(row.exited),
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def drop_members(connection: Connection, name: str) -> None:

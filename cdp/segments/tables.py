@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Table, false
 
-from cdp.store import Bytes, Instant, Json, Name, Number, metadata
+from cdp.store import Bytes, Flag, Instant, Json, Name, Number, metadata
 
 segments = Table(
     "segments",
@@ -27,8 +27,32 @@ segment_members = Table(
     Column("computed_at", Instant, nullable=False),
     Column("count", Number, nullable=False),
     Column("members", Bytes, nullable=False),  # a serialised Roaring bitmap of profile numbers
+    Column("followed", Flag, nullable=False, server_default=false()),  # right as of ``segment_follow``, too
 )
-"""The newest evaluation of each version: derived, rebuildable."""
+"""The newest evaluation of each version that found others than the one before: derived, rebuildable."""
+
+segment_follow = Table(
+    "segment_follow",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=False),
+    Column("as_of", Number, nullable=False),  # the commit that the members of followed segments hold up to
+    Column("computed_at", Instant, nullable=False),
+    Column("holder", Number, nullable=False),  # of the process that follows
+)
+"""How new the followed segments are: one row, once a process follows them."""
+
+segment_changes = Table(
+    "segment_changes",
+    metadata,
+    Column("batch", Number, primary_key=True, autoincrement=False),
+    Column("name", Name, primary_key=True),
+    Column("version", Number, nullable=False),
+    Column("as_of", Number, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("entered", Bytes, nullable=False),  # serialised Roaring bitmaps of profile numbers as of then
+    Column("exited", Bytes, nullable=False),
+)
+"""Who entered and who exited a followed segment: append-only, a row for each time that anybody did."""
 
 lists = Table(
     "lists",

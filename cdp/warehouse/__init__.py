@@ -1,14 +1,17 @@
 """The warehouse: a Parquet mirror of declared, clear columns, read through Ibis on DuckDB or Spark."""
 
 from cdp.warehouse.engine import Tables, evaluated_at
+from cdp.warehouse.focus import Focus, focus
 from cdp.warehouse.mirror import Mirror
 from cdp.warehouse.model import VALUE_COLUMN, Declared, declared, event_column
+from cdp.warehouse.queries import touched
 from cdp.warehouse.sets import bitmap
 from cdp.warehouse.snapshot import Snapshot, Warehouse, open_engine
 
 __all__ = [
     "VALUE_COLUMN",
     "Declared",
+    "Focus",
     "Mirror",
     "Snapshot",
     "Tables",
@@ -17,5 +20,7 @@ __all__ = [
     "declared",
     "evaluated_at",
     "event_column",
+    "focus",
     "open_engine",
+    "touched",
 ]

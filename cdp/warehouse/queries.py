@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, literal, select, true
 
 from cdp.identity.tables import profile_members
 from cdp.ingest.tables import events
 from cdp.profiles.tables import trait_observations
-from cdp.store import batches
+from cdp.store import among, batches, chunks, read_rows, since
 
 Columns = Sequence[Sequence[Any]]
 _PAGE = 50_000
@@ -71,6 +71,63 @@ def read_members(connection: Connection, after: int) -> Generator[Columns]:
         .where(batches.c.commit_no > after)
     )
     return _pages(connection, query)
+
+
+def read_events_of(
+    connection: Connection, identity_nos: Sequence[int], names: Iterable[str] | None
+) -> Generator[Columns]:
+    """Yield pages of the events of some identities, as ``read_events`` does; their commit is not told.
+
+    :param names: of the events; all unless given.
+    """
+    e = events.c
+    wanted = true() if names is None else e.name.in_(sorted(names))
+    for chunk in chunks(identity_nos):
+        query = select(
+            literal(0), e.identity_no, e.type, e.name, e.occurred_at, e.received_at, e.source_id, e.properties
+        ).where(among(e.identity_no, chunk), wanted)
+        yield from _pages(connection, query)
+
+
+def read_traits_of(
+    connection: Connection, identity_nos: Sequence[int], names: Iterable[str]
+) -> Generator[Columns]:
+    """Yield pages of some identities' observations of the traits ``names``, as ``read_traits`` does."""
+    t = trait_observations.c
+    for chunk in chunks(identity_nos):
+        query = select(t.identity_no, t.name, t.observed_at, t.source_id, t.event_id, t.value).where(
+            among(t.identity_no, chunk), t.name.in_(sorted(names))
+        )
+        yield from _pages(connection, query)
+
+
+def members_of(connection: Connection, profile_nos: Iterable[int]) -> list[tuple[int, int]]:
+    """Return (identity_no, profile_no) of every identity of some profiles."""
+    m = profile_members.c
+    return [
+        (row.identity_no, row.profile_no)
+        for chunk in chunks(profile_nos)
+        for row in connection.execute(select(m.identity_no, m.profile_no).where(among(m.profile_no, chunk)))
+    ]
+
+
+def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
+    """Return identity_no → profile_no of those identities that exist."""
+    m = profile_members.c
+    return {
+        row.identity_no: row.profile_no
+        for chunk in chunks(identity_nos)
+        for row in connection.execute(select(m.identity_no, m.profile_no).where(among(m.identity_no, chunk)))
+    }
+
+
+def touched(connection: Connection, after: int) -> list[int]:
+    """Return the identities of which anything was written in commits after ``after``, each once."""
+    found: set[int] = set()
+    for table in (events, trait_observations, profile_members):
+        query = select(table.c.identity_no).distinct().where(since(table.c.batch, after))
+        found.update(number for (number,) in read_rows(connection, query))
+    return sorted(found)
 
 
 def _pages(connection: Connection, query: Select[Any]) -> Generator[Columns]:

@@ -26,7 +26,7 @@ from cdp.warehouse.files import Directory
 from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, Manifest
 from cdp.warehouse.sets import bitmap
 
-_Numbers = np.ndarray[tuple[int], np.dtype[np.uint32]]
+Numbers = np.ndarray[tuple[int], np.dtype[np.uint32]]
 _UNION = 32  # queries in one pass
 _TRIES = 3
 
@@ -38,7 +38,7 @@ class _Map:
         self.files = files
         self.held = held
         self.everyone: BitMap | None = None
-        self.moved: tuple[_Numbers, _Numbers] | None = None  # identities, ascending, and their profiles
+        self.moved: tuple[Numbers, Numbers] | None = None  # identities, ascending, and their profiles
 
 
 class _Opened:
@@ -110,6 +110,10 @@ class Snapshot:
 
     def mapped(self, identities: BitMap) -> BitMap:
         """Return the profiles, as this snapshot maps them, of some identities."""
+        return bitmap(self.profiles_of(identities))
+
+    def profiles_of(self, identities: BitMap) -> Numbers:
+        """Return the profile, as this snapshot maps it, of each of some identities, in their order."""
         held = self._opened.members
         if held.moved is None:
             moved = self.run("SELECT identity_no, profile_no FROM members ORDER BY identity_no", 0)
@@ -120,7 +124,7 @@ class Snapshot:
         place[place == len(movers)] = 0
         if len(movers):
             found = np.where(movers[place] == found, profiles[place], found)
-        return bitmap(found)
+        return found
 
 
 class Warehouse:
@@ -140,7 +144,7 @@ class Warehouse:
         engine: Engine | None = None,
     ) -> None:
         self._directory = Directory(directory)
-        self._trust = trust
+        self.trust = trust
         self._engine: Engine = DuckEngine(directory) if engine is None else engine
         self._lock = threading.Lock()
         self._current: _Opened | None = None
@@ -170,7 +174,7 @@ class Warehouse:
     # -- under the lock -------------------------------------------------------------------------
 
     def _open(self, manifest: Manifest) -> _Opened:
-        ranks = [row for name, told in self._trust().items() for row in _ranks(name, told)]
+        ranks = [row for name, told in self.trust().items() for row in ranks_of(name, told)]
         current = self._current
         if current is not None and current.files == manifest.files and ranks == current.ranks:
             return current
@@ -206,12 +210,12 @@ def open_engine(choice: str, directory: Path) -> Engine:
     raise ConfigurationError("CDP_WAREHOUSE must be duckdb, spark-local or spark://HOST:PORT")
 
 
-def _ranks(name: str, told: Mapping[int, int]) -> Iterator[Rank]:
+def ranks_of(name: str, told: Mapping[int, int]) -> Iterator[Rank]:
     """Yield (trait, source, place among the figures, from 0), whatever figures a policy names."""
     figures = sorted({0, *told.values()})
     least = figures.index(0)
     yield from ((name, source, figures.index(rank) - least) for source, rank in sorted(told.items()))
 
 
-def _numbers(column: Any) -> _Numbers:
+def _numbers(column: Any) -> Numbers:
     return np.ascontiguousarray(column, dtype=np.uint32)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from generated import FIELDS, TRUST
 from oracle import World
 from population import Population
 from pyroaring import BitMap
 
-from cdp.segments import SegmentService
+from cdp.segments import Change, SegmentService, queries
 from cdp.warehouse import Mirror, Warehouse
+from cdp.warehouse.queries import profiles_of
 
 
 class Rig:
@@ -21,16 +23,84 @@ class Rig:
         self.mirror = Mirror(self.people.store, folder, FIELDS, self.people.clock)
         self.warehouse = Warehouse(folder, trust=lambda: {"plan": TRUST})
         self.restrained: set[int] = set()
-        self.segments = SegmentService(
+        self.segments = self.process()
+
+    def process(self) -> SegmentService:
+        """Return the segment service of one process; each call is another process."""
+        return SegmentService(
             self.people.store,
             self.people.committer,
             self.warehouse,
             FIELDS,
             self.people.clock,
-            lambda _connection: BitMap(self.restrained),
+            lambda connection: BitMap(profiles_of(connection, self.restrained).values()),
             lambda _categories: frozenset(),
             bytes.hex,
         )
+
+    def follow(self) -> None:
+        """Bring the followed segments to the head of the store."""
+        self.segments.follow.turn()
+
+    def slide(self) -> None:
+        """Follow as of this very instant, windows too."""
+        self.segments.follow.turn(slide=True)
+
+    def stored(self, name: str) -> BitMap:
+        """Return the members of a segment that stand in the store."""
+        with self.people.store.reading() as connection:
+            held = queries.members(connection, name)
+        assert held is not None
+        return held.bitmap
+
+    def changes(self) -> list[Change]:
+        """Return who came and went, from the beginning."""
+        return list(self.segments.changes(0))
+
+    def touch(self) -> None:
+        """Commit something about nobody."""
+        with self.people.committer.batch():
+            pass
+
+    def happen(
+        self,
+        world: World,
+        seen: list[dict[str, Any]],
+        observed: list[dict[str, Any]],
+        group_of: list[int] | None,
+    ) -> None:
+        """Let this happen in one batch, here and in the other world."""
+        with self.people.committer.batch() as batch:
+            if group_of is not None:
+                now = profiles(group_of)
+                moved = {n for n, p in now.items() if p != world.profile_of[n]}
+                for group in {now[n] for n in moved}:
+                    members = [n for n, p in now.items() if p == group]
+                    self.people.link(batch, members)
+                world.profile_of = now
+            for event in seen:
+                self.people.event(
+                    batch,
+                    event["identity"],
+                    event["name"],
+                    event["properties"],
+                    at=event["at"],
+                    kind=event["type"],
+                )
+                world.events.append(event)
+            for item in observed:
+                item["event_id"] = bytes([len(world.traits) * 37 % 256]) * 16
+                world.traits.append(item)
+                self.people.trait(
+                    batch,
+                    item["identity"],
+                    item["name"],
+                    item["value"],
+                    at=item["at"],
+                    source_id=item["source"],
+                    event_id=item["event_id"],
+                    sealed=item["value"] is None,
+                )
 
     def close(self) -> None:
         self.warehouse.close()

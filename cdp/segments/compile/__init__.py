@@ -22,12 +22,13 @@ from pyroaring import BitMap
 
 from cdp.clock import Micros
 from cdp.segments.compile.common import Found
+from cdp.segments.compile.crossing import crossing
 from cdp.segments.compile.events import event_pass
 from cdp.segments.compile.sequences import sequence_pass
 from cdp.segments.compile.traits import trait_pass
 from cdp.segments.definition import Asked, Event, Sample, Trait
 from cdp.segments.definition import Sequence as Steps
-from cdp.warehouse import Snapshot, Tables, bitmap
+from cdp.warehouse import Focus, Snapshot, Tables, bitmap
 
 _SHARED = 16  # leaves in one pass: each costs memory for everybody that the pass meets
 _UNION = 32  # passes in one statement
@@ -84,7 +85,7 @@ class Compiler:
         return found
 
 
-def find(passes: Sequence[Compiled], snapshot: Snapshot, now: Micros) -> dict[Asked, BitMap]:
+def find(passes: Sequence[Compiled], snapshot: Snapshot | Focus, now: Micros) -> dict[Asked, BitMap]:
     """Run passes over a snapshot; returns the profiles that each leaf's query found.
 
     Of a leaf that is a complement, those are the profiles for which it does not hold.
@@ -160,4 +161,4 @@ def _shared(leaf: Asked) -> Any:
     return "sample" if isinstance(leaf, Sample) else leaf
 
 
-__all__ = ["Compiled", "Compiler", "complemented", "express", "find"]
+__all__ = ["Compiled", "Compiler", "complemented", "crossing", "express", "find"]

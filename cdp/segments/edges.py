@@ -1,0 +1,82 @@
+"""edges: which facts a leaf starts or ceases to count as time passes. Pure.
+
+Between two instants only events and observations near the edge of a window change what a leaf finds; whoever
+has none there is found, or not, as before. What is returned may cover more than that, never less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from cdp.clock import DAY, Micros
+from cdp.segments.definition import Asked, Event, Sequence, Trait, bounds
+
+Span = tuple[Micros, Micros]
+"""Both ends included."""
+
+
+class Facts(NamedTuple):
+    """Events of a name and type, or observations of a trait.
+
+    :param type: empty for a trait.
+    """
+
+    name: str
+    type: str
+
+
+def edges(leaves: Iterable[Asked], before: Micros, now: Micros) -> dict[Facts, list[Span]]:
+    """Return where the facts lie that leaves count at one of two instants and not at the other."""
+    found: dict[Facts, list[Span]] = {}
+    for leaf in leaves:
+        for facts, span in _edges(leaf, before, now):
+            found.setdefault(facts, []).append(span)
+    return {facts: _united(spans) for facts, spans in found.items()}
+
+
+_Edges = Iterator[tuple[Facts, Span]]
+
+
+def _edges(leaf: Asked, before: Micros, now: Micros) -> _Edges:
+    if isinstance(leaf, Event):
+        return _of_event(leaf, before, now)
+    if isinstance(leaf, Sequence):
+        return _of_sequence(leaf, before, now)
+    return _of_trait(leaf, before, now) if isinstance(leaf, Trait) else iter(())
+
+
+def _of_event(leaf: Event, before: Micros, now: Micros) -> _Edges:
+    facts = Facts(leaf.name, leaf.type)
+    if leaf.within is not None:
+        yield facts, (before - leaf.within, now - leaf.within)
+        yield facts, (before, now)
+    for then, here in zip(bounds(leaf, before), bounds(leaf, now), strict=True):
+        if then is not None and here is not None and then != here:
+            yield facts, (then, here)
+
+
+def _of_sequence(leaf: Sequence, before: Micros, now: Micros) -> _Edges:
+    lags = {0, *(step.within for step in leaf.steps if step.negated and step.within is not None)}
+    if leaf.within is not None:
+        lags.add(leaf.within)
+    for step in leaf.steps:
+        yield from ((Facts(step.name, step.type), (before - lag, now - lag)) for lag in sorted(lags))
+
+
+def _of_trait(leaf: Trait, before: Micros, now: Micros) -> _Edges:
+    then, today = before // DAY * DAY, now // DAY * DAY
+    for name, expires in ((leaf.name, leaf.expires), (leaf.validated_by, leaf.flag_expires)):
+        if name and expires is not None and then != today:
+            yield Facts(name, ""), (then - expires * DAY, today - expires * DAY)
+
+
+def _united(spans: Iterable[Span]) -> list[Span]:
+    """Return spans that cover the same, in order, none of which touch."""
+    united: list[Span] = []
+    for low, high in sorted((min(span), max(span)) for span in spans):
+        if united and low <= united[-1][1]:
+            united[-1] = (united[-1][0], max(high, united[-1][1]))
+        else:
+            united.append((low, high))
+    return united

@@ -1,0 +1,173 @@
+"""Segments that are followed are what asking everybody again would find, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from generated import TRUST, definitions, events, groups, traits
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from oracle import World
+from population import NOW, index_of
+from rig import Rig, load, profiles, rig_of
+
+from cdp.clock import DAY
+from cdp.segments import queries
+
+steps = st.lists(
+    st.fixed_dictionaries(
+        {
+            "events": st.lists(events, max_size=3),
+            "traits": st.lists(traits, max_size=2),
+            "groups": st.none() | groups,
+            "later": st.sampled_from([0, 1, 5_000_000, 3600 * 10**6, DAY, DAY + 1]),
+            "mirrored": st.booleans(),
+            "listed": st.none() | st.lists(st.integers(1, 6), max_size=3),
+            "restrained": st.none() | st.integers(1, 6),
+        }
+    ),
+    min_size=2,
+    max_size=5,
+)
+
+
+@settings(max_examples=40, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
+@given(
+    groups,
+    st.lists(events, max_size=10),
+    st.lists(definitions, min_size=3, max_size=6),
+    definitions.filter(lambda found: '"segment"' not in str(found).replace("'", '"')),
+    steps,
+)
+def test_whatever_happens_they_are_what_the_plain_evaluator_finds(
+    group_of: list[int],
+    seen: list[dict[str, Any]],
+    wheres: list[Any],
+    other: Any,
+    happenings: list[dict[str, Any]],
+) -> None:
+    with TemporaryDirectory() as folder:
+        rig = rig_of(folder)
+        world = World(profiles(group_of), list(seen), [], TRUST, {"plan"}, NOW)
+        load(rig, world)
+        rig.mirror.refresh()
+        rig.segments.lists.put("system", "some", "white", [(index_of(2),), (index_of(5),)])
+        world.lists["some"] = [2, 5]
+        rig.segments.apply("system", {"name": "other", "where": other})
+        world.segments["other"] = other
+        for place, where in enumerate(wheres):
+            rig.segments.apply("system", {"name": f"s{place}", "where": where})
+        rig.follow()
+        for step in happenings:
+            rig.people.clock.advance(step["later"])
+            world.now = rig.people.clock.now()
+            rig.happen(world, step["events"], step["traits"], step["groups"])
+            if step["listed"] is not None:
+                rig.segments.lists.put("system", "some", "white", [(index_of(n),) for n in step["listed"]])
+                world.lists["some"] = step["listed"]
+            if step["restrained"] is not None:
+                rig.restrained ^= {step["restrained"]}
+                rig.touch()
+            if step["mirrored"]:
+                rig.mirror.refresh()
+            rig.slide()
+            left_out = {world.profile_of[number] for number in rig.restrained}
+            for place, where in enumerate(wheres):
+                expected = world.members(where, f"s{place}") - left_out
+                assert set(rig.stored(f"s{place}")) == expected, (where, step)
+        rig.close()
+
+
+@pytest.fixture
+def rig(database_url: str, tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(database_url, tmp_path / "warehouse")
+    yield made
+    made.close()
+
+
+def test_who_enters_and_who_exits_is_told_once(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2], [3])
+        rig.people.event(batch, 1, "A", at=NOW)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A", "within": "1d"}})
+    rig.follow()
+    assert rig.changes() == []  # who was in when it was made did not enter
+    with rig.people.committer.batch() as batch:
+        rig.people.event(batch, 2, "A", at=NOW)
+    rig.follow()  # the mirror does not know yet
+    (change,) = rig.changes()
+    assert (change.name, set(change.entered), set(change.exited)) == ("a", {2}, set())
+    rig.follow()
+    assert len(rig.changes()) == 1
+    rig.mirror.refresh()
+    rig.people.clock.advance(DAY + 1)
+    rig.follow()
+    assert set(rig.changes()[-1].exited) == {1, 2}
+    assert set(rig.stored("a")) == set()
+
+
+def test_a_merge_or_a_split_is_no_coming_or_going(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2], [3])
+        for number in (1, 2):
+            rig.people.event(batch, number, "A", at=NOW)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A"}})
+    rig.follow()
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1, 2])
+    rig.follow()
+    assert set(rig.stored("a")) == {1}
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2, 3])
+    rig.follow()
+    assert set(rig.stored("a")) == {1, 2}
+    assert rig.changes() == []
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [2], [3])  # 3 was in as a part of 2
+    rig.follow()
+    assert [(set(c.entered), set(c.exited)) for c in rig.changes()] == [(set(), {3})]
+
+
+def test_another_process_that_follows_is_not_disturbed(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1])
+        rig.people.event(batch, 1, "A", at=NOW)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A"}})
+    first, second = rig.process().follow, rig.process().follow
+    first.turn()
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [2])
+        rig.people.event(batch, 2, "A", at=NOW)
+    assert second.turn() == 0
+    assert set(rig.stored("a")) == {1}
+    rig.people.clock.advance(10_000_000)  # the first one is gone
+    assert second.turn() > 0
+    assert set(rig.stored("a")) == {1, 2}
+    assert [set(c.entered) for c in rig.changes()] == [{2}]
+
+
+def test_a_new_version_is_a_new_beginning_and_a_deleted_segment_stays_deleted(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2])
+        rig.people.event(batch, 1, "A", at=NOW)
+        rig.people.event(batch, 2, "B", at=NOW)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A"}})
+    rig.follow()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "B"}})
+    rig.follow()
+    assert set(rig.stored("a")) == {2}
+    assert rig.changes() == []
+    rig.segments.delete("system", "a")
+    rig.touch()
+    rig.follow()
+    assert rig.segments.list() == ()
+    with rig.people.store.reading() as connection:
+        assert queries.members(connection, "a") is None
