@@ -167,6 +167,6 @@ def _postgres_folder() -> Path | None:
     url = os.environ.get("CDP_TEST_POSTGRES_URL", "")
     if not url:
         return None
-    with server_of(url) as connection:
-        connection.execute(sql("CHECKPOINT"))
-        return Path(str(connection.execute(sql("SHOW data_directory")).scalar_one()))
+    connection = server_of(url)
+    connection.execute(sql("CHECKPOINT"))
+    return Path(str(connection.execute(sql("SHOW data_directory")).scalar_one()))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 
+_FILLING = {"settings", "tables_url"}  # these fixtures make the database, as a copy
+
 
 @contextmanager
 def fresh_postgres(request: pytest.FixtureRequest, prefix: str) -> Iterator[str]:
-    """Yield the URL of a database of this test; for an initialised platform it is not made, only named."""
+    """Yield the URL of a database of this test; one that another fixture fills is not made, only named."""
     server = request.getfixturevalue("postgres_server")
-    with postgres_database(server, prefix, make="settings" not in request.fixturenames) as url:
+    with postgres_database(server, prefix, make=_FILLING.isdisjoint(request.fixturenames)) as url:
         yield url
 
 
@@ -23,19 +27,32 @@ def fresh_postgres(request: pytest.FixtureRequest, prefix: str) -> Iterator[str]
 def postgres_database(server: str, prefix: str, *, make: bool = True) -> Iterator[str]:
     """Yield the URL of a database on ``server``, and drop it afterwards."""
     name = f"{prefix}_{secrets.token_hex(6)}"
-    with server_of(server) as connection:
-        if make:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with server_of(server) as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    url = make_url(server).set(database=name).render_as_string(hide_password=False)
+    if make:
+        make_database(url)
+    yield url
+    server_of(url).execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
-@contextmanager
-def server_of(url: str) -> Iterator[Connection]:
-    """Yield a connection to the server of ``url``, outside any transaction."""
-    parsed = make_url(url).set(drivername="postgresql+psycopg", database="postgres")
-    engine = create_engine(parsed, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
+def make_database(url: str, template: str = "template1") -> None:
+    """Make the database at ``url``, a copy of the one called ``template`` on the same server.
+
+    Its files are copied: by default the server writes each page to its log, too, and so much of it that the
+    log soon forgets what earlier tests wrote, where canaries are searched for.
+    """
+    name = make_url(url).database
+    server_of(url).execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
+
+
+def server_of(url: str) -> Connection:
+    """Return this process's connection to the server of ``url``, outside any transaction."""
+    return _connected(make_url(url).set(database="postgres").render_as_string(hide_password=False))
+
+
+@cache
+def _connected(url: str) -> Connection:
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    atexit.register(engine.dispose)
+    connection = engine.connect()
+    atexit.register(connection.close)
+    return connection

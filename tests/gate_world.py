@@ -15,10 +15,6 @@ import msgspec
 from pyroaring import BitMap
 from sqlalchemy import select, update
 
-import cdp.consent.tables
-import cdp.export.tables
-import cdp.gate.tables
-import cdp.identity.tables  # noqa: F401  # their tables are made below
 from cdp.access import AccessService, Principal
 from cdp.audit import AuditEntry, AuditFilter, AuditLog
 from cdp.audit import initialise as initialise_audit
@@ -83,7 +79,10 @@ class Segments:
 
 
 class World:
-    """A store, its people and a gate."""
+    """A store, its people and a gate.
+
+    :param url: of a database with every table and nothing in them.
+    """
 
     def __init__(self, url: str, folder: Path) -> None:
         self.clock = FixedClock(START)
@@ -95,7 +94,6 @@ class World:
         self.keyring = Keyring(self.keys, provider, "test", self.clock)
         self.audit = AuditLog(self.keyring, "test.example/audit", self.clock)
         with self.store.writing() as connection, connection.begin():
-            metadata.create_all(connection)
             initialise(connection)
             initialise_audit(connection)
         self.committer = Committer(self.store, self.audit.append, self.clock)
@@ -348,9 +346,9 @@ class World:
         self.change(destinations={**self.bundle.destinations, "mailer": mailer})
 
 
-def running(database_url: str, tmp_path: Path) -> Iterator[World]:
+def running(tables_url: str, tmp_path: Path) -> Iterator[World]:
     """A gate over a small database, once on each kind of store."""
-    made = World(database_url, tmp_path)
+    made = World(tables_url, tmp_path)
     yield made
     made.close()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import cdp.consent.tables
-import cdp.identity.tables  # noqa: F401  # their tables are made below
 from cdp.access import Source
 from cdp.audit import AuditLog
 from cdp.audit import initialise as initialise_audit
@@ -17,7 +15,7 @@ from cdp.identity import IdentityService, Resolved
 from cdp.identity.queries import find
 from cdp.ingest import Classified, Delivery, Event, Indexed, Message
 from cdp.policy import IdentityRules, load
-from cdp.store import Committer, Store, initialise, metadata
+from cdp.store import Committer, Store, initialise
 
 START: Micros = 1_767_225_600_000_000  # 2026-01-01
 POLICIES = Path(__file__).parents[1] / "policies"
@@ -27,7 +25,10 @@ Named = tuple[str, str]
 
 
 class LinkingWorld:
-    """A store and the identity stage, which is told of events already read and normalised."""
+    """A store and the identity stage, which is told of events already read and normalised.
+
+    :param url: of a database with every table and nothing in them.
+    """
 
     def __init__(self, url: str, folder: Path, rules: IdentityRules | None = None) -> None:
         self.clock = FixedClock(START)
@@ -39,7 +40,6 @@ class LinkingWorld:
         keyring = Keyring(self.keys, provider, "test", self.clock)
         self.audit = AuditLog(keyring, "test.example/audit", self.clock)
         with self.store.writing() as connection, connection.begin():
-            metadata.create_all(connection)
             initialise(connection)
             initialise_audit(connection)
         self.committer = Committer(self.store, self.audit.append, self.clock)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from caller import Caller
-from databases import fresh_postgres, postgres_database, server_of
+from databases import fresh_postgres, make_database, postgres_database
 from litestar.testing import TestClient
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from cdp import app
 from cdp.cli import main
 from cdp.clock import FixedClock, parse_rfc3339
 from cdp.settings import Settings
+from cdp.store import Store, metadata
 
+pytest_plugins = ["signatures"]
 POLICIES = Path(__file__).parents[1] / "policies"
 NOW = parse_rfc3339("2026-03-01T12:00:00Z")
 Shell = Callable[..., str]
@@ -73,14 +74,41 @@ def templates(
         yield template
 
 
+@pytest.fixture(scope="session")
+def tables(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], str]]:
+    """Return a function that gives a database of a kind with every table and nothing in them, made once."""
+    made: dict[str, str] = {}
+    with ExitStack() as opened:
+
+        def template(kind: str) -> str:
+            if kind not in made:
+                made[kind] = f"sqlite:///{tmp_path_factory.mktemp('tables') / 'cdp.sqlite'}"
+                if kind != "sqlite":
+                    server = request.getfixturevalue("postgres_server")
+                    made[kind] = opened.enter_context(postgres_database(server, "cdp_tables"))
+                with closing(Store(made[kind])) as store, store.writing() as connection, connection.begin():
+                    metadata.create_all(connection)
+            return made[kind]
+
+        yield template
+
+
+@pytest.fixture
+def tables_url(database_url: str, tables: Callable[[str], str]) -> str:
+    """URL of a database with every table and nothing in them."""
+    copy_database(tables(make_url(database_url).get_backend_name()), database_url)
+    return database_url
+
+
 def copy_database(source: str, target: str) -> None:
     """Make the database at ``target``, which does not exist yet, a copy of the one at ``source``."""
     given, wanted = make_url(source), make_url(target)
     if given.get_backend_name() == "sqlite":
         shutil.copyfile(given.database or "", wanted.database or "")
         return
-    with server_of(target) as connection:
-        connection.execute(text(f"CREATE DATABASE {wanted.database} TEMPLATE {given.database}"))
+    make_database(target, given.database or "")
 
 
 def settings_of(folder: Path, main: str, keys: str) -> Settings:

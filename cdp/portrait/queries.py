@@ -12,7 +12,7 @@ from cdp.clock import Micros
 from cdp.identity import Origin
 from cdp.identity.tables import identities, link_candidates, links, profile_members
 from cdp.ingest.tables import events
-from cdp.segments.tables import segment_members
+from cdp.segments.tables import segment_follow, segment_members
 from cdp.store import among, among_bytes, batches, chunks
 
 LinkPlace = tuple[Micros, int, int, int]
@@ -66,17 +66,20 @@ def evaluations(connection: Connection) -> dict[str, Evaluation]:
     c = segment_members.c
     newest = select(c.name, func.max(c.version).label("version")).group_by(c.name).subquery()
     query = (
-        select(c.name, c.version, c.as_of, c.computed_at, c.members)
+        select(c.name, c.version, c.as_of, c.computed_at, c.members, c.followed)
         .join(
             newest,
             (c.name == newest.c.name) & (c.version == newest.c.version),
         )
         .order_by(c.name)
     )
-    return {
-        name: Evaluation(version, as_of, computed_at, BitMap.deserialize(members))
-        for name, version, as_of, computed_at, members in connection.execute(query)
-    }
+    held = connection.execute(select(segment_follow.c.as_of, segment_follow.c.computed_at)).first()
+    found: dict[str, Evaluation] = {}
+    for row in connection.execute(query):
+        upto = (row.as_of, row.computed_at) if held is None or not row.followed else held
+        as_of, computed_at = (max(pair) for pair in zip((row.as_of, row.computed_at), upto, strict=True))
+        found[row.name] = Evaluation(row.version, as_of, computed_at, BitMap.deserialize(row.members))
+    return found
 
 
 def parted_at(connection: Connection, identity_nos: Collection[int]) -> dict[int, int]:

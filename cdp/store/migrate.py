@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -76,7 +77,7 @@ def upgrade(
 
 
 def _pending(connection: Connection, chain: Chain) -> list[str]:
-    scripts = ScriptDirectory.from_config(_config(chain))
+    scripts = _scripts(chain)
     current = MigrationContext.configure(connection).get_current_revision()
     try:
         missing = [script.revision for script in scripts.iterate_revisions("head", current or "base")]
@@ -85,6 +86,12 @@ def _pending(connection: Connection, chain: Chain) -> list[str]:
             "the database was made by a newer version of the platform; run that version, or restore a backup"
         ) from error
     return missing[::-1]
+
+
+@cache
+def _scripts(chain: Chain) -> ScriptDirectory:
+    """Read the revisions of a chain, once: they are part of the program."""
+    return ScriptDirectory.from_config(_config(chain))
 
 
 def _config(chain: Chain) -> Config:

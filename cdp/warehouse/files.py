@@ -3,28 +3,39 @@
 Invariants: a Parquet file is written under a temporary name, flushed to disk and renamed before a
 manifest names it; the manifest is replaced in one step; so after a crash at any point the directory
 holds a complete manifest, the files it lists, and perhaps orphans that the next writer removes. A file
-is never changed after it has its name.
+is never changed after it has its name. The manifest holds its own SHA-256 and that of every file; nothing
+is read that differs from it, so what rots on the disk is an error and never an answer.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from cdp.errors import IntegrityError, StoreError
 from cdp.store import put_in_place
-from cdp.warehouse.model import File, Manifest
+from cdp.warehouse.model import File, Key, Manifest
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
 _GROUP_ROWS = 32_768  # rows of one row group: what a reader may skip or must read
+_TRIES = 3
+_encode = msgspec.json.encode
+
+
+class _Format(msgspec.Struct):
+    format: int = 0
 
 
 class Directory:
@@ -35,6 +46,7 @@ class Directory:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self._sound: frozenset[str] = frozenset()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -48,57 +60,119 @@ class Directory:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:
-            raise StoreError(f"the warehouse directory cannot be written: {error.strerror}") from error
+            cause = os.strerror(error.errno) if error.errno else type(error).__name__
+            raise StoreError(f"the warehouse directory cannot be written: {cause}") from error
 
     def read(self) -> Manifest:
+        """Return the manifest, after comparing each file that is new to this object with its SHA-256.
+
+        :raises IntegrityError: the manifest or a file is not what was written, or is missing.
+        """
+        for _ in range(_TRIES):
+            manifest = self.read_alone()
+            try:
+                self.check(file for files in manifest.files.values() for file in files)
+            except FileNotFoundError:
+                continue  # replaced and removed between the manifest and its files
+            self._sound &= {name for files in manifest.files.values() for name in (f.name for f in files)}
+            return manifest
+        raise IntegrityError("a file of the warehouse is missing; run cdp rebuild")
+
+    def read_alone(self) -> Manifest:
         """Return the manifest; an empty one when nothing was mirrored yet or another format was.
 
-        :raises IntegrityError: it cannot be read.
+        :raises IntegrityError: it is not what was written.
         """
         try:
-            manifest = msgspec.json.decode((self.path / _MANIFEST).read_bytes(), type=Manifest)
+            text = (self.path / _MANIFEST).read_bytes()
+            if msgspec.json.decode(text, type=_Format).format != Manifest().format:
+                return Manifest()
+            manifest = msgspec.json.decode(text, type=Manifest)
         except FileNotFoundError:
             return Manifest()
-        except (msgspec.DecodeError, OSError) as error:
-            raise IntegrityError(
-                "the warehouse's manifest.json cannot be read; remove the directory and run cdp rebuild"
-            ) from error
-        return manifest if manifest.current else Manifest()
+        except (msgspec.DecodeError, OSError, UnicodeError) as error:
+            raise IntegrityError("the warehouse's manifest.json cannot be read; run cdp rebuild") from error
+        if _sealed(manifest) != manifest:
+            raise IntegrityError("the warehouse's manifest.json is not as it was written; run cdp rebuild")
+        return manifest
 
     def publish(self, manifest: Manifest) -> None:
         """Make ``manifest`` the one that readers see."""
-        self._replace(_MANIFEST, lambda path: path.write_bytes(msgspec.json.encode(manifest)))
+        self._replace(_MANIFEST, lambda path: path.write_bytes(_encode(_sealed(manifest))))
 
-    def write(self, dataset: str, table: pa.Table, *, ordered: bool = False) -> File:
-        """Write one Parquet file; nobody reads it before a manifest names it."""
+    def write(self, dataset: str, table: pa.Table, *, run: str = "", key: tuple[str, ...] = ()) -> File:
+        """Write one Parquet file; nobody reads it before a manifest names it.
+
+        :param table: sorted by the columns ``key``.
+        """
         name = f"{dataset}-{secrets.token_hex(8)}.parquet"
-        self._replace(
+        digest = self._replace(
             name,
             lambda path: pq.write_table(table, path, compression="zstd", row_group_size=_GROUP_ROWS),
         )
-        return File(name, table.num_rows, ordered)
+        first, last = (_key(table, row, key) if table.num_rows else () for row in (0, -1))
+        return File(name, table.num_rows, digest, run, first, last)
 
-    def load(self, file: File) -> pa.Table:
-        """Return a Parquet file's content."""
-        return pq.read_table(self.path / file.name, memory_map=False)
+    def load(
+        self, file: File, columns: list[str] | None = None, where: pc.Expression | None = None
+    ) -> pa.Table:
+        """Return a Parquet file's content, or only some columns or rows of it.
 
-    def remove(self, names: tuple[str, ...]) -> None:
+        :raises IntegrityError: it is not what was written, or is missing.
+        """
+        try:
+            self.check([file])
+        except FileNotFoundError:
+            raise IntegrityError(f"the warehouse's file {file.name} is missing; run cdp rebuild") from None
+        path = self.path / file.name
+        return pq.read_table(path, columns=columns, filters=where, memory_map=False, partitioning=None)
+
+    def check(self, files: Iterable[File]) -> None:
+        """Compare files with their SHA-256, each once for this object.
+
+        :raises IntegrityError: one differs.
+        :raises FileNotFoundError: one is gone.
+        """
+        for file in files:
+            if file.name in self._sound:
+                continue
+            if _sha256(self.path / file.name) != file.sha256:
+                raise IntegrityError(f"the warehouse's file {file.name} is damaged; run cdp rebuild")
+            self._sound |= {file.name}
+
+    def remove(self, names: Iterable[str]) -> None:
         """Remove files that no manifest lists any more."""
         for name in names:
             (self.path / name).unlink(missing_ok=True)
 
     def sweep(self, manifest: Manifest) -> None:
-        """Remove what a crash left behind: everything of ours that ``manifest`` does not list."""
-        kept = {file.name for files in manifest.files.values() for file in files} | set(manifest.retired)
+        """Remove what a crash left behind: everything of ours that ``manifest`` does not need."""
+        kept = manifest.own()
         for path in self.path.iterdir():
             if path.suffix == ".tmp" or (path.suffix == ".parquet" and path.name not in kept):
                 path.unlink(missing_ok=True)
 
-    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
+    def _replace(self, name: str, write: Callable[[Path], object]) -> str:
         temporary = self.path / f"{name}.tmp"
         try:
             write(temporary)
+            digest = _sha256(temporary)
             put_in_place(temporary, self.path / name)
         except OSError:
             temporary.unlink(missing_ok=True)  # a full disk needs the room
             raise
+        return digest
+
+
+def _sealed(manifest: Manifest) -> Manifest:
+    bare = replace(manifest, seal="")
+    return replace(bare, seal=hashlib.sha256(_encode(bare)).hexdigest())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _key(table: pa.Table, row: int, key: tuple[str, ...]) -> Key:
+    return tuple(table[column][row].as_py() for column in key)

@@ -1,18 +1,23 @@
 """The mirror: tails ``commit_no`` and keeps the declared, clear columns as Parquet.
 
-Steps of a refresh, under the directory's writer lock:
+Whoever holds the directory's writer lock takes a *turn*, of about half a second, which ends in a manifest
+that is complete in itself:
 
-1. Read the head of the store. Files written under another declaration, by another database or beyond
-   the head (the store was restored) are not continued but rebuilt.
-2. Write the identity→profile rows that changed since, up to that head. The map may therefore be newer
-   than the events of a half-finished refresh, never older.
-3. Walk the commits in slices of bounded size, each its own snapshot of the store; buffer the slices and,
-   whenever the buffer is full and at the end, write the files and publish a manifest that names them and
-   the commit reached.
-4. Merge small files when there are many.
+1. Tail. Walk the commits since the last one in slices, each its own snapshot of the store, and write their
+   rows. The identity→profile rows that changed come first, up to the head: the map may be newer than the
+   events of a mirror that is behind, never older.
+2. Look whether somebody was erased since: where ``erasure_epoch`` has moved, who has no identifier any more
+   is doomed, as is whoever ``forget`` was told of.
+3. One piece of work on the files, the first of these that there is: take the doomed out of every file; make
+   everything anew (``rebuild``), beside what readers see; merge runs (``rewrite.py``).
+
+So no work, however large, keeps the tail waiting for longer than a piece; and where a process dies, the next
+one goes on from the manifest. Files that were written under another declaration, by another database or
+beyond the head (the store was restored) are made anew and not continued.
 
 Invariants: commits are followed by ``commit_no``, which has no gaps, so nothing is lost however
-transactions overlapped; sealed columns are never read; a file is deleted one merge after it was replaced.
+transactions overlapped; sealed columns are never read; a rebuild or an erasure is seen whole or not at all; a
+file that was replaced is deleted a minute later, and at once where an erasure replaced it.
 """
 
 from __future__ import annotations
@@ -20,33 +25,46 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 from msgspec.structs import replace
+from prometheus_client import Gauge
+from pyroaring import BitMap
 
-from cdp.clock import Clock
+from cdp.clock import SECOND, Clock
 from cdp.errors import IntegrityError, OverloadedError
 from cdp.policy import FieldCatalogue
-from cdp.store import Store, read_head
-from cdp.warehouse import queries, shape
+from cdp.store import Connection, Store, read_head
+from cdp.warehouse import queries, rewrite, shape
 from cdp.warehouse.files import Directory
-from cdp.warehouse.model import DATASETS, EVENTS, MEMBERS, TRAITS, File, Manifest, declared
+from cdp.warehouse.model import (
+    EVENTS,
+    MEMBERS,
+    TRAITS,
+    Declared,
+    Erasure,
+    Manifest,
+    Merge,
+    declared,
+)
+from cdp.warehouse.writer import Writer
 
-_SLICE_COMMITS = 64
-_BUFFER_ROWS = 100_000  # of one dataset, before it is written out
-_FILE_ROWS = 500_000  # what a merge aims at: one such table, its sorted copy included, fits in memory
-_MANY_FILES = 24
+_TURN_SECONDS = 0.5
+_YIELD_SECONDS = 0.001  # between two turns, for others who wait for the lock
+_SLICE_SECONDS = 0.2
+_SLICE_COMMITS = 1024  # at most, at once
+_GRACE = 60 * SECOND
 _POLL_SECONDS = 0.05
 _PLACES = 4  # of those who wait: each holds a thread, and the smallest pool of the server has five
-_ORDER = {
-    EVENTS: [("name", "ascending"), ("occurred_at", "ascending")],
-    TRAITS: [("name", "ascending"), ("identity_no", "ascending"), ("observed_at", "ascending")],
-    MEMBERS: [("identity_no", "ascending"), ("commit_no", "ascending")],
-}
+_MISTYPED = Gauge(
+    "cdp_warehouse_mistyped",
+    "Values of another type than declared, which the warehouse holds as NULL, since it was last rebuilt",
+    ["column"],
+)
+_COMMIT = Gauge("cdp_warehouse_commit", "The commit that the warehouse holds the store up to")
+_FILES = Gauge("cdp_warehouse_files", "Parquet files of the warehouse", ["dataset"])
 
 
 class Mirror:
@@ -64,6 +82,7 @@ class Mirror:
         self.adopt(fields)
         self._clock = clock
         self._clean = False
+        self._slice = max(1, _SLICE_COMMITS // 16)
         self._reached = threading.Condition()
         self._places = threading.BoundedSemaphore(_PLACES)
 
@@ -74,46 +93,60 @@ class Mirror:
     @property
     def commit_no(self) -> int:
         """The commit that readers see the store up to."""
-        return self.directory.read().commit_no
+        return self.directory.read_alone().commit_no
 
     def refresh(self) -> int:
         """Bring the mirror to the head of the store; returns the commit reached.
 
+        Who was erased is out of the files afterwards, and what has to be made anew is. Of merging, a piece is
+        done.
+
         :raises StoreError: the store cannot be read, or the directory not be written.
+        :raises IntegrityError: the files are not what was written; readers are refused, ``rebuild`` heals.
         """
-        with self._writing() as manifest:
-            with self._store.reading() as connection:
-                head, _ = read_head(connection)
-                known = manifest.commit_no == 0 or (
-                    manifest.commit_no <= head
-                    and queries.batch_of(connection, manifest.commit_no) == manifest.batch
-                )
-            if not known or not self._declared.extends(manifest.declared):
-                return self._rebuild(manifest)
-            if head == manifest.commit_no and manifest.files and manifest.declared == self._declared:
-                return head
-            reached = manifest
-            for reached in self._follow(manifest):
-                self._publish(reached)
-            if any(len(_loose(files)) > _MANY_FILES for files in reached.files.values()):
-                self._compact(reached)
-            return reached.commit_no
+        with self._store.reading() as connection:
+            head, _ = read_head(connection)
+        return self._work(
+            lambda held: held.commit_no >= head and held.rebuild is None and not held.erasing
+        ).commit_no
 
     def rebuild(self) -> int:
-        """Write everything again from the store; readers see the old files until the new are complete."""
-        with self.directory.writing():
-            try:
-                old = self.directory.read()
-            except IntegrityError:
-                old = Manifest()
-            reached = self._rebuild(old)
-            self.directory.sweep(self.directory.read())
-            return reached
+        """Make everything anew from the store; returns the commit reached.
+
+        Readers see the old files, which are kept current meanwhile, until the new ones are complete.
+
+        :raises StoreError: as ``refresh``.
+        """
+        with self._writing(anew=True) as manifest:
+            begun = replace(manifest, merge=None, rebuild=Manifest(declared=self._declared))
+            self.directory.sweep(self._publish(manifest, begun))
+        return self._work(lambda held: held.rebuild is None).commit_no
 
     def compact(self) -> None:
-        """Merge small files into sorted ones and delete what the merge before replaced."""
+        """Merge whatever may still be merged."""
+        self._work(
+            lambda held: (
+                held.merge is None
+                and not any(rewrite.choose(files, everything=True) for files in held.files.values())
+            ),
+            everything=True,
+        )
+
+    def forget(self, identity_nos: Iterable[int]) -> None:
+        """Take every row of these identities out of the files, and delete the files that held them.
+
+        Call it after the commit that deleted their rows from the store. From the first instant they are on
+        disk as doomed: whatever process takes a turn on the mirror finishes it, and takes no row of theirs.
+        Readers see all of them or, afterwards, none. A snapshot of before that is still held fails with an
+        ``UnavailableError``; what it was reading at that moment it may read to its end.
+
+        :raises StoreError: the directory cannot be written; call again, or let ``refresh`` go on.
+        """
+        gone = BitMap(identity_nos)
         with self._writing() as manifest:
-            self._compact(manifest)
+            if gone and manifest.own():
+                self._publish(manifest, manifest.dooming(gone))
+        self._work(lambda held: not held.erasing)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -146,135 +179,222 @@ class Mirror:
                 self._reached.wait(min(left, _POLL_SECONDS))
         return True
 
-    # -- under the writer lock ------------------------------------------------------------------
+    def observe(self) -> None:
+        """Bring the figures that ``/metrics`` shows up to date, whichever process wrote the files."""
+        manifest = self.directory.read_alone()
+        _MISTYPED.clear()
+        for column, values in manifest.mistyped.items():
+            _MISTYPED.labels(column).set(values)
+        _COMMIT.set(manifest.commit_no)
+        for dataset, files in manifest.files.items():
+            _FILES.labels(dataset).set(len(files))
+
+    # -- turns, under the writer lock -----------------------------------------------------------
+
+    def _work(self, done: Callable[[Manifest], bool], *, everything: bool = False) -> Manifest:
+        """Take turns until the manifest is as wanted."""
+        while True:
+            with self._writing() as manifest:
+                reached = self._turn(manifest, everything=everything)
+            if done(reached):
+                return reached
+            time.sleep(_YIELD_SECONDS)
 
     @contextmanager
-    def _writing(self) -> Iterator[Manifest]:
-        """Hold the writer lock; what a start or a failure left behind is removed first."""
+    def _writing(self, *, anew: bool = False) -> Iterator[Manifest]:
+        """Hold the writer lock; what a start or a failure left behind is removed first.
+
+        :param anew: take a manifest that cannot be read for an empty one.
+        """
         with self.directory.writing():
-            manifest = self.directory.read()
+            try:
+                manifest = self.directory.read_alone()
+            except IntegrityError:
+                if not anew:
+                    raise
+                manifest = Manifest()
             if not self._clean:
                 self.directory.sweep(manifest)
             self._clean = False
             yield manifest
             self._clean = True
 
-    def _publish(self, manifest: Manifest) -> None:
-        self.directory.publish(manifest)
+    def _publish(self, old: Manifest, new: Manifest) -> Manifest:
+        """Put a manifest in the place of another, and delete the files that only that one needed."""
+        self.directory.publish(new)
+        self.directory.remove(old.own() - new.own())
         with self._reached:
             self._reached.notify_all()
+        return new
 
-    def _rebuild(self, old: Manifest) -> int:
-        *_, new = self._follow(Manifest())  # published only when it is complete
-        replaced = tuple(name for dataset in DATASETS for name in old.names(dataset))
-        self._publish(replace(new, retired=replaced))
-        self.directory.remove(old.retired)
-        return new.commit_no
+    def _turn(self, manifest: Manifest, *, everything: bool) -> Manifest:
+        with self._store.reading() as connection:
+            head, epoch = read_head(connection)
+            right = bool(manifest.files) and _known(connection, manifest, head)
+        manifest = self._tail(self._expire(manifest), head, right=right)  # 1
+        if right and manifest.epoch != epoch:  # 2
+            dooming = replace(manifest, epoch=epoch).dooming(self._erased(manifest))
+            manifest = self._publish(manifest, dooming)
+        if manifest.erasing:  # 3
+            return self._erase(manifest)
+        if manifest.rebuild is not None:
+            return self._make_anew(manifest, manifest.rebuild, head, epoch)
+        return self._merge(manifest, everything=everything)
 
-    def _follow(self, manifest: Manifest) -> Iterator[Manifest]:
-        """Yield manifests that reach further and further; the last one reaches the head."""
-        files = {dataset: list(manifest.files.get(dataset, ())) for dataset in DATASETS}
-        mistyped = Counter(manifest.mistyped)
-        if not manifest.files or manifest.declared != self._declared:
-            for dataset in DATASETS:  # an empty file carries the columns that no row has yet
-                empty = shape.schema(dataset, self._declared).empty_table()
-                files[dataset].append(self.directory.write(dataset, empty, ordered=True))
+    def _tail(self, manifest: Manifest, head: int, *, right: bool) -> Manifest:
+        """Bring what readers see nearer to the head; say where it has to be made anew.
+
+        :param right: there are files, and they are of this database.
+        """
+        if manifest.rebuild is None and not (right and manifest.continues(self._declared)):
+            anew = replace(manifest, merge=None, rebuild=Manifest(declared=self._declared))
+            manifest = self._publish(manifest, anew)
+        columns = self._declared
+        if manifest.rebuild is not None:  # old files cannot lose what was withdrawn, but gain what is new
+            columns = manifest.declared.widened(columns)
+        if not right or (head == manifest.commit_no and manifest.declared == columns):
+            return manifest
+        return self._publish(manifest, self._follow(manifest, columns, manifest.gone()))
+
+    def _follow(
+        self, manifest: Manifest, columns: Declared, gone: BitMap, *, apart: bool = False
+    ) -> Manifest:
+        """Write files and return a manifest that reaches further, as far as one turn goes.
+
+        :param apart: nobody reads it as it will be, so the map goes from slice to slice too.
+        """
+        deadline = time.monotonic() + _TURN_SECONDS
+        writer = Writer(self.directory, manifest, columns, gone)
+        mistyped, reached, mapped = Counter(manifest.mistyped), manifest.commit_no, manifest.mapped
         with self._store.reading() as connection:
             head, _ = read_head(connection)
-            with closing(queries.read_members(connection, manifest.commit_no)) as pages:
-                for page in pages:
-                    files[MEMBERS].append(self.directory.write(MEMBERS, shape.member_table(page)))
-        buffers: dict[str, list[pa.Table]] = {EVENTS: [], TRAITS: []}
-        reached = manifest.commit_no
-        while True:
-            upto = min(head, reached + _SLICE_COMMITS)
-            batch = self._read_slice(reached, upto, buffers, mistyped)
+            if not apart:
+                _add_members(connection, writer, mapped, head)
+                mapped = head
+            batch = queries.batch_of(connection, reached)
+        while reached < head:
+            started = time.monotonic()
+            upto = min(head, reached + self._slice)
+            with self._store.reading() as connection:
+                if mapped < upto:
+                    _add_members(connection, writer, mapped, upto)
+                    mapped = upto
+                for page in queries.read_events(connection, reached, upto):
+                    writer.add(EVENTS, shape.event_table(page, columns, mistyped))
+                if columns.traits:
+                    for page in queries.read_traits(connection, columns.traits, reached, upto):
+                        writer.add(TRAITS, shape.trait_table(page, columns, mistyped))
+                batch = queries.batch_of(connection, upto)
             reached = upto
-            full = any(sum(t.num_rows for t in tables) >= _BUFFER_ROWS for tables in buffers.values())
-            if reached < head and not full:
-                continue
-            for dataset, tables in buffers.items():
-                if tables:
-                    files[dataset].append(self.directory.write(dataset, _joined(tables)))
-                    tables.clear()
-            yield Manifest(
-                commit_no=reached,
-                batch=batch,
-                refreshed_at=self._clock.now(),
-                files={dataset: tuple(listed) for dataset, listed in files.items()},
-                retired=manifest.retired,
-                mistyped=dict(mistyped),
-                declared=self._declared,
-            )
-            if reached == head:
-                return
+            now = time.monotonic()
+            fitting = self._slice * _SLICE_SECONDS / max(now - started, 0.01)
+            self._slice = max(1, min(_SLICE_COMMITS, int(fitting)))
+            if now > deadline:
+                break
+        return replace(
+            manifest,
+            commit_no=reached,
+            batch=batch,
+            mapped=mapped,
+            refreshed_at=self._clock.now(),
+            files=writer.finish(),
+            retired={**manifest.retired, **dict.fromkeys(writer.replaced, self._clock.now())},
+            mistyped=dict(mistyped),
+            declared=columns,
+        )
 
-    def _read_slice(
-        self, after: int, upto: int, buffers: dict[str, list[pa.Table]], mistyped: Counter[str]
-    ) -> int:
-        """Add the rows of the commits (after, upto] to the buffers; returns the last one's batch id."""
+    def _expire(self, manifest: Manifest) -> Manifest:
+        """Delete the files that readers had time to leave."""
+        since = self._clock.now() - _GRACE
+        kept = {name: at for name, at in manifest.retired.items() if at > since}
+        if kept == manifest.retired:
+            return manifest
+        return self._publish(manifest, replace(manifest, retired=kept))
+
+    # -- pieces of work -------------------------------------------------------------------------
+
+    def _erased(self, held: Manifest) -> BitMap:
+        """Return who is in the map and has no identifier any more."""
         with self._store.reading() as connection:
-            for page in queries.read_events(connection, after, upto):
-                buffers[EVENTS].append(shape.event_table(page, self._declared, mistyped))
-            if self._declared.traits:
-                for page in queries.read_traits(connection, self._declared.traits, after, upto):
-                    buffers[TRAITS].append(shape.trait_table(page, self._declared, mistyped))
-            return queries.batch_of(connection, upto)
+            left = queries.read_indexed(connection)
+        mapped = BitMap()
+        for file in held.files[MEMBERS]:
+            mapped |= rewrite.identities(self.directory, file)
+        return mapped - left
 
-    def _compact(self, manifest: Manifest) -> None:
-        """Merge until no dataset has two small files that fit into one."""
-        files: dict[str, tuple[File, ...]] = {}
-        replaced: list[str] = []
-        for dataset in DATASETS:
-            kept = list(manifest.files.get(dataset, ()))
-            for group in _groups(dataset, kept):
-                merged = self._merge(dataset, group)
-                kept = [file for file in kept if file not in group] + [merged]
-                replaced += [file.name for file in group]
-            files[dataset] = tuple(kept)
-        if replaced:
-            self._publish(replace(manifest, files=files, retired=tuple(replaced)))
-            self.directory.remove(manifest.retired)
+    def _erase(self, manifest: Manifest) -> Manifest:
+        """Look at as many files as one turn allows; when all were looked at, swap them."""
+        deadline = time.monotonic() + _TURN_SECONDS
+        job = manifest.erasure
+        if job is None:
+            job = Erasure(identities=manifest.doomed)
+            begun = replace(manifest, merge=None, erasure=job, doomed=b"")
+            manifest = self._publish(manifest, begun)
+        doomed, done = BitMap.deserialize(job.identities), dict(job.done)
+        for dataset, file in manifest.listed():
+            if file.name not in done:
+                done[file.name] = rewrite.without(self.directory, dataset, file, doomed)
+                if time.monotonic() > deadline:
+                    going = replace(manifest, erasure=replace(job, done=done))
+                    return self._publish(manifest, going)
+        return self._publish(manifest, replace(manifest.swapped(done), erasure=None, retired={}))
 
-    def _merge(self, dataset: str, group: list[File]) -> File:
-        table = _joined([self.directory.load(file) for file in group]).sort_by(_ORDER[dataset])
-        if dataset == MEMBERS:
-            table = _newest(table)
-        return self.directory.write(dataset, table, ordered=True)
+    def _make_anew(self, manifest: Manifest, held: Manifest, head: int, epoch: int) -> Manifest:
+        """Go on with the files that will replace all others; when they are complete, they do."""
+        with self._store.reading() as connection:
+            known = _known(connection, held, head)
+        if not known or held.declared != self._declared:
+            held = Manifest(declared=self._declared)
+        apart = head - held.commit_no > self._slice
+        held = self._follow(held, self._declared, BitMap(), apart=apart)
+        if apart or held.commit_no < held.mapped:
+            return self._publish(manifest, replace(manifest, rebuild=held))
+        if held.epoch != epoch:
+            dooming = replace(manifest, rebuild=replace(held, epoch=epoch)).dooming(self._erased(held))
+            return self._publish(manifest, dooming)
+        now = self._clock.now()
+        old = dict.fromkeys((file.name for files in manifest.files.values() for file in files), now)
+        withdrawn = {*manifest.withdrawn, *manifest.declared.properties} - set(self._declared.properties)
+        new = replace(held, retired={**manifest.retired, **old}, withdrawn=tuple(sorted(withdrawn)))
+        return self._publish(manifest, new)
+
+    def _merge(self, manifest: Manifest, *, everything: bool) -> Manifest:
+        """Write the next files of merges, one at least; after its last, readers see a merge."""
+        deadline = time.monotonic() + _TURN_SECONDS / 2
+        while True:
+            held, manifest = manifest, self._merge_on(manifest, everything=everything)
+            if manifest is held or time.monotonic() > deadline:
+                return manifest
+
+    def _merge_on(self, manifest: Manifest, *, everything: bool) -> Manifest:
+        merge = manifest.merge or self._begin(manifest, everything=everything)
+        if merge is None:
+            return manifest
+        files = manifest.files[merge.dataset]
+        merge = rewrite.advance(self.directory, merge, files)
+        if not rewrite.finished(merge):
+            return self._publish(manifest, replace(manifest, merge=merge))
+        kept = rewrite.merged(merge, files)
+        gone = sorted({file.name for file in files} - {file.name for file in kept})
+        listed = {**manifest.files, merge.dataset: kept}
+        retired = {**manifest.retired, **dict.fromkeys(gone, self._clock.now())}
+        return self._publish(manifest, replace(manifest, files=listed, retired=retired, merge=None))
+
+    def _begin(self, manifest: Manifest, *, everything: bool) -> Merge | None:
+        for dataset, files in manifest.files.items():
+            if runs := rewrite.choose(files, everything=everything):
+                return rewrite.begin(self.directory, dataset, files, runs)
+        return None
 
 
-def _joined(tables: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables, promote_options="default")
+def _known(connection: Connection, manifest: Manifest, head: int) -> bool:
+    """Return whether a manifest was made from this database as it is now."""
+    return manifest.commit_no == 0 or (
+        manifest.commit_no <= head and queries.batch_of(connection, manifest.commit_no) == manifest.batch
+    )
 
 
-def _newest(members: pa.Table) -> pa.Table:
-    """Keep each identity's last row of a table sorted by identity and commit."""
-    identities = members["identity_no"].to_numpy()
-    last = np.append(identities[1:] != identities[:-1], [True] * min(1, len(identities)))
-    return members.filter(pa.array(last))
-
-
-def _loose(files: tuple[File, ...]) -> list[File]:
-    return [file for file in files if not file.ordered]
-
-
-def _groups(dataset: str, files: list[File]) -> list[list[File]]:
-    """Cut what is worth merging into groups of about ``_FILE_ROWS`` rows.
-
-    The map is always merged whole, because only then does each identity keep one row; empty files stay,
-    because they alone carry every declared column.
-    """
-    files = [file for file in files if file.rows]
-    if dataset == MEMBERS:
-        return [files] if len(files) > 1 else []
-    groups: list[list[File]] = [[]]
-    rows = 0
-    for file in sorted(files, key=lambda file: file.rows):
-        if file.ordered and file.rows >= _FILE_ROWS // 2:
-            continue
-        if rows + file.rows > _FILE_ROWS and groups[-1]:
-            groups.append([])
-            rows = 0
-        groups[-1].append(file)
-        rows += file.rows
-    return [group for group in groups if len(group) > 1 or any(not file.ordered for file in group)]
+def _add_members(connection: Connection, writer: Writer, after: int, upto: int) -> None:
+    with closing(queries.read_members(connection, after, upto)) as pages:
+        for page in pages:
+            writer.add(MEMBERS, shape.member_table(page))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
+from pyroaring import BitMap
 from sqlalchemy import Connection, Select, literal, select, true
 
-from cdp.identity.tables import profile_members
+from cdp.identity.tables import identifier_index, profile_members
 from cdp.ingest.tables import events
 from cdp.profiles.tables import trait_observations
-from cdp.store import among, batches, chunks, read_rows, since
+from cdp.store import among, batches, chunks, read_numbers, read_rows, since
+from cdp.warehouse.sets import bitmap
 
 Columns = Sequence[Sequence[Any]]
 _PAGE = 50_000
@@ -60,15 +62,15 @@ def read_traits(connection: Connection, names: Iterable[str], after: int, upto: 
     return _pages(connection, query)
 
 
-def read_members(connection: Connection, after: int) -> Generator[Columns]:
-    """Yield pages of the identity→profile rows that changed after a commit.
+def read_members(connection: Connection, after: int, upto: int) -> Generator[Columns]:
+    """Yield pages of the identity→profile rows whose last change is of the commits (after, upto].
 
     Columns: identity_no, profile_no, commit_no.
     """
     query = (
         select(profile_members.c.identity_no, profile_members.c.profile_no, batches.c.commit_no)
         .join_from(batches, profile_members, profile_members.c.batch == batches.c.batch)
-        .where(batches.c.commit_no > after)
+        .where(batches.c.commit_no > after, batches.c.commit_no <= upto)
     )
     return _pages(connection, query)
 
@@ -128,6 +130,12 @@ def touched(connection: Connection, after: int) -> list[int]:
         query = select(table.c.identity_no).distinct().where(since(table.c.batch, after))
         found.update(number for (number,) in read_rows(connection, query))
     return sorted(found)
+
+
+def read_indexed(connection: Connection) -> BitMap:
+    """Return the identities that some identifier still finds; erasure leaves none of a person's."""
+    (numbers,) = read_numbers(connection, select(identifier_index.c.identity_no)).T
+    return bitmap(numbers)
 
 
 def _pages(connection: Connection, query: Select[Any]) -> Generator[Columns]:

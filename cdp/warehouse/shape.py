@@ -63,7 +63,7 @@ def event_table(columns: Columns, declared: Declared, mistyped: Counter[str]) ->
     :param columns: as ``queries.read_events`` yields them; the last one is JSON text.
     """
     *plain, properties = columns
-    typed_columns = _parsed(properties, declared)
+    typed_columns = _parsed(properties, declared, mistyped)
     if typed_columns is not None:
         arrays = [pa.array(values, kind) for values, (_, kind) in zip(plain, _EVENT, strict=True)]
         return pa.table([*arrays, *typed_columns.values()], names=[*(n for n, _ in _EVENT), *typed_columns])
@@ -86,14 +86,18 @@ def event_table(columns: Columns, declared: Declared, mistyped: Counter[str]) ->
     return _table(plain, _EVENT, found, types)
 
 
-def _parsed(properties: Sequence[str | None], declared: Declared) -> dict[str, pa.Array] | None:
+def _parsed(
+    properties: Sequence[str | None], declared: Declared, mistyped: Counter[str]
+) -> dict[str, pa.Array] | None:
     """Return the typed columns of a page, parsed all at once outside the interpreter lock.
 
-    None when a value is not of its declared type, or a time: then they are read one by one and counted.
+    None when a value is not of its declared type: then they are read one by one and counted. Times are
+    read as texts, of which there are few.
     """
-    if not declared.properties or "time" in declared.properties.values():
+    if not declared.properties:
         return None
-    schema = pa.schema([(name, _ARROW[kind]) for name, kind in declared.properties.items()])
+    texts = {**_ARROW, "time": pa.string()}
+    schema = pa.schema([(name, texts[kind]) for name, kind in declared.properties.items()])
     lines = "\n".join(["{}" if text is None else text for text in properties]).encode()
     try:
         table = read_json(
@@ -105,11 +109,22 @@ def _parsed(properties: Sequence[str | None], declared: Declared) -> dict[str, p
         return None
     if table.num_rows != len(properties):
         return None
-    return {
-        event_column(name): table.column(name)
-        for name in declared.properties
-        if table.column(name).null_count < table.num_rows
-    }
+    found = {}
+    for name, kind in declared.properties.items():
+        column = table.column(name)
+        if column.null_count == table.num_rows:
+            continue
+        if kind == "time":
+            column = _times(column, event_column(name), mistyped)
+        found[event_column(name)] = column
+    return found
+
+
+def _times(texts: pa.ChunkedArray, column: str, mistyped: Counter[str]) -> pa.Array:
+    read = TYPED["time"]
+    times = [None if text is None else read(text) for text in texts.to_pylist()]
+    mistyped[column] += times.count(None) - texts.null_count
+    return pa.array(times, _ARROW["time"])
 
 
 def trait_table(columns: Columns, declared: Declared, mistyped: Counter[str]) -> pa.Table:

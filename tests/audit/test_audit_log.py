@@ -34,7 +34,6 @@ from cdp.clock import SECOND, FixedClock
 from cdp.crypto import FileKeyProvider, Keyring, Signer, verify_signature
 from cdp.errors import AuditError, InvalidInputError, NotFoundError, UnavailableError
 from cdp.store import Committer, Store
-from cdp.store.metadata import metadata
 
 ORIGIN = "cdp.example/audit"
 
@@ -81,16 +80,15 @@ def entry_about(identity_no: int, actor: str = "key:1", **more: str) -> Entry:
 
 
 @pytest.fixture
-def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+def world(tables_url: str, tmp_path: Path) -> Iterator[World]:
     clock = FixedClock(1_700_000_000 * SECOND)
-    store = Store(database_url)
+    store = Store(tables_url)
     key_store = Store(f"sqlite:///{tmp_path / 'keys.sqlite'}")
     provider = FileKeyProvider.create(tmp_path / "root.key")
     Keyring.initialise(key_store, provider, "test", clock)
     keyring = Keyring(key_store, provider, "test", clock)
     keyring.create(range(1, 21))
     with store.writing() as connection, connection.begin():
-        metadata.create_all(connection)
         cdp.store.initialise(connection)
         cdp.audit.initialise(connection)
     file = tmp_path / "outside" / "checkpoint"

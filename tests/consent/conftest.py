@@ -14,9 +14,9 @@ from cdp.consent import Deriving
 
 
 @pytest.fixture
-def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+def world(tables_url: str, tmp_path: Path) -> Iterator[World]:
     """Return a ledger with one profile."""
-    made = World(database_url, tmp_path)
+    made = World(tables_url, tmp_path)
     yield made
     made.close()
 

@@ -14,7 +14,7 @@ from cdp.consent import ConsentLedger, Draft, Member, Record, RecordState, State
 from cdp.consent.tables import consent_records
 from cdp.crypto import FileKeyProvider, Keyring
 from cdp.policy import load
-from cdp.store import Committer, Store, initialise, metadata
+from cdp.store import Committer, Store, initialise
 
 BUNDLE = load(Path(__file__).parents[2] / "policies")
 EMAIL = "marketing.communications.email"
@@ -24,13 +24,15 @@ START = 20_000 * DAY
 
 
 class World:
-    """A ledger with one profile map that a test may relink; every state in it is derived."""
+    """A ledger with one profile map that a test may relink; every state in it is derived.
+
+    :param url: of a database with every table and nothing in them.
+    """
 
     def __init__(self, url: str, folder: Path) -> None:
         self.clock = FixedClock(START)
         self.store, self.key_store = Store(url), Store(f"sqlite:///{folder / 'keys.sqlite'}")
         with self.store.writing() as connection, connection.begin():
-            metadata.create_all(connection)
             initialise(connection)
         provider = FileKeyProvider.create(folder / "root.key")
         Keyring.initialise(self.key_store, provider, "test", self.clock)

@@ -21,11 +21,11 @@ TABLET, LAPTOP = ("anonymous_id", "tablet"), ("anonymous_id", "laptop")
 
 
 @pytest.fixture(name="world")
-def _world(database_url: str, tmp_path: Path) -> Iterator[World]:
+def _world(tables_url: str, tmp_path: Path) -> Iterator[World]:
     made: list[LinkingWorld] = []
 
     def make(**rules: object) -> LinkingWorld:
-        made.append(LinkingWorld(database_url, tmp_path, msgspec.structs.replace(RULES, **rules)))
+        made.append(LinkingWorld(tables_url, tmp_path, msgspec.structs.replace(RULES, **rules)))
         return made[-1]
 
     yield make

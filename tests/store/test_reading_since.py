@@ -80,7 +80,7 @@ READS: dict[str, tuple[Read, list[Any]]] = {  # the answers since commits 0 to 4
         lambda c, n: _rows(warehouse.read_traits(c, ["country"], n, 4)),
         [1, 1, 1, 0, 0],
     ),
-    "mirrored links": (lambda c, n: _rows(warehouse.read_members(c, n)), [3, 2, 2, 2, 0]),
+    "mirrored links": (lambda c, n: _rows(warehouse.read_members(c, n, 4)), [3, 2, 2, 2, 0]),
 }
 
 

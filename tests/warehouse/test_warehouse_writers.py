@@ -164,5 +164,4 @@ def test_a_killed_mirror_leaves_nothing_wrong(people: Population, database_url: 
         assert seen(warehouse) == list(range(10, turn * 10 + 10))
         warehouse.close()
         manifest = mirror.directory.read()
-        listed = {file.name for files in manifest.files.values() for file in files} | set(manifest.retired)
-        assert {path.name for path in home.iterdir()} == listed | {"manifest.json", "lock"}
+        assert {path.name for path in home.iterdir()} == manifest.own() | {"manifest.json", "lock"}
