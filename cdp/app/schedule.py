@@ -23,6 +23,7 @@ _POLICIES_SECONDS = 1.0
 _PAGES_A_TURN = 20
 _UNDECLARED_SECONDS = 60.0
 _RECALLS_SECONDS = 2.0
+_SEGMENTS_SECONDS = 0.05
 _FIGURES_SECONDS = 30.0
 
 
@@ -72,6 +73,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("identity", _POLICIES_SECONDS, services.rules_pass.advance),
             Periodic("identifiers", _POLICIES_SECONDS, services.index_pass.advance),
             Periodic("undeclared", _UNDECLARED_SECONDS, services.undeclared.flush),
+            Periodic("segments", _SEGMENTS_SECONDS, services.segments.follow.turn),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
             Periodic("figures", _FIGURES_SECONDS, services.outbox.observe),

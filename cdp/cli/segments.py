@@ -53,10 +53,17 @@ def list_segments(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
 
 
 @segments.command("show")
-def show(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+def show(
+    name: str,
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+    sql: Annotated[bool, typer.Option("--sql", help="Show the SQL that finds its members.")] = False,  # noqa: FBT002  # a flag
+) -> None:
     """Show a segment with its definition, as a file would hold it."""
     with connected() as api:
-        held = api.get(("segments", name))
+        held = api.get(("segments", name, "sql") if sql else ("segments", name))
+    if sql and not as_json:
+        say(held["sql"])
+        return
     if as_json:
         show_json(held)
         return
@@ -64,6 +71,44 @@ def show(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     if held["problem"]:
         say(held["problem"])
     say(yaml.safe_dump(held["definition"], sort_keys=False, allow_unicode=True).rstrip())
+
+
+@segments.command("why")
+def why(
+    name: str,
+    profile: Annotated[str, typer.Argument(help="The id of a profile, as a look-up shows it.")],
+    purpose: Annotated[str, typer.Option(help="The internal purpose for which you ask.")],
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Say why somebody is in a segment, or is not: each condition, and what decides it."""
+    with connected() as api:
+        found = api.get(("profiles", profile, "segments", name), purpose=purpose)
+    if as_json:
+        show_json(found)
+        return
+    said = "is in" if found["member"] else "is restrained, so not in" if found["restrained"] else "is not in"
+    say(
+        f"{profile} {said} segment {found['segment']}, version {found['version']}, "
+        f"as of commit {found['as_of']}"
+    )
+    _say_reason(found["reason"], 0)
+
+
+def _say_reason(reason: Mapping[str, Any], depth: int) -> None:
+    """Say a condition on a line of its own, those in it below."""
+    condition = yaml.safe_dump(reason.get("condition", {}), default_flow_style=True, width=10_000).strip()
+    told = [f"{key} {reason[key]}" for key in ("value", "matched", "amount") if reason.get(key) is not None]
+    if "steps" in reason:
+        told.append(f"steps reached {sum(reason['steps'])} of {len(reason['steps'])}")
+    if "masked_fields" in reason:
+        told.append(f"masked {', '.join(reason['masked_fields'])}")
+    text = reason["kind"] if condition == "{}" else condition
+    say(f"{'  ' * depth}{'yes' if reason['holds'] else 'no '} {text}{': ' if told else ''}{', '.join(told)}")
+    for event in reason.get("events", ()):
+        read = ", ".join(f"{name} {value}" for name, value in event["properties"].items())
+        say(f"{'  ' * depth}      {event['occurred_at']} {event['name']}{': ' if read else ''}{read}")
+    for part in reason.get("parts", ()):
+        _say_reason(part, depth + 1)
 
 
 @lists.command("import")

@@ -59,13 +59,18 @@ class View:
     def __init__(self, fields: FieldCatalogue, facts: Facts, ask: Ask, now: Micros) -> None:
         self.reason = decide(ask(_NOTHING_READ), facts).reason
         self._fields = fields
-        self._chosen = cache(lambda inputs: decide(ask(inputs), facts).reason == PERMITTED)
+        self._chosen = cache(lambda inputs: decide(ask(inputs), facts).reason)
         self._transform = cache(lambda category: _word(ask(_NOTHING_READ, category), facts))
         self._now = now
 
     def chosen_by(self, inputs: frozenset[str]) -> bool:
         """Return whether it may be seen that the person is in a segment that reads these categories."""
-        return self._chosen(inputs)
+        return self._chosen(inputs) == PERMITTED
+
+    def refused(self, inputs: frozenset[str]) -> Refusal | None:
+        """Return the refusal to show whether the person is in a segment that reads these categories."""
+        reason = self._chosen(inputs)
+        return None if reason == PERMITTED else refusal(reason)
 
     def trait(self, name: str) -> Show | None:
         """Return how a trait is shown; None when it is not, not even its name."""

@@ -4,6 +4,7 @@ from cdp.portrait.conflicts import Conflict, Conflicts, Word
 from cdp.portrait.effects import Holder, Relinked, Side
 from cdp.portrait.model import Link, Membership, Portrait, Provenance, ShownEvent, ShownIdentifier, Tag
 from cdp.portrait.preview import Previewer
+from cdp.portrait.reasons import ShownReason, ShownWhy
 from cdp.portrait.relink import Relinker
 from cdp.portrait.reveal import Disclosure, Revealer
 from cdp.portrait.service import PortraitService
@@ -24,6 +25,8 @@ __all__ = [
     "Revealer",
     "ShownEvent",
     "ShownIdentifier",
+    "ShownReason",
+    "ShownWhy",
     "Side",
     "Tag",
     "Word",

@@ -20,12 +20,13 @@ from cdp.clock import Micros
 from cdp.consent import ConsentLedger, Standing
 from cdp.crypto import ProfileIds
 from cdp.errors import CdpError, DefinitionError, NotFoundError, UnavailableError
-from cdp.gate import Admitted, Gate
+from cdp.gate import Admitted, Gate, Refusal
 from cdp.identity import IdentityService, profiles_of
 from cdp.portrait import queries
 from cdp.portrait.draw import Drawer
 from cdp.portrait.model import Link, Portrait, ShownEvent, ShownIdentifier
-from cdp.portrait.show import shown_event, shown_identifier, shown_link
+from cdp.portrait.reasons import ShownWhy, shown_reason
+from cdp.portrait.show import shown_event, shown_identifier, shown_link, shown_traits
 from cdp.portrait.use import Person, Use, Users
 from cdp.profiles import ProfileService
 from cdp.segments import SegmentService
@@ -178,6 +179,28 @@ class PortraitService:
             return list(self._ledger.kept_states(use.connection, use.person.profile_no).values())
 
         return self._users.one(actor, purpose, "profile.consents", self._by_id(profile_id), read)
+
+    def why(self, actor: str, purpose: str, profile_id: str, segment: str) -> ShownWhy:
+        """Return why the profile is in a segment, or is not: each condition, and what decides it.
+
+        :raises NotFoundError: there is no such segment.
+        :raises DefinitionError: it no longer holds.
+        """
+
+        def read(use: Use) -> ShownWhy | Refusal:
+            connection, (profile_no, _, view) = use.connection, use.person
+            found = self._segments.why(connection, segment, profile_no)
+            use.about["version"] = found.version
+            inputs = found.categories
+            refused = self._gate.inside.unlisted(use.admitted, inputs) or view.refused(inputs)
+            if refused is not None:
+                return refused
+            known = self._profiles.survivors_of(connection, [profile_no])
+            traits, _ = shown_traits(known.get(profile_no, {}), view)
+            return ShownWhy(why=found, reason=shown_reason(found.reason, view, traits))
+
+        about = {"segment": segment}
+        return self._users.one(actor, purpose, "profile.why", self._by_id(profile_id), read, about)
 
     def uses(
         self, actor: str, purpose: str, profile_id: str, limit: int, after_index: int | None = None

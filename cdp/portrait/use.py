@@ -65,7 +65,7 @@ class Users:
         purpose: str,
         action: str,
         find: Callable[[Connection], int | None],
-        read: Callable[[Use], T],
+        read: Callable[[Use], T | Refusal],
         about: Mapping[str, str | int] | None = None,
         *,
         shows: bool = True,
@@ -73,6 +73,7 @@ class Users:
         """Find a person, read of them, record both; the result counts once all of it has committed.
 
         :param find: returns the number of the profile; None when nobody is found.
+        :param read: returns what is read, or why it may not be shown.
         :param shows: False when nothing of the person's fields is read.
         """
 
@@ -92,6 +93,8 @@ class Users:
                     return deny(batch, action, actor, purpose, refusal(view.reason), members, about)
                 use = Use(connection, admitted, Person(profile_no, members, view), dict(about or {}), set())
                 result = read(use)
+                if isinstance(result, Refusal):
+                    return deny(batch, action, actor, purpose, result, members, use.about)
                 entry = entry_of(action, actor, purpose, [*members, *sorted(use.others - set(members))])
                 batch.record(msgspec.structs.replace(entry, object=use.about))
             return result

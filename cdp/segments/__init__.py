@@ -10,6 +10,7 @@ from cdp.segments.noise import noised
 from cdp.segments.parse import parse
 from cdp.segments.references import LIST_CATEGORY, check_readable, classified, closure, reads
 from cdp.segments.service import SegmentService
+from cdp.segments.why import Happening, Reason, Why
 
 __all__ = [
     "LIST_CATEGORY",
@@ -20,13 +21,16 @@ __all__ = [
     "Counting",
     "Definition",
     "Follower",
+    "Happening",
     "ListKind",
     "Lists",
     "Members",
     "PeopleList",
     "Preview",
+    "Reason",
     "Segment",
     "SegmentService",
+    "Why",
     "check_readable",
     "classified",
     "closure",

@@ -22,6 +22,7 @@ from cdp.segments.evaluate import Evaluator, Result
 from cdp.segments.follow import Follower
 from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, Change, Members, Preview, Segment
+from cdp.segments.why import Explainer
 from cdp.store import Batch, Committer, Connection, Store
 from cdp.warehouse import Warehouse
 
@@ -53,6 +54,7 @@ class SegmentService:
         self._definitions = Definitions(fields, unreadable)
         self._evaluate = Evaluator(store, warehouse, self._definitions, restrained, clock)
         self.follow = Follower(store, committer, warehouse, self._definitions, self._evaluate, clock)
+        self.why = Explainer(warehouse, self._definitions, self._evaluate, clock)
         self.lists = Lists(store, committer, lambda: self._definitions.fields, tag)
 
     def adopt(self, fields: FieldCatalogue) -> None:

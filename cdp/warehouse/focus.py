@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import closing
 
 import duckdb
 import pyarrow as pa
@@ -32,13 +31,17 @@ class Focus:
     """The facts of some profiles, as a snapshot has them.
 
     :param everyone: the profiles.
+    :param numbers: all their identities.
     :param dialect: the SQL that ``run`` takes, as ``ibis.to_sql`` names it.
     """
 
     dialect = "duckdb"
 
-    def __init__(self, everyone: BitMap, declared: Declared, tables: dict[str, pa.Table]) -> None:
+    def __init__(
+        self, everyone: BitMap, numbers: BitMap, declared: Declared, tables: dict[str, pa.Table]
+    ) -> None:
         self.everyone = everyone
+        self.numbers = numbers
         self.tables = Tables(declared)
         self._database = duckdb.connect(
             ":memory:",
@@ -90,13 +93,12 @@ def focus(
     identities = [identity_no for identity_no, _ in numbers]
     tables = {dataset: shape.schema(dataset, declared).empty_table() for dataset in (EVENTS, TRAITS)}
     mistyped = Counter[str]()
-    with closing(queries.read_events_of(connection, identities, events)) as pages:
-        found = [tables[EVENTS], *(shape.event_table(page, declared, mistyped) for page in pages)]
-        tables[EVENTS] = pa.concat_tables(found, promote_options="default")
-    if declared.traits:
-        with closing(queries.read_traits_of(connection, identities, declared.traits)) as pages:
-            found = [tables[TRAITS], *(shape.trait_table(page, declared, mistyped) for page in pages)]
-            tables[TRAITS] = pa.concat_tables(found, promote_options="default")
+    pages = queries.read_events_of(connection, identities, events)
+    found = [tables[EVENTS], *(shape.event_table(page, declared, mistyped) for page in pages)]
+    tables[EVENTS] = pa.concat_tables(found, promote_options="default")
+    pages = queries.read_traits_of(connection, identities, declared.traits)
+    found = [tables[TRAITS], *(shape.trait_table(page, declared, mistyped) for page in pages)]
+    tables[TRAITS] = pa.concat_tables(found, promote_options="default")
     moved = [(identity_no, profile_no) for identity_no, profile_no in numbers if identity_no != profile_no]
     tables[MEMBERS] = pa.table(
         {
@@ -110,4 +112,4 @@ def focus(
     tables["trust"] = pa.Table.from_pylist(
         [dict(zip(_TRUST.names, row, strict=True)) for row in ranks], schema=_TRUST
     )
-    return Focus(there, declared, tables)
+    return Focus(there, BitMap(identities), declared, tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from pyroaring import BitMap
@@ -77,8 +77,8 @@ def read_members(connection: Connection, after: int, upto: int) -> Generator[Col
 
 def read_events_of(
     connection: Connection, identity_nos: Sequence[int], names: Iterable[str] | None
-) -> Generator[Columns]:
-    """Yield pages of the events of some identities, as ``read_events`` does; their commit is not told.
+) -> Iterator[Columns]:
+    """Yield the events of some identities, columns as those of ``read_events``; their commit is not told.
 
     :param names: of the events; all unless given.
     """
@@ -88,19 +88,19 @@ def read_events_of(
         query = select(
             literal(0), e.identity_no, e.type, e.name, e.occurred_at, e.received_at, e.source_id, e.properties
         ).where(among(e.identity_no, chunk), wanted)
-        yield from _pages(connection, query)
+        yield from _columns(connection, query)
 
 
 def read_traits_of(
     connection: Connection, identity_nos: Sequence[int], names: Iterable[str]
-) -> Generator[Columns]:
-    """Yield pages of some identities' observations of the traits ``names``, as ``read_traits`` does."""
+) -> Iterator[Columns]:
+    """Yield some identities' observations of the traits ``names``, columns as those of ``read_traits``."""
     t = trait_observations.c
     for chunk in chunks(identity_nos):
         query = select(t.identity_no, t.name, t.observed_at, t.source_id, t.event_id, t.value).where(
             among(t.identity_no, chunk), t.name.in_(sorted(names))
         )
-        yield from _pages(connection, query)
+        yield from _columns(connection, query)
 
 
 def members_of(connection: Connection, profile_nos: Iterable[int]) -> list[tuple[int, int]]:
@@ -136,6 +136,11 @@ def read_indexed(connection: Connection) -> BitMap:
     """Return the identities that some identifier still finds; erasure leaves none of a person's."""
     (numbers,) = read_numbers(connection, select(identifier_index.c.identity_no)).T
     return bitmap(numbers)
+
+
+def _columns(connection: Connection, query: Select[Any]) -> Iterator[Columns]:
+    if rows := read_rows(connection, query):
+        yield list(zip(*rows, strict=True))
 
 
 def _pages(connection: Connection, query: Select[Any]) -> Generator[Columns]:

@@ -29,7 +29,16 @@ from cdp.api.rest.identifiers import IdentifierBody
 from cdp.clock import rfc3339
 from cdp.consent import Standing
 from cdp.crypto import ProfileIds
-from cdp.portrait import Disclosure, Link, Membership, Portrait, Provenance, ShownEvent, ShownIdentifier
+from cdp.portrait import (
+    Disclosure,
+    Link,
+    Membership,
+    Portrait,
+    Provenance,
+    ShownEvent,
+    ShownIdentifier,
+    ShownReason,
+)
 
 Encode = Callable[[int], str]
 """Returns the opaque id of an identity."""
@@ -148,6 +157,51 @@ def uses(
     )
     page = page_of(found, limit, "uses", lambda entry: (entry.index,))
     return Page([audit_entry(entry) for entry in page.items], page.next)
+
+
+@get("/profiles/{profile_id:str}/segments/{name:str}", opt=_READ, sync_to_thread=True)
+def why(
+    services: InjectedServices, caller: InjectedCaller, profile_id: FromPath[str], name: FromPath[str]
+) -> dict[str, Any]:
+    """Say why somebody is in a segment, or is not: each condition, its value, the events that decide it."""
+    found = services.portrait.why(caller.actor, caller.purpose, profile_id, name)
+    return {
+        "segment": found.why.segment,
+        "version": found.why.version,
+        "member": found.why.member,
+        "restrained": found.why.restrained,
+        "as_of": found.why.as_of,
+        "evaluated_at": rfc3339(found.why.evaluated_at),
+        "reason": reason(found.reason),
+    }
+
+
+def reason(held: ShownReason) -> dict[str, Any]:
+    """Return a condition for one person as REST shows it: what does not apply is left out."""
+    shown: dict[str, Any] = {"kind": held.kind, "holds": held.holds}
+    if held.condition:
+        shown["condition"] = held.condition
+    if held.kind == "trait":
+        shown["value"] = held.value
+    if held.matched is not None:
+        shown |= {"matched": held.matched, "amount": held.amount}
+    if held.steps:
+        shown["steps"] = held.steps
+    if held.kind in {"event", "sequence"}:
+        shown["events"] = [
+            {
+                "type": event.type,
+                "name": event.name,
+                "occurred_at": rfc3339(event.occurred_at),
+                "properties": event.read,
+            }
+            for event in held.events
+        ]
+    if held.masked_fields:
+        shown["masked_fields"] = held.masked_fields
+    if held.parts:
+        shown["parts"] = [reason(part) for part in held.parts]
+    return shown
 
 
 @post("/profiles/{profile_id:str}/reveal", opt=_REVEAL, sync_to_thread=True, status_code=200)
@@ -303,5 +357,6 @@ HANDLERS = [
     links,
     consents,
     uses,
+    why,
     reveal,
 ]

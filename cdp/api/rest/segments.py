@@ -49,6 +49,12 @@ def read_segment(services: InjectedServices, caller: InjectedCaller, name: FromP
     return counted(services, caller, services.segments.get(name))
 
 
+@get("/segments/{name:str}/sql", opt=_DEFINE, sync_to_thread=True)
+def read_sql(services: InjectedServices, name: FromPath[str]) -> dict[str, str]:
+    """Show the SQL that finds a segment's members, pass by pass."""
+    return {"name": name, "sql": services.segments.sql(name)}
+
+
 @put("/segments/{name:str}", opt=_DEFINE, sync_to_thread=True)
 def apply(
     services: InjectedServices,
@@ -150,4 +156,4 @@ def counted(services: Services, caller: Caller, held: Segment) -> dict[str, Any]
     return {**shown, "count": count, "as_of": members.as_of}
 
 
-HANDLERS = [list_segments, preview, read_segment, apply, remove, put_list]
+HANDLERS = [list_segments, preview, read_segment, read_sql, apply, remove, put_list]

@@ -23,6 +23,7 @@ from pyroaring import BitMap
 from cdp.clock import Micros
 from cdp.segments.compile.common import Found
 from cdp.segments.compile.crossing import crossing
+from cdp.segments.compile.deciding import deciding
 from cdp.segments.compile.events import event_pass
 from cdp.segments.compile.sequences import sequence_pass
 from cdp.segments.compile.traits import trait_pass
@@ -161,4 +162,4 @@ def _shared(leaf: Asked) -> Any:
     return "sample" if isinstance(leaf, Sample) else leaf
 
 
-__all__ = ["Compiled", "Compiler", "complemented", "crossing", "express", "find"]
+__all__ = ["Compiled", "Compiler", "complemented", "crossing", "deciding", "express", "find"]

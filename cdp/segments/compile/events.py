@@ -37,8 +37,7 @@ def event_pass(leaves: Sequence[Event], tables: Tables) -> Found:
     source = events.filter(*narrow)
     for leaf in leaves:
         if leaf.aggregate is not None and leaf.aggregate.property:
-            name = leaf.aggregate.property
-            columns[f"of_{event_column(name)}"] = column(tables, name)
+            columns[_of(leaf.aggregate)] = column(tables, leaf.aggregate.property)
     if any(_instant(leaf) for leaf in leaves):
         columns["occurred_at"] = events.occurred_at
     facts = mapped(source.select("identity_no", **columns), tables)
@@ -46,7 +45,8 @@ def event_pass(leaves: Sequence[Event], tables: Tables) -> Found:
     for place, leaf in enumerate(leaves):
         mark = f"is_{kinds.index(_kind(leaf))}"
         where = facts[mark] if mark in columns else None
-        amounts[f"amount_{place}"] = _amount(leaf.aggregate, facts, where)
+        value = facts[_of(leaf.aggregate)] if leaf.aggregate is not None and leaf.aggregate.property else None
+        amounts[f"amount_{place}"] = amount_of(leaf.aggregate, facts, value, where)
     grouped = facts.group_by("profile_no").aggregate(**amounts)
     complements = [leaf.aggregate is not None and _holds_of_none(leaf.aggregate) for leaf in leaves]
     holds = [
@@ -93,14 +93,22 @@ def _common(leaves: Sequence[Event], tables: Tables) -> list[Any]:
     return found
 
 
+def _of(wanted: Aggregate) -> str:
+    return f"of_{event_column(wanted.property)}"
+
+
 def _instant(leaf: Event) -> bool:
     return leaf.aggregate is not None and leaf.aggregate.function in {"first", "last"}
 
 
-def _amount(wanted: Aggregate | None, facts: Any, where: Any) -> Any:
+def amount_of(wanted: Aggregate | None, facts: Any, value: Any, where: Any = None) -> Any:
+    """Return what events amount to.
+
+    :param value: the column of the aggregate's property.
+    :param where: which of the events count; all unless given.
+    """
     if wanted is None or wanted.function == "count":
         return facts.count(where=where)
-    value = facts[f"of_{event_column(wanted.property)}"]
     if wanted.function in {"first", "last"}:
         known = value.notnull() if where is None else value.notnull() & where
         row = ibis.struct({"occurred_at": facts.occurred_at, "value": value})

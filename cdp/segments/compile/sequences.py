@@ -32,6 +32,12 @@ def sequence_pass(leaf: Sequence, tables: Tables) -> Found:
     return Found.of(done, [done.done])
 
 
+def reached_steps(leaf: Sequence, tables: Tables) -> Any:
+    """Return one row: of everybody together, whether each step that happens was reached."""
+    instants, _, steps = _reached(leaf, tables)
+    return instants.aggregate(**{name: instants[name].any().fill_null(False) for name in steps})
+
+
 def _reached(leaf: Sequence, tables: Tables) -> tuple[Any, Any, list[str]]:
     """Return the instants, whether each ends the sequence, and which columns say what step it reached."""
     rows = _instants(leaf, tables)
@@ -68,7 +74,7 @@ def _reached(leaf: Sequence, tables: Tables) -> tuple[Any, Any, list[str]]:
 def _instants(leaf: Sequence, tables: Tables) -> Any:
     """Return one row for each person and instant: which steps an event of that instant fits."""
     events = tables.events
-    fits = {f"fits_{place}": _fits(step, tables) for place, step in enumerate(leaf.steps)}
+    fits = {f"fits_{place}": step_fits(step, tables) for place, step in enumerate(leaf.steps)}
     about = {(step.type, step.name) for step in leaf.steps}
     names = sorted({name for _, name in about})
     narrow = [
@@ -86,7 +92,8 @@ def _instants(leaf: Sequence, tables: Tables) -> Any:
     return marks.group_by("profile_no", "occurred_at").aggregate(**{name: marks[name].any() for name in fits})
 
 
-def _fits(step: Step, tables: Tables) -> Any:
+def step_fits(step: Step, tables: Tables) -> Any:
+    """Return whether an event fits a step."""
     events = tables.events
     parts = [events.name == step.name, events.type == step.type, *happening(step.where, tables)]
     return reduce(and_, parts).fill_null(False)
