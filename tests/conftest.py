@@ -64,7 +64,7 @@ def postgres_server() -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of a database, once of each kind: empty, or filled by the fixture ``settings``."""
+    """URL of a database, once of each kind: empty, or filled by ``settings`` or ``tables_url``."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'cdp.sqlite'}"
         return
