@@ -12,7 +12,7 @@ from databases import fresh_postgres
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-pytest_plugins = ["platform_fixtures", "canary"]
+pytest_plugins = ["platform_fixtures", "spark_cluster", "canary"]
 
 # A busy machine is no reason for a test to fail: examples are bounded in number, not in time.
 hypothesis_settings.register_profile("cdp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -64,7 +64,7 @@ def postgres_server() -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of a database, once of each kind: empty, or filled by the fixture ``settings``."""
+    """URL of a database, once of each kind: empty, or filled by ``settings`` or ``tables_url``."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'cdp.sqlite'}"
         return

@@ -12,14 +12,19 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 
-_FILLING = {"settings", "tables_url"}  # these fixtures make the database, as a copy
+_FILLING = ("settings", "tables_url")  # these fixtures fill the database, as a template is
 
 
 @contextmanager
 def fresh_postgres(request: pytest.FixtureRequest, prefix: str) -> Iterator[str]:
-    """Yield the URL of a database of this test; one that another fixture fills is not made, only named."""
+    """Yield the URL of a database of this test: empty, or one of those that another fixture fills."""
     server = request.getfixturevalue("postgres_server")
-    with postgres_database(server, prefix, make=_FILLING.isdisjoint(request.fixturenames)) as url:
+    filling = [name for name in _FILLING if name in request.fixturenames]
+    if not filling:
+        with postgres_database(server, prefix) as url:
+            yield url
+        return
+    with request.getfixturevalue("recycled").database(server, f"{prefix}_{filling[0]}") as url:
         yield url
 
 
@@ -31,7 +36,7 @@ def postgres_database(server: str, prefix: str, *, make: bool = True) -> Iterato
     if make:
         make_database(url)
     yield url
-    server_of(url).execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    drop_database(url)
 
 
 def make_database(url: str, template: str = "template1") -> None:
@@ -42,6 +47,11 @@ def make_database(url: str, template: str = "template1") -> None:
     """
     name = make_url(url).database
     server_of(url).execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
+
+
+def drop_database(url: str) -> None:
+    """Drop the database at ``url`` if it is there, whoever is connected to it."""
+    server_of(url).execute(text(f"DROP DATABASE IF EXISTS {make_url(url).database} WITH (FORCE)"))
 
 
 def server_of(url: str) -> Connection:

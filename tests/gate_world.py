@@ -35,6 +35,7 @@ from cdp.store import Batch, Committer, Store, initialise, metadata, read_head
 EMAIL = "marketing.communications.email"
 START = 1_767_225_600_000_000  # 2026-01-01
 POLICIES = Path(__file__).parents[1] / "policies"
+BUNDLE = load(POLICIES)
 CLEAR_TRAITS = ("country", "language", "plan")
 
 
@@ -97,7 +98,7 @@ class World:
             initialise(connection)
             initialise_audit(connection)
         self.committer = Committer(self.store, self.audit.append, self.clock)
-        self.bundle: Bundle = load(POLICIES)
+        self.bundle: Bundle = BUNDLE
         self.ledger = ConsentLedger(self.keyring, self.bundle, self.clock)
         with self.committer.batch() as batch:
             self.ledger.mark_derived(batch)

@@ -19,6 +19,7 @@ from cdp.store import Committer, Store, initialise
 
 START: Micros = 1_767_225_600_000_000  # 2026-01-01
 POLICIES = Path(__file__).parents[1] / "policies"
+BUNDLE = load(POLICIES)
 SERVER = Source(source_id=1, name="shop", kind="server", enabled=True)
 BROWSER = Source(source_id=2, name="site", kind="browser", enabled=True)
 Named = tuple[str, str]
@@ -43,8 +44,7 @@ class LinkingWorld:
             initialise(connection)
             initialise_audit(connection)
         self.committer = Committer(self.store, self.audit.append, self.clock)
-        bundle = load(POLICIES)
-        ledger = ConsentLedger(keyring, bundle, self.clock)
+        ledger = ConsentLedger(keyring, BUNDLE, self.clock)
         with self.committer.batch() as batch:
             ledger.mark_derived(batch)
         self.identity = IdentityService(
@@ -52,7 +52,7 @@ class LinkingWorld:
             keyring,
             BlindIndex(keyring.secret("index"), "test"),
             ledger,
-            rules or bundle.identity,
+            rules or BUNDLE.identity,
             self.clock,
         )
 

@@ -13,6 +13,7 @@ import pytest
 from caller import Caller
 from databases import fresh_postgres, make_database, postgres_database
 from litestar.testing import TestClient
+from recycled import Recycled
 from sqlalchemy.engine import make_url
 
 from cdp import app
@@ -95,11 +96,27 @@ def tables(
         yield template
 
 
+@pytest.fixture(scope="session")
+def recycled() -> Iterator[Recycled]:
+    """The PostgreSQL databases that one test after another uses."""
+    databases = Recycled()
+    yield databases
+    databases.drop()
+
+
 @pytest.fixture
-def tables_url(database_url: str, tables: Callable[[str], str]) -> str:
+def tables_url(database_url: str, tables: Callable[[str], str], request: pytest.FixtureRequest) -> str:
     """URL of a database with every table and nothing in them."""
-    copy_database(tables(make_url(database_url).get_backend_name()), database_url)
+    fill(request, tables(make_url(database_url).get_backend_name()), database_url)
     return database_url
+
+
+def fill(request: pytest.FixtureRequest, template: str, target: str) -> None:
+    """Have the database of a test be as a template, where none is yet or another test used it."""
+    if make_url(target).get_backend_name() == "sqlite":
+        copy_database(template, target)
+    else:
+        request.getfixturevalue("recycled").fill(make_url(template).database, target)
 
 
 def copy_database(source: str, target: str) -> None:
@@ -124,14 +141,18 @@ def settings_of(folder: Path, main: str, keys: str) -> Settings:
 
 @pytest.fixture
 def settings(
-    database_url: str, keys_url: str, tmp_path: Path, templates: Callable[[str], Template]
+    request: pytest.FixtureRequest,
+    database_url: str,
+    keys_url: str,
+    tmp_path: Path,
+    templates: Callable[[str], Template],
 ) -> Settings:
     """Settings of an initialised platform."""
     template = templates(make_url(database_url).get_backend_name())
     folder = tmp_path / "var"
     shutil.copytree(template.folder, folder)
-    copy_database(template.database, database_url)
-    copy_database(template.keys, keys_url)
+    fill(request, template.database, database_url)
+    fill(request, template.keys, keys_url)
     return settings_of(folder, database_url, keys_url)
 
 

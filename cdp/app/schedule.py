@@ -77,6 +77,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
             Periodic("figures", _FIGURES_SECONDS, services.outbox.observe),
+            Periodic("mirrored", _FIGURES_SECONDS, services.mirror.observe),
         ]
     )
 

@@ -127,6 +127,7 @@ def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
         "policies": lambda: f"bundle {policy.load(settings.policies_dir).sha256[:12]}",
         "root key": lambda: open_provider(settings.key_provider).describe(),
         "database": lambda: _database(settings),
+        "warehouse": lambda: _warehouse(settings),
         "operator key": lambda: _operator_key(settings),
         "platform": _ready,
     }
@@ -162,6 +163,12 @@ def _database(settings: Settings) -> str:
     if pending:
         raise ConfigurationError("the schema is not current; run `cdp migrate`")
     return "schema is current"
+
+
+def _warehouse(settings: Settings) -> str:
+    from cdp.warehouse import Directory  # noqa: PLC0415  # as above
+
+    return Directory(settings.mirror_dir).describe()
 
 
 def _operator_key(settings: Settings) -> str:

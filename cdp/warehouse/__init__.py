@@ -1,6 +1,7 @@
 """The warehouse: a Parquet mirror of declared, clear columns, read through Ibis on DuckDB or Spark."""
 
 from cdp.warehouse.engine import Tables, evaluated_at
+from cdp.warehouse.files import Directory
 from cdp.warehouse.focus import Focus, focus
 from cdp.warehouse.mirror import Mirror
 from cdp.warehouse.model import VALUE_COLUMN, Declared, declared, event_column
@@ -11,6 +12,7 @@ from cdp.warehouse.snapshot import Snapshot, Warehouse, open_engine
 __all__ = [
     "VALUE_COLUMN",
     "Declared",
+    "Directory",
     "Focus",
     "Mirror",
     "Snapshot",

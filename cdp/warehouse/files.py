@@ -29,6 +29,7 @@ from cdp.warehouse.model import File, Key, Manifest
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
+_NOTE = b"cdp.note"
 _GROUP_ROWS = 32_768  # rows of one row group: what a reader may skip or must read
 _TRIES = 3
 _encode = msgspec.json.encode
@@ -96,22 +97,48 @@ class Directory:
             raise IntegrityError("the warehouse's manifest.json is not as it was written; run cdp rebuild")
         return manifest
 
+    def describe(self) -> str:
+        """Return in a line what there is, for whoever looks after it; every file is checked.
+
+        :raises IntegrityError: as ``read``.
+        """
+        manifest = self.read()
+        if not manifest.files:
+            return "empty; the server fills it"
+        files = sum(len(files) for files in manifest.files.values())
+        told = f"up to commit {manifest.commit_no} in {files} files"
+        if not any(manifest.mistyped.values()):
+            return told
+        odd = ", ".join(f"{column} {values}" for column, values in sorted(manifest.mistyped.items()))
+        return f"{told}; values of another type than declared, held as NULL: {odd}"
+
     def publish(self, manifest: Manifest) -> None:
         """Make ``manifest`` the one that readers see."""
         self._replace(_MANIFEST, lambda path: path.write_bytes(_encode(_sealed(manifest))))
 
-    def write(self, dataset: str, table: pa.Table, *, run: str = "", key: tuple[str, ...] = ()) -> File:
+    def write(
+        self, dataset: str, table: pa.Table, *, run: str = "", key: tuple[str, ...] = (), note: bytes = b"[]"
+    ) -> File:
         """Write one Parquet file; nobody reads it before a manifest names it.
 
         :param table: sorted by the columns ``key``.
+        :param note: what ``note`` returns of it.
         """
         name = f"{dataset}-{secrets.token_hex(8)}.parquet"
+        noted = table.replace_schema_metadata({_NOTE: note})
         digest = self._replace(
             name,
-            lambda path: pq.write_table(table, path, compression="zstd", row_group_size=_GROUP_ROWS),
+            lambda path: pq.write_table(noted, path, compression="zstd", row_group_size=_GROUP_ROWS),
         )
         first, last = (_key(table, row, key) if table.num_rows else () for row in (0, -1))
         return File(name, table.num_rows, digest, run, first, last)
+
+    def note(self, file: File) -> bytes:
+        """Return what was noted in a file when it was written.
+
+        :raises IntegrityError: as ``load``.
+        """
+        return bytes(pq.read_metadata(self._sound_path(file)).metadata[_NOTE])
 
     def load(
         self, file: File, columns: list[str] | None = None, where: pc.Expression | None = None
@@ -120,12 +147,16 @@ class Directory:
 
         :raises IntegrityError: it is not what was written, or is missing.
         """
+        path = self._sound_path(file)
+        table = pq.read_table(path, columns=columns, filters=where, memory_map=False, partitioning=None)
+        return table.replace_schema_metadata(None)
+
+    def _sound_path(self, file: File) -> Path:
         try:
             self.check([file])
         except FileNotFoundError:
             raise IntegrityError(f"the warehouse's file {file.name} is missing; run cdp rebuild") from None
-        path = self.path / file.name
-        return pq.read_table(path, columns=columns, filters=where, memory_map=False, partitioning=None)
+        return self.path / file.name
 
     def check(self, files: Iterable[File]) -> None:
         """Compare files with their SHA-256, each once for this object.

@@ -16,6 +16,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,7 +31,9 @@ FILE_ROWS = 262_144  # of one file: what is read, sorted and written at once
 _FAN = 8  # runs of one size that become one of the next
 _FULL_ROWS = 4_194_304
 _SMALL_ROWS = 1024
-_SAMPLE_ROWS = 1024  # a cut lies at most so many rows of each run beside where it should
+_SAMPLE_ROWS = 2048  # the key of every so manieth row is noted in a file: where a merge may cut
+_encode = msgspec.json.encode
+_decode = msgspec.json.Decoder(list[Key]).decode
 
 
 def put(directory: Directory, dataset: str, tables: Sequence[pa.Table], run: str = "") -> File:
@@ -44,7 +47,9 @@ def put(directory: Directory, dataset: str, tables: Sequence[pa.Table], run: str
         table = _newest(table.sort_by([*order, ("commit_no", "ascending")]))
     else:
         table = table.sort_by(order)
-    return directory.write(dataset, table, run=run or secrets.token_hex(8), key=KEYS[dataset])
+    every = table.select(KEYS[dataset]).take(np.arange(_SAMPLE_ROWS - 1, table.num_rows, _SAMPLE_ROWS))
+    note = _encode(list(zip(*(column.to_pylist() for column in every.columns), strict=True)))
+    return directory.write(dataset, table, run=run or secrets.token_hex(8), key=KEYS[dataset], note=note)
 
 
 def choose(files: Sequence[File], *, everything: bool = False) -> tuple[str, ...]:
@@ -70,13 +75,7 @@ def choose(files: Sequence[File], *, everything: bool = False) -> tuple[str, ...
 
 def begin(directory: Directory, dataset: str, files: Sequence[File], runs: tuple[str, ...]) -> Merge:
     """Return the plan of a merge: where its files are cut."""
-    columns = list(KEYS[dataset])
-    sample: list[Key] = []
-    for file in files:
-        if file.run in runs:
-            table = directory.load(file, columns)
-            table = table.take(np.arange(_SAMPLE_ROWS - 1, table.num_rows, _SAMPLE_ROWS))
-            sample += zip(*(table[column].to_pylist() for column in columns), strict=True)
+    sample = [key for file in files if file.run in runs for key in _decode(directory.note(file))]
     sample.sort()
     each = FILE_ROWS // _SAMPLE_ROWS
     cuts = tuple(dict.fromkeys(sample[each - 1 :: each]))

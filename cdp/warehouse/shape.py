@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from cdp.policy import TYPED, ValueType
@@ -91,8 +92,8 @@ def _parsed(
 ) -> dict[str, pa.Array] | None:
     """Return the typed columns of a page, parsed all at once outside the interpreter lock.
 
-    None when a value is not of its declared type: then they are read one by one and counted. Times are
-    read as texts, of which there are few.
+    None when a value is not of its declared type, or a number without bounds: then they are read one by one
+    and counted. Times are read as texts, of which there are few.
     """
     if not declared.properties:
         return None
@@ -116,6 +117,10 @@ def _parsed(
             continue
         if kind == "time":
             column = _times(column, event_column(name), mistyped)
+        elif kind == "number":
+            if not pc.all(pc.is_finite(column)).as_py():
+                return None
+            column = pc.add(column, 0.0)  # as ``TYPED`` reads it, −0 is 0
         found[event_column(name)] = column
     return found
 
@@ -123,7 +128,8 @@ def _parsed(
 def _times(texts: pa.ChunkedArray, column: str, mistyped: Counter[str]) -> pa.Array:
     read = TYPED["time"]
     times = [None if text is None else read(text) for text in texts.to_pylist()]
-    mistyped[column] += times.count(None) - texts.null_count
+    if wrong := times.count(None) - texts.null_count:
+        mistyped[column] += wrong
     return pa.array(times, _ARROW["time"])
 
 

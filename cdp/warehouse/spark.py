@@ -18,6 +18,8 @@ Settings of the cluster, its secret above all, come from where Spark's own tools
 ``spark-defaults.conf`` of ``SPARK_CONF_DIR``.
 """
 
+# ruff: noqa: S608  # SQL is put together from our own names; values are quoted by Ibis or are arguments
+
 from __future__ import annotations
 
 import os
@@ -78,6 +80,7 @@ _SETTINGS = {
     "spark.sql.ansi.enabled": "true",  # what does not fit is an error, as on DuckDB
     "spark.sql.caseSensitive": "true",
     "spark.sql.variable.substitute": "false",  # else ${…} inside a quoted value would be replaced
+    "spark.sql.constraintPropagation.enabled": "false",  # doubles its time with each condition of a pass
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",  # no job to list files that we name
 }
 _UNLESS_SET = {"spark.sql.shuffle.partitions": "4"}
@@ -282,8 +285,7 @@ class _Generation:
             _read(session, self._files[dataset], _columns(table)).createTempView(dataset)
         for view, name in self._members.views(connection).items():
             session.table(name).createTempView(view)
-        ranks = session.createDataFrame(self._ranks, _schema(_columns(self._tables.trust)))
-        ranks.createTempView(TRUST)
+        _listed(session, self._ranks, _columns(self._tables.trust)).createTempView(TRUST)
         self._made = (connection, session)
         return session
 
@@ -299,8 +301,21 @@ def _schema(columns: Mapping[str, str]) -> StructType:
 def _read(session: SparkSession, files: Sequence[Path], columns: Mapping[str, str]) -> DataFrame:
     """Return files as one table with these columns; one that a file has not is NULL there."""
     if not files:
-        return session.createDataFrame([], _schema(columns))
-    return session.read.schema(_schema(columns)).parquet(*(path.as_uri() for path in files))
+        return _listed(session, (), columns)
+    paths = (re.sub(r"([\\*?{}\[\],])", r"\\\1", str(path)) for path in files)  # else some would be patterns
+    return session.read.schema(_schema(columns)).parquet(*(f"file://{path}" for path in paths))
+
+
+def _listed(session: SparkSession, rows: Sequence[Rank], columns: Mapping[str, str]) -> DataFrame:
+    """Return rows as a table that is part of the query's plan."""
+    names = [f"CAST(col{n} AS {_TYPES[kind].simpleString()})" for n, kind in enumerate(columns.values(), 1)]
+    named = ", ".join(f"{value} AS `{name}`" for value, name in zip(names, columns, strict=True))
+    if not rows:
+        nothing = ", ".join(["NULL"] * len(columns))
+        return session.sql(f"SELECT {named} FROM VALUES ({nothing}) WHERE false")
+    row = "({})".format(", ".join("?" * len(columns)))
+    values = [value for one in rows for value in one]
+    return session.sql(f"SELECT {named} FROM VALUES {', '.join([row] * len(rows))}", values)
 
 
 def _numpy(column: Any) -> Any:

@@ -5,7 +5,6 @@ Each work is done by processes of which each may commit once more than the one b
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from forked import CONTEXT
 from split_world import GMAIL, under_version_1
 from sqlalchemy import Engine, event
 
@@ -29,8 +29,6 @@ from cdp.ingest import Delivery
 from cdp.policy import read_folder
 from cdp.settings import Settings
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cdp.app"])
 EMAIL = "marketing.communications.email"
 STEWARD = "data_quality"
 PEOPLE = 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import resource
 import signal
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 from caller import Caller
+from forked import CONTEXT
 from recovery_world import backed_up, erase, lost, nothing, number_of, restored, running, say, state
 from sqlalchemy import Engine, event
 
@@ -24,8 +24,6 @@ from cdp.recovery import backup as backing_up
 from cdp.settings import Settings
 from cdp.store import Store
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cdp.app"])
 REFUSED = 3
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import CONTEXT
 from left_behind import files, left, tables
 from people import Person, are_one, run
 from recovery_world import running
@@ -27,8 +27,6 @@ from cdp.matching.columns import Columns
 from cdp.matching.tables import match_pairs
 from cdp.settings import Settings
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cdp.app"])
 _PAGE = 4
 STEPS = ("reading", "comparing", "linking", "queueing", "ending")
 
