@@ -130,6 +130,8 @@ class Follower:
     def _turn(self, *, anew: bool = False, slide: bool = False) -> int:
         now = self._clock.now()
         state = None if anew else self._state
+        if state is None and not self._may_begin():
+            return 0
         slides = slide or state is None or abs(now - state.slid_at) >= _SLIDE
         snapshot = self._warehouse.snapshot() if slides or self._asks_more(state) else None
         with self._store.reading() as connection:  # opened after the snapshot, so never older
@@ -273,6 +275,11 @@ class Follower:
             return known[1]
         stored = queries.members(connection, name)
         return stored.bitmap if stored is not None and stored.version == version else None
+
+    def _may_begin(self) -> bool:
+        """Return whether there are segments, and anything mirrored yet to ask."""
+        with self._store.reading() as connection:
+            return bool(queries.versions(connection)) and self._warehouse.is_filled
 
     def _asks_more(self, state: _State | None) -> bool:
         return self._plan is not None and state is not None and not state.told.keys() >= set(self._plan.asked)

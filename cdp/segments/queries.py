@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from pyroaring import BitMap
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, true, update
 
 from cdp.clock import Micros
 from cdp.identity.tables import identifier_index, links, profile_members
@@ -109,8 +109,10 @@ def versions(connection: Connection) -> dict[str, int]:
 
 def members(connection: Connection, name: str) -> StoredMembers | None:
     """Return the newest stored evaluation of a segment."""
+    f = segment_follow.c
     query = (
-        select(segment_members)
+        select(segment_members, f.as_of.label("upto"), f.computed_at.label("found_at"))
+        .outerjoin_from(segment_members, segment_follow, true())
         .where(segment_members.c.name == name)
         .order_by(segment_members.c.version.desc())
         .limit(1)
@@ -119,9 +121,8 @@ def members(connection: Connection, name: str) -> StoredMembers | None:
     if row is None:
         return None
     as_of, computed_at = row.as_of, row.computed_at
-    known = following(connection) if row.followed else None
-    if known is not None:
-        as_of, computed_at = max(as_of, known.as_of), max(computed_at, known.computed_at)
+    if row.followed and row.upto is not None:
+        as_of, computed_at = max(as_of, row.upto), max(computed_at, row.found_at)
     return StoredMembers(row.version, as_of, computed_at, BitMap.deserialize(row.members), row.followed)
 
 

@@ -149,6 +149,11 @@ class Warehouse:
         self._lock = threading.Lock()
         self._current: _Opened | None = None
 
+    @property
+    def is_filled(self) -> bool:
+        """True once something was mirrored."""
+        return bool(self._directory.read().files)
+
     def snapshot(self) -> Snapshot:
         """Return the newest published state.
 

@@ -58,7 +58,7 @@ def test_everything_imported_is_declared() -> None:
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for top in {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"cdp"}:
                 owners = {distribution(owner) for owner in home.get(top, [])}
-                if not owners & declared("postgres", "vault", "aws", "match"):
+                if not owners & declared("postgres", "vault", "aws", "match", "spark"):
                     offenders.add(f"{name(path)} imports {top}")
     assert offenders == set()
 
