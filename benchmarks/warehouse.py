@@ -203,10 +203,9 @@ class _Written:
 
 def _sql(mirror: Mirror, name: str) -> str:
     paths = [str(mirror.directory.path / file) for file in mirror.directory.read().names("events")]
-    return (
-        f"SELECT count(DISTINCT identity_no) FROM read_parquet({paths!r}, union_by_name = true) "  # noqa: S608  # our own files
-        f"WHERE name = '{name}' AND occurred_at BETWEEN {NOW - 90 * DAY} AND {NOW - 30 * DAY}"
-    )
+    source = f"read_parquet({paths!r}, union_by_name = true)"
+    window = f"occurred_at BETWEEN {NOW - 90 * DAY} AND {NOW - 30 * DAY}"
+    return f"SELECT count(DISTINCT identity_no) FROM {source} WHERE name = '{name}' AND {window}"  # noqa: S608  # ours
 
 
 def _window(mirror: Mirror) -> dict[str, float]:

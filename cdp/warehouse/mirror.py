@@ -136,9 +136,9 @@ class Mirror:
         """Take every row of these identities out of the files, and delete the files that held them.
 
         Call it after the commit that deleted their rows from the store. From the first instant they are on
-        disk as doomed: whatever process takes a turn on the mirror finishes it, and takes no row of theirs.
-        Readers see all of them or, afterwards, none. A snapshot of before that is still held fails with an
-        ``UnavailableError``; what it was reading at that moment it may read to its end.
+        disk as doomed: whatever process takes a turn goes on, and ends when no file has a row of theirs,
+        those written meanwhile included. Readers see all of them or, afterwards, none. A snapshot of before
+        that is still held fails with an ``UnavailableError``; what it was reading it may read to its end.
 
         :raises StoreError: the directory cannot be written; call again, or let ``refresh`` go on.
         """
@@ -254,17 +254,15 @@ class Mirror:
             columns = manifest.declared.widened(columns)
         if not right or (head == manifest.commit_no and manifest.declared == columns):
             return manifest
-        return self._publish(manifest, self._follow(manifest, columns, manifest.gone()))
+        return self._publish(manifest, self._follow(manifest, columns))
 
-    def _follow(
-        self, manifest: Manifest, columns: Declared, gone: BitMap, *, apart: bool = False
-    ) -> Manifest:
+    def _follow(self, manifest: Manifest, columns: Declared, *, apart: bool = False) -> Manifest:
         """Write files and return a manifest that reaches further, as far as one turn goes.
 
         :param apart: nobody reads it as it will be, so the map goes from slice to slice too.
         """
         deadline = time.monotonic() + _TURN_SECONDS
-        writer = Writer(self.directory, manifest, columns, gone)
+        writer = Writer(self.directory, manifest, columns)
         mistyped, reached, mapped = Counter(manifest.mistyped), manifest.commit_no, manifest.mapped
         with self._store.reading() as connection:
             head, _ = read_head(connection)
@@ -346,7 +344,7 @@ class Mirror:
         if not known or held.declared != self._declared:
             held = Manifest(declared=self._declared)
         apart = head - held.commit_no > self._slice
-        held = self._follow(held, self._declared, BitMap(), apart=apart)
+        held = self._follow(held, self._declared, apart=apart)
         if apart or held.commit_no < held.mapped:
             return self._publish(manifest, replace(manifest, rebuild=held))
         if held.epoch != epoch:

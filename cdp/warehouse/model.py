@@ -175,11 +175,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """
         return declared.extends(self.declared) and declared.properties.keys().isdisjoint(self.withdrawn)
 
-    def gone(self) -> BitMap:
-        """Return the identities that are on their way out of the files, and must not come into them."""
-        waiting = BitMap.deserialize(self.doomed) if self.doomed else BitMap()
-        return waiting if self.erasure is None else waiting | BitMap.deserialize(self.erasure.identities)
-
     def dooming(self, identities: BitMap) -> Manifest:
         """Return this with more identities for the next erasure."""
         doomed = (BitMap.deserialize(self.doomed) if self.doomed else BitMap()) | identities

@@ -27,7 +27,7 @@ from cdp.warehouse.files import Directory
 from cdp.warehouse.model import KEYS, MEMBERS, File, Key, Merge
 from cdp.warehouse.sets import bitmap
 
-FILE_ROWS = 262_144  # of one file: what is read, sorted and written at once
+FILE_ROWS = 131_072  # of one file: what is read, sorted and written at once
 _FAN = 8  # runs of one size that become one of the next
 _FULL_ROWS = 4_194_304
 _SMALL_ROWS = 1024
@@ -131,11 +131,6 @@ def without(directory: Directory, dataset: str, file: File, gone: BitMap) -> Fil
         return file
     kept = directory.load(file).filter(pc.invert(doomed))
     return put(directory, dataset, [kept], file.run) if kept.num_rows else None
-
-
-def spared(table: pa.Table, gone: BitMap) -> pa.Table:
-    """Return a table without the rows of some identities."""
-    return table.filter(pc.invert(_in(table, gone))) if gone else table
 
 
 def _in(table: pa.Table, identities: BitMap) -> pa.ChunkedArray:

@@ -57,6 +57,7 @@ ibis.load_backend("pyspark")  # its compiler asks for its options
 _JAVA = range(17, 22)  # what Spark 4 runs on
 _REACH_S = 3.0  # for a cluster's master to take a connection
 _ENDING_S = 20.0  # for a Java machine
+_AGAIN_S = 0.5  # between two attempts to cancel one
 _PATIENCE_S = 300.0  # for a query; a cluster without executors would let it wait for ever
 _TYPES: dict[str, DataType] = {
     "int64": LongType(),
@@ -182,16 +183,15 @@ class _Connection:
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
-        """Cancel the jobs of the block when they take too long."""
-        group = uuid4().hex
-        timer = threading.Timer(_PATIENCE_S, self._cancel, [group])
-        timer.daemon = True
-        timer.start()
+        """Cancel the jobs of the block when they take too long, those too that it starts after that."""
+        group, done = uuid4().hex, threading.Event()
+        watch = threading.Thread(target=self._cancel, args=(group, done), daemon=True)
+        watch.start()
         try:
             self._context.setJobGroup(group, "a query")
             yield
         finally:
-            timer.cancel()
+            done.set()
 
     def drop(self, name: str) -> None:
         """Drop the views of a map, and what is held of them in memory."""
@@ -204,9 +204,12 @@ class _Connection:
         """End both, and remove what is left on the disk."""
         self._opened.close()
 
-    def _cancel(self, group: str) -> None:
-        with suppress(*_FAILURES):
-            self._context.cancelJobGroup(group)
+    def _cancel(self, group: str, done: threading.Event) -> None:
+        over = done.wait(_PATIENCE_S)
+        while not over:
+            with suppress(*_FAILURES):
+                self._context.cancelJobGroup(group)
+            over = done.wait(_AGAIN_S)
 
     def _stop(self) -> None:
         with suppress(*_FAILURES, RuntimeWarning):

@@ -6,7 +6,6 @@ Invariant: no more rows are held in memory than one file of each dataset has, wh
 from __future__ import annotations
 
 import pyarrow as pa
-from pyroaring import BitMap
 
 from cdp.warehouse import rewrite, shape
 from cdp.warehouse.files import Directory
@@ -18,12 +17,10 @@ class Writer:
 
     :param declared: what the rows are shaped under; where the manifest's files were written under something
         else, each dataset gets an empty file of all columns in the place of the one before.
-    :param gone: identities of which no row is written.
     """
 
-    def __init__(self, directory: Directory, manifest: Manifest, declared: Declared, gone: BitMap) -> None:
+    def __init__(self, directory: Directory, manifest: Manifest, declared: Declared) -> None:
         self._directory = directory
-        self._gone = gone
         self._held: dict[str, list[pa.Table]] = {dataset: [] for dataset in DATASETS}
         self.replaced: list[str] = []
         self._files = {dataset: list(manifest.files.get(dataset, ())) for dataset in DATASETS}
@@ -35,7 +32,7 @@ class Writer:
 
     def add(self, dataset: str, table: pa.Table) -> None:
         """Take rows of a dataset."""
-        self._held[dataset].append(rewrite.spared(table, self._gone))
+        self._held[dataset].append(table)
         if sum(table.num_rows for table in self._held[dataset]) >= rewrite.FILE_ROWS:
             self._flush(dataset)
 

@@ -136,14 +136,14 @@ FOLDED = catalogue(
 )
 SAID: dict[str, list[Any]] = {
     "string": ["", "a", "A", "é", 7],
-    "number": [1, -0.0, 0, 0.1, 0.2, "1", 10**17],
+    "number": [1, -0.0, 0, 0.1, 0.2, 0.0628125, "1", 10**17, 1.7e308],
     "time": ["2024-01-01T00:00:00Z", "2024-01-01T02:00:00+02:00", "2025-06-01T00:00:00Z", "never"],
     "boolean": [True, False, "true"],
 }
 ASKED: dict[str, list[Where]] = {
     "string": [{"op": "eq", "value": word} for word in ("", "a", "A", "é")]
     + [{"op": "contains", "value": "a"}, {"op": "ne", "value": "a"}],
-    "number": [{"op": "eq", "value": number} for number in (0, 1, 0.1, 0.3)]
+    "number": [{"op": "eq", "value": number} for number in (0, 1, 0.1, 0.3, 0.062813, 0.062812)]
     + [{"op": "gte", "value": 1.3}, {"op": "lt", "value": 0.2}, {"op": "between", "value": [-1, 2]}],
     "time": [{"op": "eq", "value": "2024-01-01T00:00:00Z"}, {"op": "gt", "value": "2024-06-01T00:00:00Z"}],
     "boolean": [{"op": "eq", "value": True}, {"op": "ne", "value": True}],
@@ -209,4 +209,32 @@ def test_quoted_words_find_the_same_on_both(tmp_path: Path, cluster: Any) -> Non
     found = engines.find([*names, *traits_, *last])
     assert [len(some) for some in found[: -len(last)]] == [1] * (len(names) + len(traits_))
     assert found[-len(last) :] == [{99} if word == max(WORDS) else set() for word in WORDS]
+    people.close()
+
+
+TIES = [0.0628125, 0.0634375, 1.0000005, -0.0628125, 0.0000015, 2.5, 8.5e9 + 0.25, 1e17, 1.7e308, 5e-324]
+
+
+def test_rounded_amounts_are_the_same_on_both(tmp_path: Path, cluster: Any) -> None:
+    people = Population(f"sqlite:///{tmp_path}/cdp.sqlite")
+    with people.committer.batch() as batch:
+        people.link(batch, *([number] for number in range(1, 101)))
+        for number, amount in enumerate(TIES, 1):
+            people.event(batch, number, "Paid", {"revenue": amount})
+            for _ in range(2):
+                people.event(batch, 50 + number, "Paid", {"revenue": amount})
+        for amount in (-0.0, 0.0):
+            people.event(batch, 98, "Paid", {"revenue": amount})
+        for cents in range(32):
+            people.event(batch, 97, "Paid", {"revenue": (cents + 1) / 100})
+    near = {round(x + step, 6) for x in TIES if abs(x) < 1e9 for step in (-1e-6, 0, 1e-6)}
+    wheres = [
+        {"event": "Paid", function: {"property": "revenue", op: bound}}
+        for function in ("sum", "avg")
+        for op in ("eq", "gte")
+        for bound in [*sorted(near), 0.165, 1e17, 2e17, 1.7e308]
+    ]
+    wheres += [{"event": "Paid", "distinct": {"property": "revenue", "eq": n}} for n in (0, 1, 2, 32)]
+    found = Engines(people, tmp_path / "warehouse", FIELDS, cluster).find(wheres)
+    assert sum(map(bool, found)) > len(wheres) / 2
     people.close()

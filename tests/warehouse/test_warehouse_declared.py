@@ -134,10 +134,11 @@ def test_whatever_is_declared_later_the_tail_holds_what_a_rebuild_does(
 def test_a_property_that_is_declared_again_has_its_values_back(people: Population, home: Path) -> None:
     with people.committer.batch() as batch:
         people.event(batch, 1, "A", {"sku": "x", "revenue": 7})
-    mirror = mirror_of(people, home)
-    for fields in (catalogue(properties=[rule("revenue", "number")]), FIELDS):
+    both, one = [rule("revenue", "number"), rule("sku")], [rule("revenue", "number")]
+    mirror = mirror_of(people, home, catalogue(properties=both))
+    for properties in (one, both):
         mirror.refresh()
-        mirror.adopt(fields)
+        mirror.adopt(catalogue(properties=properties))
     mirror.refresh()
     assert [row["p_sku"] for row in rows(home)] == ["x"]
 

@@ -185,6 +185,14 @@ def test_a_file_that_was_replaced_stays_for_a_minute(people: Population, tmp_pat
 # -- damage ------------------------------------------------------------------------------------
 
 
+def leave(people: Population, mirror: Mirror) -> None:
+    """Let a minute go by, after which nothing of what was damaged lies there."""
+    people.clock.advance(60 * SECOND)
+    mirror.refresh()
+    mirror.directory.describe()
+    assert {path.name for path in mirror.directory.path.glob("*.parquet")} == mirror.directory.read().own()
+
+
 def flip(path: Path, place: float) -> None:
     data = bytearray(path.read_bytes())
     data[int(len(data) * place)] ^= 1
@@ -207,6 +215,7 @@ def test_a_flipped_bit_is_a_named_error_and_a_rebuild_heals(
     assert mirror.rebuild() == 3
     assert sorted(warehouse.snapshot().sets([SQL], NOW)[0]) == [1, 2, 3]
     warehouse.close()
+    leave(people, mirror)
 
 
 def test_every_bit_of_the_manifest_counts(people: Population, tmp_path: Path) -> None:
@@ -251,6 +260,7 @@ def test_a_damaged_file_is_not_merged_into_others_and_the_tail_goes_on(
     assert again.commit_no == 4
     assert again.rebuild() == 4
     assert len(rows(again)) == 4
+    leave(people, again)
 
 
 def test_an_older_format_is_mirrored_anew(people: Population, tmp_path: Path) -> None:

@@ -70,14 +70,10 @@ def test_the_instant_is_the_askers(people: Population, home: Path, spark_local: 
     people.people([1])
     Mirror(people.store, home, FIELDS, people.clock).refresh()
     snapshot = Warehouse(home, engine=spark_local).snapshot()
-    asked = "SELECT evaluated_at() AS at, 'evaluated_at()' AS word, '${spark.app.name}' AS other"
+    asked = "SELECT evaluated_at() AS at, 'evaluated_at() ${spark.app.name}' AS word"
     for now in (NOW, NOW + 1, -5):
         found = snapshot.run(asked, now)
-        assert [found[name][0] for name in ("at", "word", "other")] == [
-            now,
-            "evaluated_at()",
-            "${spark.app.name}",
-        ]
+        assert (found["at"][0], found["word"][0]) == (now, "evaluated_at() ${spark.app.name}")
 
 
 def test_nothing_clear_is_on_the_disk(
@@ -122,7 +118,7 @@ def test_a_query_that_takes_too_long_is_ended(
     monkeypatch.setattr("cdp.warehouse.spark._PATIENCE_S", 1.0)
     started = time.monotonic()
     with pytest.raises(UnavailableError):
-        snapshot.run("SELECT sum(a.id * b.id % 7) FROM range(1000000) a CROSS JOIN range(1000000) b", NOW)
+        snapshot.run("SELECT max(id * 7 % 13) FROM range(1000000000000)", NOW)
     assert time.monotonic() - started < 60
 
 

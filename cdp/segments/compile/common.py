@@ -9,8 +9,11 @@ import ibis  # type: ignore[import-untyped]  # publishes no types
 import msgspec
 
 from cdp.errors import UnavailableError
+from cdp.profiles import FINE
 from cdp.segments.definition import Condition, Value
 from cdp.warehouse import Tables, event_column
+
+_SIXTH = 1_000_000.0
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -74,6 +77,15 @@ def compare(found: Any, op: str, value: Value) -> Any:
         "gt": found.__gt__,
         "gte": found.__ge__,
     }[op](value)
+
+
+def rounded(amount: Any) -> Any:
+    """Round to six decimals, ties away from zero; an amount too great to tell them apart is as it is.
+
+    By arithmetic that every engine does alike: of ties their own ``round`` decides differently.
+    """
+    near = (amount.abs() * _SIXTH + 0.5).floor() / _SIXTH * amount.sign()
+    return ibis.ifelse(amount.abs() < FINE, near, amount)
 
 
 def behind() -> UnavailableError:

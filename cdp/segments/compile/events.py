@@ -9,11 +9,9 @@ from typing import Any
 
 import ibis  # type: ignore[import-untyped]  # publishes no types
 
-from cdp.segments.compile.common import Found, column, compare, happening, mapped
+from cdp.segments.compile.common import Found, column, compare, happening, mapped, rounded
 from cdp.segments.definition import Aggregate, Event
 from cdp.warehouse import Tables, evaluated_at, event_column
-
-_DECIMALS = 6
 
 
 def event_pass(leaves: Sequence[Event], tables: Tables) -> Found:
@@ -115,7 +113,7 @@ def amount_of(wanted: Aggregate | None, facts: Any, value: Any, where: Any = Non
         return (row.min(where=known) if wanted.function == "first" else row.max(where=known))["value"]
     if wanted.function in {"sum", "avg"}:
         amount = value.sum(where=where) if wanted.function == "sum" else value.mean(where=where)
-        return amount.round(_DECIMALS)
+        return rounded(amount)
     return {"min": value.min, "max": value.max, "distinct": value.nunique}[wanted.function](where=where)
 
 

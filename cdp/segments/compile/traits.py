@@ -6,6 +6,7 @@ included.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +14,7 @@ import ibis  # type: ignore[import-untyped]  # publishes no types
 
 from cdp.clock import DAY
 from cdp.policy import Survivorship
-from cdp.profiles import FINE
-from cdp.segments.compile.common import Found, behind, compare, mapped
+from cdp.segments.compile.common import Found, behind, compare, mapped, rounded
 from cdp.segments.definition import Trait
 from cdp.warehouse import VALUE_COLUMN, Tables, evaluated_at
 
@@ -24,7 +24,6 @@ _WIDE = "decimal(38, 0)"  # a rank packs trust | instant (60 bits) | tie (48 bit
 _TIES = 1 << 48
 _MARKS = 1 << 16  # the part of a tie that tells what one event says twice
 _INSTANTS = 1 << 60
-_DECIMALS = 6
 
 
 def trait_pass(leaves: Sequence[Trait], tables: Tables) -> Found:
@@ -150,10 +149,8 @@ def _compared(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
         counted = {"times": facts.count(), "last": facts["rank"].max()}
         return _first_by(leaves, facts.group_by("profile_no", "value").aggregate(**counted), "times")
     amount = {"min": facts.value.min, "max": facts.value.max, "sum": facts.value.sum}[rule]()
-    if rule == "sum":  # a greater one has no sixth decimal, and DuckDB's round would spoil it
-        amount = ibis.cases(
-            (amount.isinf(), ibis.null()), (amount.abs() < FINE, amount.round(_DECIMALS)), else_=amount
-        )
+    if rule == "sum":  # what no float can hold is no value; Ibis has no isinf for Spark
+        amount = ibis.ifelse(amount.abs() > sys.float_info.max, ibis.null(), rounded(amount))
     folded = facts.group_by("profile_no").aggregate(value=amount)
     return folded, [_compare(leaf, folded.value) for leaf in leaves]
 
