@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,6 +72,20 @@ def show(
     if held["problem"]:
         say(held["problem"])
     say(yaml.safe_dump(held["definition"], sort_keys=False, allow_unicode=True).rstrip())
+
+
+@segments.command("schema")
+def schema(
+    out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
+) -> None:
+    """Give the JSON Schema of a definition, with which an editor checks and completes files."""
+    with connected() as api:
+        found = api.get("/schemas/segment")
+    if out is None:
+        show_json(found)
+        return
+    out.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    say(f"{out}: begin a file with `# yaml-language-server: $schema={out}`")
 
 
 @segments.command("why")

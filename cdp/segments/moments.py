@@ -19,7 +19,8 @@ from cdp.clock import SECOND, Micros, micros
 
 Anchor = Literal["today", "this_week", "this_month", "this_quarter", "this_year"]
 Unit = Literal["d", "w", "mo", "q", "y"]
-_SHAPE = re.compile(rf"({'|'.join(get_args(Anchor))})(?:([+-])([0-9]{{1,4}})({'|'.join(get_args(Unit))}))?")
+PATTERN = rf"({'|'.join(get_args(Anchor))})(?:([+-])([0-9]{{1,4}})({'|'.join(get_args(Unit))}))?"
+"""The form of a point of the calendar."""
 _LOCAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?")
 _MONTHS = {"mo": 1, "q": 3, "y": 12}
 
@@ -52,7 +53,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 def moment(text: str, zone: str) -> Moment | None:
     """Return the moment that ``text`` names, None when it names none."""
-    found = _SHAPE.fullmatch(text)
+    found = re.fullmatch(PATTERN, text)
     if found is None:
         return None
     shift = int(f"{found[2]}{found[3]}") if found[2] else 0

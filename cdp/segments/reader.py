@@ -22,9 +22,11 @@ from cdp.segments.moments import Moment, local, moment
 
 MAX_CONDITIONS = 1000
 MAX_TEXT = 1000
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+NAME = "[a-z0-9][a-z0-9_-]{0,99}"
+"""The form of the name of a segment or list."""
+DURATION = "([1-9][0-9]{0,6})([wdhm])"
+"""The form of a window."""
 _SHOWN = re.compile(r"[A-Za-z_][A-Za-z0-9_. -]{0,59}")
-_DURATION = re.compile(r"([1-9][0-9]{0,6})([wdhm])")
 _UNITS: dict[str, Micros] = {"w": 7 * DAY, "d": DAY, "h": 3600 * SECOND, "m": 60 * SECOND}
 _FAR = (0, 84_000 * DAY)  # from 1970 to the year 2200 a moment has to be one that can be written
 _EQUALITY = ("eq", "ne", "in", "exists")
@@ -130,7 +132,7 @@ class Reader:
         return rule
 
     def _duration(self, path: Path, data: Any) -> Micros:
-        found = _DURATION.fullmatch(data) if isinstance(data, str) else None
+        found = re.fullmatch(DURATION, data) if isinstance(data, str) else None
         if found is None:
             self._fail(path, "a window is a number and d, h or m, such as 30d")
         return int(found[1]) * _UNITS[found[2]]
@@ -226,7 +228,7 @@ def _shown(name: object) -> str:
 
 def is_name(text: str) -> bool:
     """True for what may name a segment or a list."""
-    return _NAME.fullmatch(text) is not None
+    return re.fullmatch(NAME, text) is not None
 
 
 def suggest(name: object, known: Collection[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from pyroaring import BitMap
@@ -22,6 +23,7 @@ from cdp.segments.evaluate import Evaluator, Result
 from cdp.segments.follow import Follower
 from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, Change, Members, Preview, Segment
+from cdp.segments.schema import schema
 from cdp.segments.why import Explainer
 from cdp.store import Batch, Committer, Connection, Store
 from cdp.warehouse import Warehouse
@@ -66,6 +68,10 @@ class SegmentService:
     def parse(self, source: Source, name: str | None = None) -> Definition:
         """Return a checked definition (see ``parse.parse``)."""
         return self._definitions.parse(source, name)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of a definition under the fields of now."""
+        return schema(self._definitions.fields)
 
     def preview(self, source: Source, *, actor: str = "system") -> Preview:
         """Count whom a definition finds, without storing it.

@@ -49,6 +49,12 @@ def read_segment(services: InjectedServices, caller: InjectedCaller, name: FromP
     return counted(services, caller, services.segments.get(name))
 
 
+@get("/schemas/segment", opt=_DEFINE, sync_to_thread=False)
+def read_schema(services: InjectedServices) -> dict[str, Any]:
+    """Return the JSON Schema of a definition, with the fields that are declared now, for editors."""
+    return services.segments.schema()
+
+
 @get("/segments/{name:str}/sql", opt=_DEFINE, sync_to_thread=True)
 def read_sql(services: InjectedServices, name: FromPath[str]) -> dict[str, str]:
     """Show the SQL that finds a segment's members, pass by pass."""
@@ -156,4 +162,4 @@ def counted(services: Services, caller: Caller, held: Segment) -> dict[str, Any]
     return {**shown, "count": count, "as_of": members.as_of}
 
 
-HANDLERS = [list_segments, preview, read_segment, read_sql, apply, remove, put_list]
+HANDLERS = [list_segments, preview, read_segment, read_sql, read_schema, apply, remove, put_list]
