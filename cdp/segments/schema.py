@@ -1,8 +1,8 @@
 """schema: the JSON Schema (draft 2020-12) of a definition, by which editors check and complete files. Pure.
 
 Invariant: what ``parse`` accepts, the schema accepts; and it refuses what can be told from one place of a
-file: unknown keys, names that are not declared or not clear, operators and values of another type. What
-depends on several places (nesting, sizes, other segments, the last step of a sequence) is told by ``parse`` alone.
+file: unknown keys, names that are not declared or not clear, operators and values of another type.
+What depends on several places (nesting, sizes, the last step of a sequence) is told by ``parse`` alone.
 """
 
 from __future__ import annotations
