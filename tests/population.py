@@ -37,6 +37,7 @@ def catalogue(
     traits: Iterable[FieldRule] = (),
     context: Iterable[FieldRule] = (),
     events: Mapping[str, str] | None = None,
+    inferences: Iterable[str] = (),
 ) -> FieldCatalogue:
     """Return a field catalogue of these rules."""
     return FieldCatalogue(
@@ -45,6 +46,7 @@ def catalogue(
         properties={r.name: r for r in properties},
         context={r.name: r for r in context},
         identifiers={},
+        inferences=dict.fromkeys(inferences, "user.inferred.preference"),
     )
 
 

@@ -36,6 +36,7 @@ from cdp.api.rest import (
     review,
     rights,
     segments,
+    tags,
     well_known,
 )
 from cdp.api.services import Services
@@ -64,6 +65,7 @@ def create_app(
         matching,
         review,
         segments,
+        tags,
         exports,
         destinations,
         consents,

@@ -21,6 +21,7 @@ from cdp.cli import (
     rights,
     segments,
     setup,
+    tags,
     worker,
 )
 
@@ -40,6 +41,7 @@ exports.register(app)
 app.add_typer(access.sources, name="source")
 app.add_typer(access.keys, name="key")
 app.add_typer(segments.segments, name="segment")
+app.add_typer(tags.tags, name="tag")
 app.add_typer(segments.lists, name="list")
 app.add_typer(consent.consent, name="consent")
 identity.identity.add_typer(identity_review.review, name="review")

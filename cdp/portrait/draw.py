@@ -66,6 +66,7 @@ class Drawer:
             cache(partial(self._segments.read_by, connection)),
         )
         declared = admitted[0].fields.traits
+        tags = self._segments.tags.values(connection, BitMap([person.profile_no for person in people]))
         portraits = []
         for person in people:
             traits, provenance = shown_traits(known.get(person.profile_no, {}), person.view)
@@ -76,7 +77,7 @@ class Drawer:
                     traits=traits,
                     masked_fields=tuple(name for name, value in traits.items() if value is None),
                     provenance=provenance,
-                    tags=shown_tags(traits, declared),
+                    tags=shown_tags(traits, tags.get(person.profile_no, ()), declared, person.view),
                     memberships=tuple(evaluated.shown(person)),
                     identities=len(person.numbers),
                 )

@@ -28,15 +28,17 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
-    """A conclusion about the person: a computed trait.
+    """A conclusion about the person: told by somebody, or computed here.
 
     :param value: None where it is sealed.
     :param basis: from what it is concluded, as ``fields.yaml`` says.
+    :param version: of the definition by which it is computed here; None where it was told.
     """
 
     name: str
     value: Any
     basis: str
+    version: int | None = None
 
     def __repr__(self) -> str:
         return f"<tag {self.name}>"
@@ -61,7 +63,7 @@ class Portrait(msgspec.Struct, frozen=True, kw_only=True):
     :param traits: trait name → value; None where the value is sealed.
     :param masked_fields: the names of those traits.
     :param provenance: trait name → where its value comes from, of each trait that is shown.
-    :param tags: those traits that are conclusions.
+    :param tags: those traits that are conclusions, and the tags computed here.
     :param memberships: the segments that it is a member of, by name.
     :param identities: how many identifiers it has.
     """

@@ -18,6 +18,7 @@ from cdp.policy import FieldRule
 from cdp.portrait.model import Link, Provenance, ShownEvent, ShownIdentifier, Tag
 from cdp.portrait.queries import HeldIdentifier, HeldLink
 from cdp.profiles import Survivor, TimelineEvent
+from cdp.segments import TagValue
 
 
 def shown_traits(
@@ -41,12 +42,31 @@ def shown_traits(
     return traits, provenance
 
 
-def shown_tags(traits: Mapping[str, Any], declared: Mapping[str, FieldRule]) -> tuple[Tag, ...]:
-    """Return those of the traits shown that are conclusions."""
-    rules = {name: rule for name in traits if (rule := declared.get(name)) is not None}
-    return tuple(
-        Tag(name=name, value=traits[name], basis=rule.basis) for name, rule in rules.items() if rule.inferred
-    )
+def shown_tags(
+    traits: Mapping[str, Any],
+    computed: Sequence[TagValue],
+    declared: Mapping[str, FieldRule],
+    view: View,
+) -> tuple[Tag, ...]:
+    """Return those of the traits shown that are conclusions, and what is computed, in place of what was told.
+
+    What is computed is shown where the view shows that, and that the person was chosen by what it is found
+    from.
+    """
+    rules = {name: rule for name, rule in declared.items() if rule.inferred}
+    found = {
+        name: Tag(name=name, value=traits[name], basis=rule.basis)
+        for name, rule in rules.items()
+        if name in traits
+    }
+    for one in computed:
+        show = view.trait(one.name) if one.name in rules and view.chosen_by(one.reads) else None
+        if show is None:
+            found.pop(one.name, None)
+        else:
+            basis = rules[one.name].basis
+            found[one.name] = Tag(name=one.name, value=show(one.value), basis=basis, version=one.version)
+    return tuple(found[name] for name in sorted(found))
 
 
 def shown_event(event: TimelineEvent, source: str | None, view: View) -> ShownEvent:

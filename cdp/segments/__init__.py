@@ -10,6 +10,8 @@ from cdp.segments.noise import noised
 from cdp.segments.parse import parse
 from cdp.segments.references import LIST_CATEGORY, check_readable, classified, closure, reads
 from cdp.segments.service import SegmentService
+from cdp.segments.tags.model import Tag, TagValue, Thresholds
+from cdp.segments.tags.service import TagService
 from cdp.segments.why import Happening, Reason, Why
 
 __all__ = [
@@ -30,6 +32,10 @@ __all__ = [
     "Reason",
     "Segment",
     "SegmentService",
+    "Tag",
+    "TagService",
+    "TagValue",
+    "Thresholds",
     "Why",
     "check_readable",
     "classified",

@@ -12,17 +12,17 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from pyroaring import BitMap
 
 from cdp.clock import DAY, SECOND, Clock
-from cdp.errors import NotFoundError, NotPermittedError, OverloadedError
+from cdp.errors import NotPermittedError, OverloadedError
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
-from cdp.segments.definition import Definition, Leaf, ListOf, leaves
+from cdp.segments.definition import Definition, ListOf
 from cdp.segments.noise import fingerprint, noised
-from cdp.segments.references import closure, identifies
+from cdp.segments.references import identifies
 from cdp.segments.service import SegmentService
 from cdp.store import Batch, Store
 
@@ -58,7 +58,7 @@ class Counting:
         """
         fields = self._fields()
         listed: set[str] = set()
-        for leaf in self._leaves(definition):
+        for leaf in self._segments.leaves(definition):
             if isinstance(leaf, ListOf):
                 listed.add(leaf.name)
             elif identifies(leaf, fields):
@@ -70,16 +70,6 @@ class Counting:
                 raise NotPermittedError(
                     f"a count on a list of fewer than {SHORT_LIST} people is for officers"
                 )
-
-    def _leaves(self, definition: Definition) -> Iterator[Leaf]:
-        for part in (definition, *closure(definition, self._known).values()):
-            yield from leaves(part.where)
-
-    def _known(self, name: str) -> Definition | None:
-        try:
-            return self._segments.get(name).definition
-        except NotFoundError:
-            return None
 
     def noised(self, batch: Batch, actor: str, definition: Definition, members: BitMap) -> int:
         """Return the size of a definition's ``members`` as this key may see it, and charge for that.

@@ -8,7 +8,7 @@ are ``Micros`` or ``Moment`` and numbers are floats. Leaves are hashable, so tha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -17,19 +17,27 @@ from cdp.policy import Survivorship, ValueType
 from cdp.segments.moments import Moment
 
 Operator = Literal["eq", "ne", "in", "lt", "lte", "gt", "gte", "between", "contains", "starts_with", "exists"]
-Function = Literal["count", "sum", "avg", "min", "max", "distinct", "first", "last"]
+Function = Literal["count", "sum", "avg", "min", "max", "distinct", "first", "last", "most_frequent"]
+OfEvent = Literal["event.time", "event.age", "event.hour", "event.weekday"]
+"""What every event has: its instant, its days until now, its hour and ISO weekday on the clocks of a zone."""
+AGE: OfEvent = "event.age"
 EventType = Literal["track", "page", "screen"]
 Scalar = str | float | int | bool
 Value = Scalar | tuple[Scalar, ...]
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """``{property, op, value}``: one event's property; false when the event has none."""
+    """``{property, op, value}``: one event's property; false when the event has none.
+
+    :param property: one that is declared, or an ``OfEvent``.
+    :param zone: IANA time zone of an hour or weekday; empty for everything else.
+    """
 
     property: str
     op: Operator
     value: Value
     type: ValueType
+    zone: str = ""
 
 
 class Aggregate(msgspec.Struct, frozen=True):
@@ -38,10 +46,12 @@ class Aggregate(msgspec.Struct, frozen=True):
     ``count`` and ``distinct`` of nothing are 0; the others of nothing are unknown, so no comparison
     holds. ``sum`` and ``avg`` are compared rounded to 6 decimals, so that cents add up; ``first`` and
     ``last`` take the earliest and latest event that has the property, of equally old ones the smallest
-    and the greatest value.
+    and the greatest value; ``most_frequent`` the value that most events have, of several that of the latest
+    event, then the greatest.
 
-    :param property: empty for ``count``.
+    :param property: as in ``Condition``; empty for ``count``.
     :param type: of what is compared.
+    :param zone: as in ``Condition``.
     """
 
     function: Function
@@ -49,6 +59,7 @@ class Aggregate(msgspec.Struct, frozen=True):
     op: Operator
     value: Value
     type: ValueType
+    zone: str = ""
 
 
 class Trait(msgspec.Struct, frozen=True):
@@ -118,6 +129,32 @@ class Sequence(msgspec.Struct, frozen=True):
     within: Micros | None = None
 
 
+class Ratio(msgspec.Struct, frozen=True):
+    """``{ratio: {of, to}}``: what two sets of events amount to, divided, rounded to 6 decimals.
+
+    Of nothing, ``of`` is 0 where it counts or sums; the ratio to nothing, or to 0, is unknown, so no
+    comparison holds.
+
+    :param of: its aggregate, like that of ``to``, is a number whose comparison is that it is known.
+    """
+
+    of: Event
+    to: Event
+    op: Operator
+    value: Value
+
+
+class TagOf(msgspec.Struct, frozen=True):
+    """``{tag, op, value}``: a computed tag of a profile; false when it has none.
+
+    :param value: as given: what type it must have is for the tag to say.
+    """
+
+    name: str
+    op: Operator
+    value: Value
+
+
 class SegmentOf(msgspec.Struct, frozen=True):
     """``{segment}``: the members of another segment, evaluated at the same moment."""
 
@@ -159,9 +196,11 @@ class Not(msgspec.Struct, frozen=True):
     part: Node
 
 
-Asked = Trait | Event | Sequence | Sample
+Asked = Trait | Event | Sequence | Ratio | Sample
 """Leaves that the warehouse answers."""
-Leaf = Asked | SegmentOf | ListOf
+Used = SegmentOf | TagOf
+"""Leaves that stand for a definition of their own."""
+Leaf = Asked | Used | ListOf
 Node = All | Any_ | Not | Leaf
 
 
@@ -194,8 +233,13 @@ def bounds(leaf: Event, now: Micros) -> tuple[Micros | None, Micros | None]:
     return start, end
 
 
-def settled(leaf: Asked, now: Micros) -> Asked:
+_A = TypeVar("_A", bound=Asked)
+
+
+def settled(leaf: _A, now: Micros) -> _A:
     """Return a leaf with points of the calendar as the instants that they are at ``now``."""
+    if isinstance(leaf, Ratio):
+        return msgspec.structs.replace(leaf, of=settled(leaf.of, now), to=settled(leaf.to, now))
     if not isinstance(leaf, Event) or not (isinstance(leaf.start, Moment) or isinstance(leaf.end, Moment)):
         return leaf
     start, end = bounds(leaf, now)

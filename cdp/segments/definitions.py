@@ -6,6 +6,7 @@ Invariant: a version never changes, so one that was parsed is parsed until the f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -13,26 +14,35 @@ import msgspec
 from cdp.errors import DefinitionError, NotFoundError
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
-from cdp.segments.definition import Asked, Definition, Leaf, ListOf, leaves
+from cdp.segments.definition import Asked, Definition, Leaf, ListOf, SegmentOf, TagOf, Used, leaves
 from cdp.segments.model import Segment
 from cdp.segments.parse import parse
 from cdp.segments.queries import Stored
+from cdp.segments.reader import suggest
 from cdp.segments.references import check_readable, classified, closure, reads
+from cdp.segments.tags import queries as tag_queries
+from cdp.segments.tags.expand import expand
+from cdp.segments.tags.model import TagDefinition
+from cdp.segments.tags.parse import parse_tag
+from cdp.segments.tags.queries import Held
 from cdp.store import Connection
 
+_KEPT = 10_000
 Source = str | bytes | Mapping[str, Any] | Definition
 """A definition as YAML or JSON text, as decoded data, or parsed."""
+
+TagSource = str | bytes | Mapping[str, Any]
 
 
 class Question(msgspec.Struct, frozen=True):
     """A definition with all that it takes to answer it.
 
-    :param used: the segments that it uses, by name.
+    :param used: what the segments and tags that it uses stand for.
     :param reads: names of what is read (``references.reads``); ``categories`` what they are now.
     """
 
     definition: Definition
-    used: dict[str, Definition]
+    used: dict[Used, Definition]
     reads: frozenset[str]
     categories: frozenset[str]
 
@@ -64,10 +74,16 @@ class Definitions:
         """Hold definitions against these fields."""
         self.fields = fields
         self._parsed: dict[tuple[str, int], Definition] = {}
+        self._tags: dict[tuple[str, int], TagDefinition] = {}
+        self._expanded: dict[object, Definition] = {}
 
     def parse(self, source: Source, name: str | None = None) -> Definition:
         """Return a checked definition (see ``parse.parse``)."""
         return parse(source, self.fields, name)
+
+    def parse_tag(self, source: TagSource, name: str | None = None) -> TagDefinition:
+        """Return a checked definition of a tag (see ``tags.parse.parse_tag``)."""
+        return parse_tag(source, self.fields, name)
 
     def parsed(self, held: Stored) -> Definition:
         """Return a stored definition.
@@ -101,22 +117,27 @@ class Definitions:
         )
 
     def question(
-        self, connection: Connection, definition: Definition, stored: Mapping[str, Stored] | None = None
+        self,
+        connection: Connection,
+        definition: Definition,
+        stored: Mapping[str, Stored] | None = None,
+        also: frozenset[str] = frozenset(),
     ) -> Question:
         """Return a definition with what it uses and reads.
 
         :param stored: the newest versions, where they were read before.
+        :param also: names of what the answer tells besides.
         :raises DefinitionError: a segment or list that it uses does not exist, segments form a circle, or the
             policies keep something that it reads from segments.
         """
         newest = queries.newest(connection) if stored is None else stored
-        used = closure(definition, lambda name: self._known(newest, name))
-        question = Question(
-            definition,
-            used,
-            reads(definition, lambda name: self._known(newest, name)),
-            frozenset(),
-        )
+        tags = cache(partial(tag_queries.held, connection))
+
+        def resolve(leaf: Used) -> Definition:
+            return self._tag(tags(), leaf) if isinstance(leaf, TagOf) else self._segment(newest, leaf)
+
+        used = closure(definition, resolve)
+        question = Question(definition, used, reads([definition, *used.values()]) | also, frozenset())
         lists = queries.list_categories(connection)
         for leaf in question.leaves:
             if isinstance(leaf, ListOf) and leaf.name not in lists:
@@ -125,9 +146,44 @@ class Definitions:
         check_readable(self._unreadable(categories))
         return msgspec.structs.replace(question, categories=categories)
 
-    def _known(self, stored: Mapping[str, Stored], name: str) -> Definition | None:
-        held = stored.get(name)
-        return None if held is None or held.source is None else self.parsed(held)
+    def tag(self, held: Stored) -> TagDefinition:
+        """Return the definition of a stored tag.
+
+        :raises DefinitionError: it no longer holds: a field was sealed since.
+        """
+        known, key = self._tags, (held.name, held.version)
+        found = known.get(key)
+        if found is None:
+            try:
+                found = known[key] = parse_tag(held.source or {}, self.fields, held.name)
+            except DefinitionError as error:
+                raise DefinitionError(f"the tag {held.name} no longer holds: {error.message}") from error
+        return found
+
+    def _segment(self, stored: Mapping[str, Stored], leaf: SegmentOf) -> Definition:
+        held = stored.get(leaf.name)
+        if held is None or held.source is None:
+            known = [name for name, one in stored.items() if one.source is not None]
+            hint = suggest(leaf.name, known)
+            raise DefinitionError(f"where: there is no segment {leaf.name}{hint}; apply it first")
+        return self.parsed(held)
+
+    def _tag(self, tags: Mapping[str, Held], leaf: TagOf) -> Definition:
+        """Return what a condition on a tag stands for."""
+        held = tags.get(leaf.name)
+        if held is None or held.stored.source is None:
+            known = [name for name, one in tags.items() if one.stored.source is not None]
+            hint = suggest(leaf.name, known)
+            raise DefinitionError(f"where: there is no tag {leaf.name}{hint}; apply it first")
+        definition, found = self.tag(held.stored), held.thresholds
+        bounds = definition.thresholds if found is None else found.values
+        key = leaf, type(leaf.value), held.stored.version, bounds
+        if len(self._expanded) > _KEPT:
+            self._expanded = {}
+        expanded = self._expanded.get(key)
+        if expanded is None:
+            expanded = self._expanded[key] = expand(definition, bounds, leaf, self.fields)
+        return expanded
 
 
 def newest_of(connection: Connection, name: str) -> Stored:
@@ -141,8 +197,8 @@ def newest_of(connection: Connection, name: str) -> Stored:
     return found
 
 
-def uses(source: Any, name: str) -> bool:
-    """Return whether plain definition data names the segment, even where it no longer parses."""
+def uses(source: Any, name: str, kind: str = "segment") -> bool:
+    """Return whether plain definition data names the segment, or tag, even where it no longer parses."""
     if isinstance(source, Mapping):
-        return source.get("segment") == name or any(uses(value, name) for value in source.values())
-    return isinstance(source, list) and any(uses(item, name) for item in source)
+        return source.get(kind) == name or any(uses(value, name, kind) for value in source.values())
+    return isinstance(source, list) and any(uses(item, name, kind) for item in source)

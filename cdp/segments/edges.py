@@ -7,10 +7,11 @@ has none there is found, or not, as before. What is returned may cover more than
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from itertools import chain
+from typing import NamedTuple, cast
 
 from cdp.clock import DAY, Micros
-from cdp.segments.definition import Asked, Event, Sequence, Trait, bounds
+from cdp.segments.definition import AGE, Asked, Condition, Event, Ratio, Sequence, Trait, Value, bounds
 
 Span = tuple[Micros, Micros]
 """Both ends included."""
@@ -41,6 +42,8 @@ _Edges = Iterator[tuple[Facts, Span]]
 def _edges(leaf: Asked, before: Micros, now: Micros) -> _Edges:
     if isinstance(leaf, Event):
         return _of_event(leaf, before, now)
+    if isinstance(leaf, Ratio):
+        return chain(_of_event(leaf.of, before, now), _of_event(leaf.to, before, now))
     if isinstance(leaf, Sequence):
         return _of_sequence(leaf, before, now)
     return _of_trait(leaf, before, now) if isinstance(leaf, Trait) else iter(())
@@ -51,6 +54,10 @@ def _of_event(leaf: Event, before: Micros, now: Micros) -> _Edges:
     if leaf.within is not None:
         yield facts, (before - leaf.within, now - leaf.within)
         yield facts, (before, now)
+    ages = _ages(leaf.where)
+    if leaf.aggregate is not None and leaf.aggregate.property == AGE:
+        ages |= _lags(leaf.aggregate.value)
+    yield from ((facts, _aged(age, before, now)) for age in sorted(ages))
     for then, here in zip(bounds(leaf, before), bounds(leaf, now), strict=True):
         if then is not None and here is not None and then != here:
             yield facts, (then, here)
@@ -61,7 +68,26 @@ def _of_sequence(leaf: Sequence, before: Micros, now: Micros) -> _Edges:
     if leaf.within is not None:
         lags.add(leaf.within)
     for step in leaf.steps:
+        facts = Facts(step.name, step.type)
+        yield from ((facts, _aged(age, before, now)) for age in sorted(_ages(step.where)))
         yield from ((Facts(step.name, step.type), (before - lag, now - lag)) for lag in sorted(lags))
+
+
+def lag(age: Value) -> Micros:
+    """Return how far back from now the events of an age in days lie."""
+    return round(cast("float", age) * DAY)
+
+
+def _ages(conditions: Iterable[Condition]) -> set[Micros]:
+    return {found for item in conditions if item.property == AGE for found in _lags(item.value)}
+
+
+def _lags(value: Value) -> set[Micros]:
+    return {lag(age) for age in (value if isinstance(value, tuple) else (value,))}
+
+
+def _aged(age: Micros, before: Micros, now: Micros) -> Span:
+    return before - age, now - age
 
 
 def _of_trait(leaf: Trait, before: Micros, now: Micros) -> _Edges:

@@ -127,8 +127,18 @@ def combined(
 
     :param everyone: all profiles that may be found.
     """
+    return evaluation(question, told, lists, everyone)(question.definition.where) & everyone
+
+
+def evaluation(
+    question: Question,
+    told: Mapping[Asked, Told],
+    lists: Mapping[ListOf, BitMap],
+    everyone: BitMap,
+) -> Evaluation:
+    """Return what answers each part of a definition; parameters as of ``combined``."""
     found: dict[Leaf, BitMap] = {leaf: profiles for leaf, profiles in lists.items()}  # noqa: C416  # widens the keys
     for leaf in question.asked:
         profiles, rest = told[leaf]
         found[leaf] = everyone - profiles if rest else profiles
-    return Evaluation(found, question.used, everyone)(question.definition.where) & everyone
+    return Evaluation(found, question.used, everyone)

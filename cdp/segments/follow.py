@@ -38,6 +38,7 @@ from cdp.segments.edges import edges
 from cdp.segments.evaluate import Evaluator, Told, combined
 from cdp.segments.model import PURPOSE, Change
 from cdp.segments.people import Moves, People
+from cdp.segments.tags import queries as tag_queries
 from cdp.store import Committer, Connection, Store, policies_version, read_head
 from cdp.warehouse import Snapshot, Warehouse, bitmap, focus, touched
 
@@ -295,6 +296,7 @@ class Follower:
         lists = queries.list_categories(connection)
         key = (
             queries.versions(connection),
+            tag_queries.state(connection),
             lists,
             policies_version(connection),
             self._definitions.fields,

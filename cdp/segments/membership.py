@@ -10,24 +10,24 @@ from collections.abc import Mapping
 
 from pyroaring import BitMap
 
-from cdp.segments.definition import All, Any_, Definition, Leaf, Node, Not, SegmentOf
+from cdp.segments.definition import All, Any_, Definition, Leaf, Node, Not, Used
 
 
 class Evaluation:
     """One pass over a definition.
 
     :param found: each leaf's profiles.
-    :param used: the nested segments' definitions by name, free of cycles.
+    :param used: what nested segments and tags stand for, free of cycles.
     :param everyone: all profiles.
     """
 
     def __init__(
-        self, found: Mapping[Leaf, BitMap], used: Mapping[str, Definition], everyone: BitMap
+        self, found: Mapping[Leaf, BitMap], used: Mapping[Used, Definition], everyone: BitMap
     ) -> None:
         self._found = found
         self._used = used
         self._everyone = everyone
-        self._done: dict[str, BitMap] = {}
+        self._done: dict[Used, BitMap] = {}
 
     def __call__(self, node: Node) -> BitMap:
         """Return the profiles for which ``node`` holds; the result must not be changed."""
@@ -37,8 +37,8 @@ class Evaluation:
             return BitMap.union(*map(self, node.parts))
         if isinstance(node, Not):
             return self._everyone - self(node.part)
-        if isinstance(node, SegmentOf):
-            if node.name not in self._done:
-                self._done[node.name] = self(self._used[node.name].where)
-            return self._done[node.name]
+        if isinstance(node, Used):
+            if node not in self._done:
+                self._done[node] = self(self._used[node].where)
+            return self._done[node]
         return self._found[node]

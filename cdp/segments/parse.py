@@ -8,38 +8,36 @@ segments is checked in ``references``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from cdp.errors import DefinitionError
-from cdp.policy import FieldCatalogue, FieldRule, ValueType
+from cdp.policy import FieldCatalogue
 from cdp.segments.definition import (
-    Aggregate,
     All,
     Any_,
-    Condition,
     Definition,
     Event,
-    EventType,
-    Function,
     ListOf,
     Node,
     Not,
-    Operator,
+    Ratio,
     Sample,
     SegmentOf,
     Sequence,
     Step,
+    TagOf,
     Trait,
+    Value,
 )
 from cdp.segments.document import Document, Path, read
-from cdp.segments.reader import COMPARISONS, OPERATORS, Reader, is_name, plain, suggest
+from cdp.segments.event_reader import EventReader
+from cdp.segments.reader import COMPARISONS, OPERATORS, is_name, plain, suggest
 
 MAX_NESTING = 50
 MAX_STEPS = 20
-_FUNCTIONS = ("count", "sum", "avg", "min", "max", "distinct", "first", "last")
-_NODES = ("all", "any", "not", "trait", "event", "sequence", "segment", "list", "sample")
-_LATER = ("tag",)
+_NODES = ("all", "any", "not", "trait", "event", "sequence", "ratio", "tag", "segment", "list", "sample")
 
 
 def parse(
@@ -54,15 +52,26 @@ def parse(
     """
     document = Document(source.source, {}) if isinstance(source, Definition) else read(source)
     try:
-        return _Parser(document, fields).definition(name)
+        return Parser(document, fields).definition(name)
     except RecursionError as error:
         raise DefinitionError(f"the definition is nested deeper than {MAX_NESTING} levels") from error
 
 
-class _Parser(Reader):
+def parse_checked(source: Mapping[str, Any], fields: FieldCatalogue) -> Definition:
+    """Return a definition made of parts that were checked, however deep it is."""
+    parser = Parser(Document(source, {}), fields)
+    parser.deepest = sys.maxsize
+    return parser.definition(None)
+
+
+class Parser(EventReader):
+    """Reads conditions; a sample without a salt is drawn under the definition's name."""
+
+    deepest = MAX_NESTING
     _salt = ""
 
     def definition(self, name: str | None) -> Definition:
+        """Return the definition of a segment; parameters and errors as of ``parse``."""
         data = self._map((), self._data, {"name", "description", "timezone", "where"}, "a definition")
         given = data.get("name", name)
         if given is None:
@@ -83,13 +92,10 @@ class _Parser(Reader):
     # -- nodes ----------------------------------------------------------------------------------
 
     def _node(self, path: Path, data: Any, depth: int) -> Node:
-        if depth > MAX_NESTING:
+        if depth > self.deepest:
             self._fail(path, f"nested deeper than {MAX_NESTING} levels")
         if not isinstance(data, Mapping):
             self._fail(path, f"a condition is a map with one of: {', '.join(_NODES)}")
-        for later in _LATER:
-            if later in data:
-                self._fail((*path, later), f"{later} is not available yet")
         kind = next((kind for kind in _NODES if kind in data), None)
         if kind is None:
             unknown = next(iter(data), "")
@@ -128,25 +134,42 @@ class _Parser(Reader):
         )
 
     def _on_event(self, path: Path, data: Any, _depth: int) -> Node:
-        keys = {"event", "type", "where", "within", "from", "to", *_FUNCTIONS}
-        self._map(path, data, keys, "an event condition")
-        start, end = (
-            self._moment((*path, key), data[key]) if key in data else None for key in ("from", "to")
-        )
-        if "within" in data and (start is not None or end is not None):
-            self._fail(path, "an event has either within, or from and to")
-        if isinstance(start, int) and isinstance(end, int) and start >= end:
-            self._fail((*path, "to"), "to must be later than from")
-        name, kind, where = self._happening(path, data)
-        return Event(
-            name=name,
-            type=kind,
-            where=where,
-            aggregate=self._aggregate(path, data),
-            within=self._duration((*path, "within"), data["within"]) if "within" in data else None,
-            start=start,
-            end=end,
-        )
+        return self._event(path, data, "an event condition", compared=True)
+
+    def _on_ratio(self, path: Path, data: Any, _depth: int) -> Node:
+        self._map(path, data, {"ratio", *OPERATORS["number"]}, "a ratio")
+        of, to = self._ratio((*path, "ratio"), data["ratio"])
+        op, value = self._one_comparison(path, data, OPERATORS["number"], "a ratio")
+        return Ratio(of, to, op, value if op == "exists" else self._value((*path, op), op, value, "number"))
+
+    def _ratio(self, path: Path, data: Any) -> tuple[Event, Event]:
+        """Return what is divided, and by what."""
+        sides = self._map(path, data, {"of", "to"}, "a ratio")
+        found = []
+        for side in ("of", "to"):
+            if side not in sides:
+                self._fail(path, f"a ratio needs the key {side}")
+            self._count((*path, side))
+            event = self._event((*path, side), sides[side], "a part of a ratio", compared=False)
+            if event.aggregate is None or event.aggregate.type != "number":
+                self._fail((*path, side), "a part of a ratio is a number")
+            found.append(event)
+        return found[0], found[1]
+
+    def _on_tag(self, path: Path, data: Any, _depth: int) -> Node:
+        self._map(path, data, {"tag", "op", "value"}, "a tag condition")
+        name, op = self._reference((*path, "tag"), data["tag"]), data.get("op")
+        if op not in COMPARISONS:
+            self._fail((*path, "op"), f"a tag is compared by one of: {', '.join(COMPARISONS)}")
+        if op != "exists" and "value" not in data:
+            self._fail(path, f"{op} needs the key value")
+        return TagOf(name, op, self._given((*path, "value"), data.get("value", True)))
+
+    def _given(self, path: Path, data: Any) -> Value:
+        """Return a value or several of any type."""
+        if not isinstance(data, list):
+            return self._plain_value(path, data)
+        return tuple(self._plain_value((*path, place), item) for place, item in enumerate(data))
 
     def _on_sequence(self, path: Path, data: Any, _depth: int) -> Node:
         self._map(path, data, {"sequence", "within"}, "a sequence")
@@ -201,63 +224,3 @@ class _Parser(Reader):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             self._fail((*path, "sample"), "sample is a share above 0 and up to 1, such as 0.1")
         return Sample(float(share), self._text((*path, "salt"), data.get("salt", self._salt), empty=True))
-
-    # -- parts of leaves ------------------------------------------------------------------------
-
-    def _happening(self, path: Path, data: Mapping[str, Any]) -> tuple[str, EventType, tuple[Condition, ...]]:
-        """Return which events a map is about: their name, their type, what holds of each."""
-        kind = data.get("type", "track")
-        if kind not in {"track", "page", "screen"}:
-            self._fail((*path, "type"), "the type of an event is track, page or screen")
-        where = (*path, "where")
-        conditions = enumerate(self._items(where, data.get("where", [])))
-        return (
-            self._text((*path, "event"), data["event"]),
-            cast("EventType", kind),
-            tuple(self._condition((*where, place), item) for place, item in conditions),
-        )
-
-    def _condition(self, path: Path, data: Any) -> Condition:
-        self._count(path)
-        data = self._map(path, data, {"property", "op", "value"}, "a condition on a property")
-        if "property" not in data:
-            self._fail(path, "a condition on a property needs the key property")
-        rule = self._property((*path, "property"), data["property"])
-        op, value = self._comparison(path, data, rule)
-        return Condition(data["property"], op, value, rule.type)
-
-    def _aggregate(self, path: Path, data: Mapping[str, Any]) -> Aggregate | None:
-        given = [name for name in _FUNCTIONS if name in data]
-        if not given:
-            return None
-        if len(given) > 1:
-            self._fail(path, f"an event has one aggregate; here are {' and '.join(given)}")
-        function = cast("Function", given[0])
-        path = (*path, function)
-        body = self._map(path, data[function], {"property", *COMPARISONS}, function)
-        kind: ValueType = "number"
-        if function == "count" and "property" in body:
-            self._fail(path, "count takes no property; distinct counts the values of one")
-        if function != "count":
-            if "property" not in body:
-                self._fail(path, f"{function} needs the key property")
-            kind = self._aggregated(path, function, self._property((*path, "property"), body["property"]))
-        ops = [op for op in COMPARISONS if op in body]
-        if len(ops) != 1:
-            self._fail(path, f"{function} needs one comparison of: {', '.join(COMPARISONS)}")
-        op = cast("Operator", ops[0])
-        if op not in OPERATORS[kind]:
-            self._fail((*path, op), f"{op} does not apply to a {kind}")
-        return Aggregate(
-            function, body.get("property", ""), op, self._value((*path, op), op, body[op], kind), kind
-        )
-
-    def _aggregated(self, path: Path, function: Function, rule: FieldRule) -> ValueType:
-        """Return the type of what ``function`` makes of a property."""
-        if function == "distinct":
-            return "number"
-        if function in {"sum", "avg"} and rule.type != "number":
-            self._fail(path, f"{function} needs a property of type number; this one is a {rule.type}")
-        if function in {"min", "max"} and rule.type not in {"number", "time"}:
-            self._fail(path, f"{function} needs a number or a time; this property is a {rule.type}")
-        return rule.type

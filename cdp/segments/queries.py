@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from pyroaring import BitMap
-from sqlalchemy import Connection, delete, func, insert, select, true, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, true, update
 
 from cdp.clock import Micros
 from cdp.identity.tables import identifier_index, links, profile_members
@@ -68,16 +68,19 @@ class Following(NamedTuple):
     holder: int
 
 
-def newest(connection: Connection, name: str | None = None) -> dict[str, Stored]:
-    """Return the newest version of every segment, or of one, by name; deleted ones included."""
-    last = select(segments.c.name, func.max(segments.c.version).label("version")).group_by(segments.c.name)
+def newest(connection: Connection, name: str | None = None, table: Table = segments) -> dict[str, Stored]:
+    """Return the newest version of every segment, or of one, by name; deleted ones included.
+
+    :param table: ``segments`` or ``tags``.
+    """
+    last = select(table.c.name, func.max(table.c.version).label("version")).group_by(table.c.name)
     if name is not None:
-        last = last.where(segments.c.name == name)
+        last = last.where(table.c.name == name)
     top = last.subquery()
     query = (
-        select(segments)
-        .join(top, (segments.c.name == top.c.name) & (segments.c.version == top.c.version))
-        .order_by(segments.c.name)
+        select(table)
+        .join(top, (table.c.name == top.c.name) & (table.c.version == top.c.version))
+        .order_by(table.c.name)
     )
     found: dict[str, Stored] = {}
     for row in connection.execute(query):
@@ -86,11 +89,11 @@ def newest(connection: Connection, name: str | None = None) -> dict[str, Stored]
     return found
 
 
-def add_version(connection: Connection, stored: Stored, batch: int) -> None:
+def add_version(connection: Connection, stored: Stored, batch: int, table: Table = segments) -> None:
     """Append a version."""
     source = None if stored.source is None else msgspec.json.encode(stored.source).decode()
     connection.execute(
-        insert(segments).values(
+        insert(table).values(
             name=stored.name,
             version=stored.version,
             definition=source,
@@ -101,9 +104,9 @@ def add_version(connection: Connection, stored: Stored, batch: int) -> None:
     )
 
 
-def versions(connection: Connection) -> dict[str, int]:
+def versions(connection: Connection, table: Table = segments) -> dict[str, int]:
     """Return the newest version of every segment, deleted ones included."""
-    query = select(segments.c.name, func.max(segments.c.version)).group_by(segments.c.name)
+    query = select(table.c.name, func.max(table.c.version)).group_by(table.c.name)
     return {name: int(version) for name, version in connection.execute(query)}
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
 
 from cdp.clock import DAY, SECOND, Micros, parse_rfc3339
 from cdp.errors import DefinitionError
 from cdp.policy import FieldCatalogue, FieldRule, ValueType
-from cdp.segments.definition import Operator, Value
+from cdp.segments.definition import AGE, OfEvent, Operator, Value
 from cdp.segments.document import Document, Path
 from cdp.segments.moments import Moment, local, moment
 
@@ -37,8 +37,21 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "boolean": _EQUALITY,
     "time": (*_EQUALITY, *_ORDER),
 }
-COMPARISONS = ("eq", "ne", *_ORDER)
+COMPARISONS = (*_EQUALITY, *_ORDER, "contains", "starts_with")
 CONTEXT = "context."
+_OF_EVENT: dict[OfEvent, ValueType] = {
+    "event.time": "time",
+    AGE: "number",
+    "event.hour": "number",
+    "event.weekday": "number",
+}
+OF_EVENT: dict[str, FieldRule] = {
+    name: FieldRule(name=name, category="", protection="clear", type=kind) for name, kind in _OF_EVENT.items()
+}
+"""What every event has, as if declared; of the category of the event itself."""
+AGES = _ORDER
+"""How an age is compared: it changes all the time, so it equals nothing for long."""
+ZONED = frozenset({"event.hour", "event.weekday"})
 
 
 class Reader:
@@ -54,6 +67,7 @@ class Reader:
         self._properties = {
             **fields.properties,
             **{CONTEXT + name: rule for name, rule in fields.context.items()},
+            **OF_EVENT,
         }
         self._conditions = 0
         self._zone = "UTC"
@@ -71,6 +85,20 @@ class Reader:
         if "value" not in data:
             self._fail(path, f"{op} needs the key value")
         return cast("Operator", op), self._value((*path, "value"), op, data["value"], rule.type)
+
+    def _one_comparison(
+        self, path: Path, data: Mapping[str, Any], allowed: Sequence[str], what: str
+    ) -> tuple[Operator, Any]:
+        """Return the one operator that is a key of ``data``, and its value, of ``exists`` checked."""
+        given = [op for op in COMPARISONS if op in data]
+        if len(given) != 1:
+            self._fail(path, f"{what} needs one comparison of: {', '.join(allowed)}")
+        op = given[0]
+        if op not in allowed:
+            self._fail((*path, op), f"{what} is compared by one of: {', '.join(allowed)}")
+        if op == "exists" and not isinstance(data[op], bool):
+            self._fail((*path, op), "exists takes true or false")
+        return cast("Operator", op), data[op]
 
     def _value(self, path: Path, op: str, data: Any, kind: ValueType) -> Value:
         if op == "in":
@@ -106,6 +134,12 @@ class Reader:
         if not math.isfinite(number):
             self._fail(path, "this number is out of range")
         return number
+
+    def _plain_value(self, path: Path, data: Any) -> str | float | int | bool:
+        """Return a value of whichever type it is."""
+        if isinstance(data, bool):
+            return data
+        return self._scalar(path, data, "string" if isinstance(data, str) else "number")
 
     def _property(self, path: Path, name: Any) -> FieldRule:
         return self._rule(path, name, "property", self._properties)

@@ -10,48 +10,61 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from cdp.errors import DefinitionError
 from cdp.policy import FieldCatalogue, FieldRule, covers
-from cdp.segments.definition import Definition, Event, Leaf, ListOf, SegmentOf, Sequence, Trait, leaves
+from cdp.segments.definition import (
+    Definition,
+    Event,
+    Leaf,
+    ListOf,
+    Ratio,
+    Sequence,
+    TagOf,
+    Trait,
+    Used,
+    leaves,
+)
+from cdp.segments.reader import OF_EVENT
 
-Resolve = Callable[[str], Definition | None]
-"""Segment name → its newest definition, None when there is none."""
+Resolve = Callable[[Used], Definition]
+"""Leaf → the definition that it stands for; raises ``DefinitionError`` where there is none."""
 
 LIST_CATEGORY = "user.unique_id"
 _NAMING = ("user.unique_id", "user.contact", "user.name", "user.account.username")
-MAX_SEGMENTS = 50
+MAX_USED = 200
 _CONTEXT = "context."
 
 
-def closure(definition: Definition, resolve: Resolve) -> dict[str, Definition]:
-    """Return every segment that ``definition`` uses, at any depth, by name, without itself.
+def closure(definition: Definition, resolve: Resolve) -> dict[Used, Definition]:
+    """Return what every segment and tag that ``definition`` uses stands for, at any depth, without itself.
 
-    :raises DefinitionError: one does not exist, there is a cycle, or there are more than 50.
+    :raises DefinitionError: one does not exist, there is a cycle, or there are more than 200.
     """
-    found: dict[str, Definition] = {}
+    found: dict[Used, Definition] = {}
     _visit(definition, resolve, found, (definition.name,))
     return found
 
 
 def _visit(
-    definition: Definition, resolve: Resolve, found: dict[str, Definition], above: tuple[str, ...]
+    definition: Definition, resolve: Resolve, found: dict[Used, Definition], above: tuple[str, ...]
 ) -> None:
-    for name in sorted({leaf.name for leaf in leaves(definition.where) if isinstance(leaf, SegmentOf)}):
+    for leaf in dict.fromkeys(leaf for leaf in leaves(definition.where) if isinstance(leaf, Used)):
+        name = f"tag {leaf.name}" if isinstance(leaf, TagOf) else leaf.name
         if name in above:
             circle = " → ".join([*above[above.index(name) :], name])
             raise DefinitionError(f"the segments refer to each other in a circle: {circle}")
-        if name in found:
+        if leaf in found:
             continue
-        used = resolve(name)
-        if used is None:
-            raise DefinitionError(f"where: there is no segment {name}; apply it first")
-        if len(found) == MAX_SEGMENTS:
-            raise DefinitionError(f"where: more than {MAX_SEGMENTS} segments are used")
+        used = resolve(leaf)
+        if len(found) == MAX_USED:
+            raise DefinitionError(f"where: more than {MAX_USED} segments and tags are used")
         _visit(used, resolve, found, (*above, name))
-        found[name] = used
+        found[leaf] = used
 
 
-def reads(definition: Definition, resolve: Resolve) -> frozenset[str]:
-    """Return the name of everything that deciding membership reads, through nested segments and negations."""
-    parts = (definition, *closure(definition, resolve).values())
+def reads(parts: Iterable[Definition]) -> frozenset[str]:
+    """Return the name of everything that definitions read, negations and the tags they name included.
+
+    :param parts: a definition and its ``closure``.
+    """
     return frozenset(name for part in parts for leaf in leaves(part.where) for name in _named(leaf))
 
 
@@ -83,12 +96,21 @@ def _named(leaf: Leaf) -> Iterator[str]:
             yield f"trait:{leaf.validated_by}"
     elif isinstance(leaf, ListOf):
         yield f"list:{leaf.name}"
+    elif isinstance(leaf, TagOf):
+        yield f"tag:{leaf.name}"
+    elif isinstance(leaf, Ratio):
+        yield from (*_named(leaf.of), *_named(leaf.to))
     elif isinstance(leaf, Event | Sequence):
         for happening in leaf.steps if isinstance(leaf, Sequence) else (leaf,):
             yield f"event:{happening.name if happening.type == 'track' else happening.type}"
-            yield from (f"property:{item.property}" for item in happening.where)
+            yield from _properties(item.property for item in happening.where)
         if isinstance(leaf, Event) and leaf.aggregate is not None and leaf.aggregate.property:
-            yield f"property:{leaf.aggregate.property}"
+            yield from _properties([leaf.aggregate.property])
+
+
+def _properties(names: Iterable[str]) -> Iterator[str]:
+    """Yield the names of properties; what every event has is told by the event."""
+    return (f"property:{name}" for name in names if name not in OF_EVENT)
 
 
 def _category(read: str, fields: FieldCatalogue, lists: Mapping[str, str]) -> str:
@@ -97,6 +119,8 @@ def _category(read: str, fields: FieldCatalogue, lists: Mapping[str, str]) -> st
         return lists.get(name, LIST_CATEGORY)
     if kind == "event":
         return fields.event_category(name)
+    if kind == "tag":
+        return fields.inference_category(name)
     rule: FieldRule | None = None
     if kind == "trait":
         rule = fields.traits.get(name)

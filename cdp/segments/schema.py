@@ -7,12 +7,23 @@ What depends on several places (nesting, sizes, the last step of a sequence) is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cdp.policy import FieldCatalogue, FieldRule
+from cdp.segments.definition import AGE
 from cdp.segments.moments import PATTERN as MOMENT
-from cdp.segments.reader import COMPARISONS, CONTEXT, DURATION, MAX_CONDITIONS, MAX_TEXT, NAME, OPERATORS
+from cdp.segments.reader import (
+    AGES,
+    COMPARISONS,
+    CONTEXT,
+    DURATION,
+    MAX_CONDITIONS,
+    MAX_TEXT,
+    NAME,
+    OF_EVENT,
+    OPERATORS,
+)
 
 Schema = dict[str, Any]
 _DATE = r"\d{4}-\d{2}-\d{2}"
@@ -28,13 +39,6 @@ _NODE: Schema = {"$ref": "#/$defs/condition"}
 
 def schema(fields: FieldCatalogue) -> Schema:
     """Return the schema of a definition under what is declared now."""
-    context = {CONTEXT + name: rule for name, rule in fields.context.items()}
-    properties = _by_type({**fields.properties, **context})
-    happening: Schema = {
-        "event": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
-        "type": _TYPES,
-        "where": {"type": "array", "items": {"$ref": "#/$defs/property"}},
-    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A segment",
@@ -47,33 +51,49 @@ def schema(fields: FieldCatalogue) -> Schema:
             },
             "where",
         ),
-        "$defs": {
-            "condition": {"anyOf": _conditions(fields, happening, properties)},
-            "property": {"anyOf": list(_comparisons("property", properties))},
-            "duration": {"type": "string", "pattern": f"^{DURATION}$"},
-            "moment": {"type": "string", "pattern": f"^({MOMENT}|{_DATE}.*)$"},
-            "step": {
-                "anyOf": [
-                    _object({**happening, "within": {"$ref": "#/$defs/duration"}}, "event"),
-                    _object(
-                        {"not": _object(happening, "event"), "within": {"$ref": "#/$defs/duration"}}, "not"
-                    ),
-                ]
-            },
-        },
+        "$defs": shared(fields),
     }
 
 
-def _conditions(
-    fields: FieldCatalogue, happening: Schema, properties: Mapping[str, list[str]]
-) -> list[Schema]:
-    several = {"type": "array", "minItems": 1, "items": _NODE}
-    name = {"type": "string", "pattern": f"^{NAME}$"}
+def shared(fields: FieldCatalogue) -> Schema:
+    """Return the parts that definitions are made of, by the names under which they are referred to."""
+    context = {CONTEXT + name: rule for name, rule in fields.context.items()}
+    properties = _by_type({**fields.properties, **context, **OF_EVENT})
+    happening: Schema = {
+        "event": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
+        "type": _TYPES,
+        "where": {"type": "array", "items": {"$ref": "#/$defs/property"}},
+    }
     window = {
         "within": {"$ref": "#/$defs/duration"},
         "from": {"$ref": "#/$defs/moment"},
         "to": {"$ref": "#/$defs/moment"},
     }
+    amount = {"$ref": "#/$defs/amount"}
+    return {
+        "condition": {"anyOf": _conditions(fields, {**happening, **window}, properties)},
+        "property": {
+            "anyOf": [
+                *_comparisons("property", _without_age(properties)),
+                *(_aged(op) for op in AGES),
+            ]
+        },
+        "duration": {"type": "string", "pattern": f"^{DURATION}$"},
+        "moment": {"type": "string", "pattern": f"^({MOMENT}|{_DATE}.*)$"},
+        "step": {
+            "anyOf": [
+                _object({**happening, "within": {"$ref": "#/$defs/duration"}}, "event"),
+                _object({"not": _object(happening, "event"), "within": {"$ref": "#/$defs/duration"}}, "not"),
+            ]
+        },
+        "amount": _object({**happening, **window, **_aggregates(properties, compared=False)}, "event"),
+        "ratio": _object({"of": amount, "to": amount}, "of", "to"),
+    }
+
+
+def _conditions(fields: FieldCatalogue, events: Schema, properties: Mapping[str, list[str]]) -> list[Schema]:
+    several = {"type": "array", "minItems": 1, "items": _NODE}
+    name = {"type": "string", "pattern": f"^{NAME}$"}
     steps = {"type": "array", "minItems": 1, "maxItems": 20, "items": {"$ref": "#/$defs/step"}}
     share = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
     return [
@@ -81,8 +101,13 @@ def _conditions(
         _object({"any": several}, "any"),
         _object({"not": _NODE}, "not"),
         *_comparisons("trait", _by_type(fields.traits)),
-        _object({**happening, **window, **_aggregates(properties)}, "event"),
+        _object({**events, **_aggregates(properties)}, "event"),
+        _compared({"ratio": {"$ref": "#/$defs/ratio"}}, "number", OPERATORS["number"]),
         _object({"sequence": steps, "within": {"$ref": "#/$defs/duration"}}, "sequence"),
+        *(
+            _object({"tag": name, "op": {"const": op}, "value": _given(op)}, *_needed(op))
+            for op in COMPARISONS
+        ),
         _object({"segment": name}, "segment"),
         _object({"list": name}, "list"),
         _object({"sample": share, "salt": {"type": "string", "maxLength": MAX_TEXT}}, "sample"),
@@ -102,42 +127,72 @@ def _comparisons(key: str, names: Mapping[str, list[str]]) -> Iterable[Schema]:
             yield _object({**field, "op": {"const": "between"}, "value": _pair(value)}, key, "op", "value")
 
 
-def _aggregates(names: Mapping[str, list[str]]) -> Schema:
+def _aggregates(names: Mapping[str, list[str]], *, compared: bool = True) -> Schema:
     """Return what a person's events may amount to, by function."""
-    every = [(kind, name) for kind, known in names.items() for name in known]
+    steady = _without_age(names)
+    counted = tuple(op for op in OPERATORS["number"] if op != "exists")  # of nothing a count is 0
 
-    def of(*kinds: str, compared: str | None = None) -> Schema:
-        """Return an aggregate of a property of these types, compared with its own type unless given."""
-        return {
-            "anyOf": [
-                _compared(
-                    {"property": {"enum": [name for held, name in every if held == kind]}}, compared or kind
-                )
-                for kind in kinds
-                if names.get(kind)
-            ]
-            or [False]
-        }
+    def of(known: Mapping[str, list[str]], *kinds: str, counts: bool = False) -> Schema:
+        """Return an aggregate of a property of these types, compared with its own type or as a count."""
+        made = [
+            _compared({"property": {"enum": known[kind]}}, "number", counted)
+            if counts and compared
+            else _compared({"property": {"enum": known[kind]}}, kind, OPERATORS[kind] if compared else ())
+            for kind in kinds
+            if known.get(kind)
+        ]
+        return {"anyOf": made or [False]}
 
     kinds = tuple(_SCALARS)
+    aged = [_compared({"property": {"const": AGE}}, "number", (*AGES, "exists") if compared else ())]
+    ranked = {"anyOf": [*of(steady, "number", "time")["anyOf"], *aged]}
     return {
-        "count": _compared({}, "number"),
-        "sum": of("number"),
-        "avg": of("number"),
-        "min": of("number", "time"),
-        "max": of("number", "time"),
-        "distinct": of(*kinds, compared="number"),
-        "first": of(*kinds),
-        "last": of(*kinds),
+        "count": _compared({}, "number", counted if compared else ()),
+        "sum": of(steady, "number"),
+        "avg": of(steady, "number"),
+        "min": ranked,
+        "max": ranked,
+        "distinct": of(steady, *kinds, counts=True),
+        "first": of(steady, *kinds),
+        "last": of(steady, *kinds),
+        "most_frequent": of(steady, *kinds),
     }
 
 
-def _compared(fixed: Schema, kind: str) -> Schema:
-    """Return a map of ``fixed`` keys and one comparison."""
+def _compared(fixed: Schema, kind: str, allowed: Sequence[str]) -> Schema:
+    """Return a map of ``fixed`` keys and, where any are allowed, one comparison."""
     value = _SCALARS[kind]
-    allowed = {op: _pair(value) if op == "between" else value for op in COMPARISONS if op in OPERATORS[kind]}
-    size = len(fixed) + 1
-    return {**_object({**fixed, **allowed}, *fixed), "minProperties": size, "maxProperties": size}
+    several = {"type": "array", "minItems": 1, "maxItems": MAX_CONDITIONS, "items": value}
+    shapes = {"between": _pair(value), "in": several, "exists": {"type": "boolean"}}
+    size = len(fixed) + bool(allowed)
+    found = _object({**fixed, **{op: shapes.get(op, value) for op in allowed}}, *fixed)
+    return {**found, "minProperties": size, "maxProperties": size}
+
+
+def _aged(op: str) -> Schema:
+    value = _SCALARS["number"]
+    compared = {"op": {"const": op}, "value": _pair(value) if op == "between" else value}
+    return _object({"property": {"const": AGE}, **compared}, "property", "op", "value")
+
+
+def _without_age(names: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return names by type without the one that changes all the time."""
+    return {kind: [name for name in known if name != AGE] for kind, known in names.items()}
+
+
+def _given(op: str) -> Schema:
+    """Return what a tag is compared with, whatever its type."""
+    value: Schema = {"type": ["string", "number", "boolean"]}
+    shapes = {
+        "between": _pair(value),
+        "in": {"type": "array", "minItems": 1, "maxItems": MAX_CONDITIONS, "items": value},
+        "exists": {"type": "boolean"},
+    }
+    return shapes.get(op, value)
+
+
+def _needed(op: str) -> tuple[str, ...]:
+    return ("tag", "op") if op == "exists" else ("tag", "op", "value")
 
 
 def _object(properties: Schema, *required: str) -> Schema:

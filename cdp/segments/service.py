@@ -17,13 +17,15 @@ from cdp.clock import Clock
 from cdp.errors import ConflictError, DefinitionError, NotFoundError
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
-from cdp.segments.definition import Definition
+from cdp.segments.definition import Definition, Leaf
 from cdp.segments.definitions import Definitions, Source, newest_of, uses
 from cdp.segments.evaluate import Evaluator, Result
 from cdp.segments.follow import Follower
 from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, Change, Members, Preview, Segment
 from cdp.segments.schema import schema
+from cdp.segments.tags.schema import schema as tag_schema
+from cdp.segments.tags.service import TagService
 from cdp.segments.why import Explainer
 from cdp.store import Batch, Committer, Connection, Store
 from cdp.warehouse import Warehouse
@@ -56,6 +58,7 @@ class SegmentService:
         self._definitions = Definitions(fields, unreadable)
         self._evaluate = Evaluator(store, warehouse, self._definitions, restrained, clock)
         self.follow = Follower(store, committer, warehouse, self._definitions, self._evaluate, clock)
+        self.tags = TagService(store, committer, warehouse, self._definitions, self._evaluate, clock)
         self.why = Explainer(warehouse, self._definitions, self._evaluate, clock)
         self.lists = Lists(store, committer, lambda: self._definitions.fields, tag)
 
@@ -72,6 +75,10 @@ class SegmentService:
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a definition under the fields of now."""
         return schema(self._definitions.fields)
+
+    def tag_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of a tag under the fields of now."""
+        return tag_schema(self._definitions.fields)
 
     def preview(self, source: Source, *, actor: str = "system") -> Preview:
         """Count whom a definition finds, without storing it.
@@ -236,6 +243,14 @@ class SegmentService:
         """Return every data category that a definition reads."""
         with self._store.reading() as connection:
             return self._definitions.question(connection, definition).categories
+
+    def leaves(self, definition: Definition) -> tuple[Leaf, ...]:
+        """Return every condition of a definition, and of the segments and tags that it uses.
+
+        :raises DefinitionError: it no longer holds.
+        """
+        with self._store.reading() as connection:
+            return tuple(self._definitions.question(connection, definition).leaves)
 
     def read_by(self, connection: Connection, name: str) -> frozenset[str] | None:
         """Return every data category that a stored segment reads; None for one that no longer holds."""

@@ -54,6 +54,31 @@ segment_changes = Table(
 )
 """Who entered and who exited a followed segment: append-only, a row for each time that anybody did."""
 
+tags = Table(
+    "tags",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("version", Number, primary_key=True, autoincrement=False),
+    Column("definition", Json),  # NULL: deleted; a later version may follow
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Name, nullable=False),
+    Column("batch", Number, nullable=False),
+)
+"""Append-only versions of computed tags; the highest one holds. What a tag says is found when asked for."""
+
+tag_thresholds = Table(
+    "tag_thresholds",
+    metadata,
+    Column("batch", Number, primary_key=True, autoincrement=False),
+    Column("name", Name, primary_key=True),
+    Column("version", Number, nullable=False),
+    Column("thresholds", Json, nullable=False),
+    Column("people", Number, nullable=False),
+    Column("as_of", Number, nullable=False),  # commit_no that was looked at
+    Column("computed_at", Instant, nullable=False),
+)
+"""The thresholds of scores, a row for each rebuild: append-only; the last one of a version holds."""
+
 lists = Table(
     "lists",
     metadata,

@@ -16,14 +16,26 @@ from pyroaring import BitMap
 
 from cdp.clock import Clock, Micros
 from cdp.segments import queries
-from cdp.segments.compile import deciding
-from cdp.segments.definition import All, Any_, Asked, Event, ListOf, Node, Not, SegmentOf, Sequence, settled
+from cdp.segments.compile import deciding, valued
+from cdp.segments.definition import (
+    All,
+    Any_,
+    Asked,
+    Event,
+    ListOf,
+    Node,
+    Not,
+    Ratio,
+    Sequence,
+    Used,
+    settled,
+)
 from cdp.segments.definitions import Definitions, Question, newest_of
 from cdp.segments.evaluate import Evaluator, Told
 from cdp.store import Connection, read_head
 from cdp.warehouse import Focus, Warehouse, focus
 
-_KINDS = ("all", "any", "not", "trait", "event", "sequence", "segment", "list", "sample")
+_KINDS = ("all", "any", "not", "trait", "event", "sequence", "ratio", "tag", "segment", "list", "sample")
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,8 +168,8 @@ class _One:
             )
             return Reason(kind=kind, condition={}, holds=holds, parts=parts)
         condition = dict(source)
-        if isinstance(node, SegmentOf):
-            used = self._question.used[node.name]
+        if isinstance(node, Used):
+            used = self._question.used[node]
             part = self.reason(used.where, used.source["where"])
             return Reason(kind=kind, condition=condition, holds=part.holds, parts=(part,))
         if isinstance(node, ListOf):
@@ -165,14 +177,30 @@ class _One:
         profiles, rest = self._told[node]
         holds = bool(profiles) != rest
         leaf = settled(node, self._now)
-        if not isinstance(leaf, Event | Sequence):
-            return Reason(kind=kind, condition=condition, holds=holds)
-        return self._of_events(leaf, Reason(kind=kind, condition=condition, holds=holds))
+        reason = Reason(kind=kind, condition=condition, holds=holds)
+        if isinstance(leaf, Ratio):
+            return self._of_ratio(leaf, reason)
+        return self._of_events(leaf, reason) if isinstance(leaf, Event | Sequence) else reason
+
+    def _of_ratio(self, leaf: Ratio, reason: Reason) -> Reason:
+        """Return a ratio with its two sides, each of which holds when there is an event."""
+        parts = tuple(
+            self._of_events(
+                side, Reason(kind="event", condition=dict(reason.condition["ratio"][key]), holds=False)
+            )
+            for key, side in (("of", leaf.of), ("to", leaf.to))
+        )
+        found = _rows(self._facts.run(valued(leaf, self._facts.tables, "duckdb"), self._now))
+        return msgspec.structs.replace(
+            reason,
+            amount=found[0]["amount"] if found else None,
+            parts=tuple(msgspec.structs.replace(part, holds=bool(part.matched)) for part in parts),
+        )
 
     def _of_events(self, leaf: Event | Sequence, reason: Reason) -> Reason:
         rows, summed, names = deciding(leaf, self._facts.tables)
         found = _rows(self._facts.run(rows, self._now))
-        (total,) = _rows(self._facts.run(summed, self._now))
+        total = next(iter(_rows(self._facts.run(summed, self._now))), {"matched": 0, "amount": None})
         events = tuple(
             Happening(
                 type=row["type"],

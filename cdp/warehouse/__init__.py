@@ -1,6 +1,6 @@
 """The warehouse: a Parquet mirror of declared, clear columns, read through Ibis on DuckDB or Spark."""
 
-from cdp.warehouse.engine import Tables, evaluated_at
+from cdp.warehouse.engine import Tables, evaluated_at, wall_clock
 from cdp.warehouse.files import Directory
 from cdp.warehouse.focus import Focus, focus
 from cdp.warehouse.mirror import Mirror
@@ -25,4 +25,5 @@ __all__ = [
     "focus",
     "open_engine",
     "touched",
+    "wall_clock",
 ]

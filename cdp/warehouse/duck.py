@@ -25,6 +25,10 @@ from cdp.errors import UnavailableError
 from cdp.warehouse.engine import Columns, Rank, Tables
 from cdp.warehouse.model import EVENTS, TRAITS
 
+_FUNCTIONS = (
+    "CREATE MACRO evaluated_at() AS getvariable('evaluated_at')::BIGINT",
+    "CREATE MACRO wall_clock(instant, place) AS epoch_us(timezone(place, make_timestamptz(instant)))",
+)
 _TYPES = {"int64": "BIGINT", "float64": "DOUBLE", "string": "VARCHAR", "boolean": "BOOLEAN"}
 
 
@@ -171,9 +175,15 @@ def _connect(directory: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
         },
     )
     root.execute("SET parquet_metadata_cache = true")
-    root.execute("CREATE MACRO evaluated_at() AS getvariable('evaluated_at')::BIGINT")
+    define_functions(root)
     path = str(directory.resolve()).replace("'", "''")
     root.execute(f"SET allowed_directories = ['{path}']")
     root.execute("SET enable_external_access = false")
     root.execute("SET lock_configuration = true")
     return root
+
+
+def define_functions(database: duckdb.DuckDBPyConnection) -> None:
+    """Define the functions that queries of the warehouse call."""
+    for function in _FUNCTIONS:
+        database.execute(function)

@@ -2,7 +2,7 @@
 
 Invariants: a query is SQL made by Ibis for the engine's dialect over the tables of ``Tables``, and whichever
 engine runs it, the same files give the same rows; the moment of evaluation is ``evaluated_at()`` inside the
-query; an error names no value.
+query, local time ``wall_clock()``; an error names no value.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ class Tables:
 @ibis.udf.scalar.builtin(signature=((), "int64"))  # type: ignore[untyped-decorator]  # as above
 def evaluated_at() -> Any:
     """Stand for the instant that a query is evaluated for, in ``Micros``, inside the query."""
+
+
+@ibis.udf.scalar.builtin(signature=(("int64", "string"), "int64"))  # type: ignore[untyped-decorator]  # as above
+def wall_clock(instant: Any, zone: Any) -> Any:
+    """Stand for what a clock in an IANA time zone shows at an instant, as if that were UTC, in ``Micros``."""
 
 
 class Generation(Protocol):

@@ -20,6 +20,7 @@ from cdp.errors import UnavailableError
 from cdp.profiles import Trust
 from cdp.store import Connection
 from cdp.warehouse import queries, shape
+from cdp.warehouse.duck import define_functions
 from cdp.warehouse.engine import Columns, Tables
 from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, Declared
 from cdp.warehouse.snapshot import ranks_of
@@ -53,7 +54,7 @@ class Focus:
             },
         )
         self._database.execute("SET enable_external_access = false")
-        self._database.execute("CREATE MACRO evaluated_at() AS getvariable('evaluated_at')::BIGINT")
+        define_functions(self._database)
         for name, table in tables.items():
             self._database.register("given", table)
             self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM given")

@@ -86,6 +86,10 @@ _SETTINGS = {
 }
 _UNLESS_SET = {"spark.sql.shuffle.partitions": "4"}
 _EVALUATED_AT = "CREATE OR REPLACE TEMPORARY FUNCTION evaluated_at() RETURNS BIGINT RETURN {}L"
+_WALL_CLOCK = (
+    "CREATE OR REPLACE TEMPORARY FUNCTION wall_clock(instant BIGINT, place STRING) RETURNS BIGINT "
+    "RETURN unix_micros(from_utc_timestamp(timestamp_micros(instant), place))"
+)
 _FAILURES = (PySparkException, Py4JError, OSError, EOFError, ValueError)
 
 
@@ -284,6 +288,7 @@ class _Generation:
         if self._made is not None and self._made[0] is connection:
             return self._made[1]
         session = connection.root.newSession()
+        session.sql(_WALL_CLOCK)
         for dataset, table in ((EVENTS, self._tables.events), (TRAITS, self._tables.traits)):
             _read(session, self._files[dataset], _columns(table)).createTempView(dataset)
         for view, name in self._members.views(connection).items():

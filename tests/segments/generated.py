@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import strategies as st
@@ -9,10 +10,12 @@ from population import NOW, catalogue, rule
 
 from cdp.clock import DAY
 
+TAGS = ["stage", "spent", "share", "score"]
 FIELDS = catalogue(
     properties=[rule("revenue", "number"), rule("sku"), rule("gift", "boolean")],
     traits=[rule("country"), rule("plan", survivorship="most_trusted"), rule("age", "number")],
     context=[rule("page.path")],
+    inferences=TAGS,
 )
 TRUST = {1: 5, 2: 9, 3: -1}
 NAMES = ["Order Completed", 'O\'Brien "quoted" \\ ; DROP TABLE events --', "Ünïcode 事件"]
@@ -84,9 +87,39 @@ def merged(*parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[
     return st.tuples(*parts).map(lambda found: {key: value for part in found for key, value in part.items()})
 
 
+CLOCKS = {"event.hour": "number"}
 KINDS = {"revenue": "number", "sku": "string", "gift": "boolean", "context.page.path": "string"}
-conditions = st.sampled_from(list(KINDS)).flatmap(
-    lambda name: comparison(KINDS[name]).map(lambda found: {"property": name, **found})
+ORDER = ["lt", "lte", "gt", "gte"]
+AGES = st.sampled_from([edge / DAY for edge in EDGES] + [0.5, 30.0])
+ages: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.fixed_dictionaries({"op": st.sampled_from(ORDER), "value": AGES}),
+    st.tuples(AGES, AGES).map(lambda pair: {"op": "between", "value": sorted(pair)}),
+)
+on_the_clock = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "property": st.just("event.hour"),
+            "op": st.sampled_from(["eq", *ORDER]),
+            "value": st.integers(0, 23),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "property": st.just("event.weekday"),
+            "op": st.just("in"),
+            "value": st.lists(st.integers(1, 7), min_size=1),
+        }
+    ),
+    st.sampled_from(["2024-10-02T00:00:00Z", "2024-10-04T00:00:00.000001Z"]).map(
+        lambda date: {"property": "event.time", "op": "gte", "value": date}
+    ),
+)
+conditions = st.one_of(
+    st.sampled_from(list(KINDS)).flatmap(
+        lambda name: comparison(KINDS[name]).map(lambda found: {"property": name, **found})
+    ),
+    ages.map(lambda found: {"property": "event.age", **found}),
+    on_the_clock,
 )
 COUNT = st.sampled_from(["eq", "ne", "lt", "lte", "gt", "gte"])
 
@@ -94,11 +127,18 @@ COUNT = st.sampled_from(["eq", "ne", "lt", "lte", "gt", "gte"])
 def aggregate(function: str, name: str) -> st.SearchStrategy[dict[str, Any]]:
     compared: st.SearchStrategy[tuple[str, Any]]
     if function in {"count", "distinct"}:
-        compared = st.tuples(COUNT, st.integers(0, 3)) | st.just(("between", [0, 2]))
-    elif KINDS[name] == "number":
+        compared = st.tuples(COUNT, st.integers(0, 3)) | st.sampled_from(
+            [("between", [0, 2]), ("in", [0, 3])]
+        )
+    elif {**KINDS, **CLOCKS}[name] == "number":
         compared = st.tuples(COUNT, NUMBERS)
     else:
-        compared = st.tuples(st.sampled_from(["eq", "ne"]), st.sampled_from(WORDS))
+        several = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3)
+        compared = st.one_of(
+            st.tuples(st.sampled_from(["eq", "ne", "contains"]), st.sampled_from(WORDS)),
+            st.tuples(st.just("in"), several),
+            st.tuples(st.just("exists"), st.booleans()),
+        )
     extra = {} if function == "count" else {"property": name}
     return compared.map(lambda pair: {function: {**extra, pair[0]: pair[1]}})
 
@@ -108,9 +148,19 @@ aggregates = st.one_of(
     aggregate("count", ""),
     *(
         aggregate(function, "revenue")
-        for function in ("sum", "avg", "min", "max", "distinct", "first", "last")
+        for function in ("sum", "avg", "min", "max", "distinct", "first", "last", "most_frequent")
     ),
-    *(aggregate(function, "sku") for function in ("distinct", "first", "last")),
+    *(aggregate(function, "sku") for function in ("distinct", "first", "last", "most_frequent")),
+    aggregate("most_frequent", "event.hour"),
+    st.tuples(st.sampled_from(["min", "max"]), st.sampled_from(ORDER), AGES).map(
+        lambda found: {found[0]: {"property": "event.age", found[1]: found[2]}}
+    ),
+)
+sides: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.just({}),
+    st.sampled_from(["sum", "avg", "min", "distinct", "last"]).map(
+        lambda function: {function: {"property": "revenue"}}
+    ),
 )
 windows: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
@@ -128,6 +178,11 @@ event_leaves = merged(
     aggregates,
     windows,
 )
+ratios = st.tuples(
+    *[merged(st.sampled_from(NAMES).map(lambda name: {"event": name}), sides, windows)] * 2,
+    st.sampled_from(["eq", "ne", *ORDER]),
+    NUMBERS,
+).map(lambda found: {"ratio": {"of": found[0], "to": found[1]}, found[2]: found[3]})
 happenings = merged(
     st.sampled_from(NAMES[:2]).map(lambda name: {"event": name}),
     st.lists(conditions, max_size=1).map(lambda found: {"where": found} if found else {}),
@@ -163,8 +218,68 @@ trait_leaves = st.one_of(
 others = st.sampled_from(
     [{"segment": "other"}, {"list": "some"}, {"sample": 0.5}, {"sample": 0.3, "salt": "s"}, {"sample": 1}]
 )
+leaves = st.one_of(event_leaves, event_leaves, sequences, ratios, trait_leaves, others)
+STAGES = ["new", "old", "older"]
+exists = st.booleans().map(lambda value: {"op": "exists", "value": value})
+tag_leaves = st.one_of(
+    st.one_of(
+        st.fixed_dictionaries({"op": st.sampled_from(["eq", "ne"]), "value": st.sampled_from(STAGES)}),
+        st.just({"op": "in", "value": ["new", "older"]}),
+        st.just({"op": "starts_with", "value": "old"}),
+        exists,
+    ).map(lambda found: {"tag": "stage", **found}),
+    st.tuples(st.sampled_from(["spent", "share"]), comparison("number")).map(
+        lambda found: {"tag": found[0], **found[1]}
+    ),
+    st.one_of(
+        st.fixed_dictionaries({"op": COUNT, "value": st.integers(0, 5)}),
+        st.just({"op": "in", "value": [1, 3]}),
+        st.just({"op": "between", "value": [2, 9]}),
+        exists,
+    ).map(lambda found: {"tag": "score", **found}),
+)
+
+
+ages_of = st.sampled_from(NAMES[:2]).map(lambda name: {"event": name, "min": {"property": "event.age"}})
+
+
+def amount(*functions: str) -> st.SearchStrategy[dict[str, Any]]:
+    """What a person's events amount to, compared with nothing."""
+    return st.sampled_from(functions).map(
+        lambda function: {} if function == "count" else {function: {"property": "revenue"}}
+    )
+
+
+happened = merged(
+    st.sampled_from(NAMES[:2]).map(lambda name: {"event": name}),
+    st.lists(conditions, max_size=1).map(lambda found: {"where": found} if found else {}),
+    windows,
+)
+tags = st.fixed_dictionaries(
+    {
+        "stage": st.fixed_dictionaries(
+            {
+                "cases": st.tuples(*[leaves.filter(lambda found: "segment" not in found)] * 3).map(
+                    lambda wheres: [{"value": v, "where": w} for v, w in zip(STAGES, wheres, strict=True)]
+                )
+            },
+            optional={"otherwise": st.sampled_from(STAGES)},
+        ),
+        "spent": merged(
+            happened, amount("count", "sum", "avg", "min", "distinct", "last", "most_frequent")
+        ).map(lambda found: {"amount": found}),
+        "share": st.tuples(merged(happened, sides), merged(happened, sides)).map(
+            lambda found: {"ratio": {"of": found[0], "to": found[1]}}
+        ),
+        "score": st.tuples(
+            merged(happened, amount("count", "sum", "distinct", "min")) | ages_of,
+            st.lists(NUMBERS, min_size=1, max_size=3, unique=True).map(sorted),
+            st.sampled_from([{}, {"best": "low"}]),
+        ).map(lambda found: {"score": found[0], "thresholds": found[1], **found[2]}),
+    }
+)
 definitions = st.recursive(
-    st.one_of(event_leaves, event_leaves, sequences, trait_leaves, others),
+    st.one_of(leaves, leaves, leaves, tag_leaves),
     lambda parts: st.one_of(
         st.lists(parts, min_size=1, max_size=3).map(lambda found: {"all": found}),
         st.lists(parts, min_size=1, max_size=3).map(lambda found: {"any": found}),
@@ -172,4 +287,6 @@ definitions = st.recursive(
     ),
     max_leaves=6,
 )
+nested = definitions.filter(lambda found: '"segment"' not in json.dumps(found))
+"""What the segment ``other`` may be, which the others use."""
 groups = st.lists(st.integers(1, 6), min_size=6, max_size=6)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
+FUNCTIONS = ["count", "sum", "avg", "min", "max", "distinct", "first", "last", "most_frequent"]
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -35,13 +37,14 @@ class World:
         self.now = now
         self.zone = "UTC"
         self.segments: dict[str, Any] = {}
+        self.tags: dict[str, Any] = {}
         self.lists: dict[str, list[int]] = {}
 
     def members(self, where: Any, salt: str = "") -> set[int]:
         """Return the profiles for which ``where`` holds."""
         return {profile for profile in set(self.profile_of.values()) if self.holds(profile, where, salt)}
 
-    def holds(self, profile: int, where: Any, salt: str) -> bool:  # noqa: PLR0911  # one per kind
+    def holds(self, profile: int, where: Any, salt: str) -> bool:  # noqa: C901, PLR0911  # one per kind
         if "all" in where:
             return all(self.holds(profile, part, salt) for part in where["all"])
         if "any" in where:
@@ -54,6 +57,12 @@ class World:
             return self.event(profile, where)
         if "sequence" in where:
             return self.sequence(profile, where)
+        if "ratio" in where:
+            comparison = {key: value for key, value in where.items() if key != "ratio"}
+            ((op, value),) = comparison.items()
+            return compare(self.ratio(profile, where["ratio"]), op, value)
+        if "tag" in where:
+            return compare(self.tag(profile, where["tag"]), where["op"], where.get("value", True))
         if "segment" in where:
             return self.holds(profile, self.segments[where["segment"]], where["segment"])
         if "list" in where:
@@ -73,43 +82,92 @@ class World:
 
         return max(seen, key=rank)["value"]
 
+    def tag(self, profile: int, name: str) -> Any:
+        tag = self.tags[name]
+        if "cases" in tag:
+            held = (case["value"] for case in tag["cases"] if self.holds(profile, case["where"], name))
+            return next(held, tag.get("otherwise"))
+        if "ratio" in tag:
+            return self.ratio(profile, tag["ratio"])
+        if "amount" in tag:
+            return self.amount(profile, tag["amount"])
+        counts = not {"sum", "min"} & tag["score"].keys()
+        if counts and not self.seen(profile, {**tag["score"]}):
+            return None
+        amount = self.amount(profile, tag["score"])
+        if amount is None:
+            return None
+        above = sum(amount > bound for bound in tag["thresholds"])
+        return len(tag["thresholds"]) + 1 - above if tag.get("best") == "low" else above + 1
+
+    def ratio(self, profile: int, sides: Any) -> float | None:
+        of, to = (self.amount(profile, sides[side]) for side in ("of", "to"))
+        if not to:
+            return None
+        if of is None and "sum" in sides["of"]:
+            of = 0
+        return None if of is None else rounded(of / to)
+
     def event(self, profile: int, leaf: Any) -> bool:
-        seen = [
+        function = next((name for name in FUNCTIONS if name in leaf), None)
+        if function is None:
+            return bool(self.seen(profile, leaf))
+        ((op, value),) = ((key, item) for key, item in leaf[function].items() if key != "property")
+        return compare(self.amount(profile, leaf), op, value)
+
+    def property(self, event: Any, name: str) -> Any:
+        here = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=event["at"])
+        here = here.astimezone(ZoneInfo(self.zone))
+        special = {
+            "event.time": lambda: event["at"],
+            "event.age": lambda: Fraction(self.now - event["at"], 86_400_000_000),
+            "event.hour": lambda: here.hour,
+            "event.weekday": here.isoweekday,
+        }
+        return special[name]() if name in special else event["properties"].get(name)
+
+    def fits(self, event: Any, condition: Any) -> bool:
+        name, value = condition["property"], condition.get("value", True)
+        if name == "event.time":
+            value = instant(value, self.now, self.zone)
+        return compare(self.property(event, name), condition["op"], value)
+
+    def seen(self, profile: int, leaf: Any) -> list[dict[str, Any]]:
+        return [
             event
             for event in self.events
             if self.profile_of[event["identity"]] == profile
             and event["name"] == leaf["event"]
             and event["type"] == leaf.get("type", "track")
             and self.in_window(event["at"], leaf)
-            and all(
-                compare(event["properties"].get(c["property"]), c["op"], c.get("value", True))
-                for c in leaf.get("where", [])
-            )
+            and all(self.fits(event, c) for c in leaf.get("where", []))
         ]
-        functions = ["count", "sum", "avg", "min", "max", "distinct", "first", "last"]
-        function = next((name for name in functions if name in leaf), None)
-        if function is None:
-            return bool(seen)
-        wanted = dict(leaf[function])
-        name = wanted.pop("property", None)
-        ((op, value),) = wanted.items()
+
+    def amount(self, profile: int, leaf: Any) -> Any:
+        """Return what a profile's events amount to; None where that is not known."""
+        seen = self.seen(profile, leaf)
+        function = next((name for name in FUNCTIONS if name in leaf), "count")
         if function == "count":
-            return compare(len(seen), op, value)
-        known = [e for e in seen if e["properties"].get(name) is not None]
-        values = [e["properties"][name] for e in known]
+            return len(seen)
+        name = leaf[function]["property"]
+        known = [(e["at"], value) for e in seen if (value := self.property(e, name)) is not None]
+        values = [value for _, value in known]
         if function == "distinct":
-            return compare(len(set(values)), op, value)
+            return len(set(values))
         if not values:
-            return False
+            return None
         known_amounts: dict[str, Callable[[], Any]] = {
             "sum": lambda: round(math.fsum(values), 6),
             "avg": lambda: round(math.fsum(values) / len(values), 6),
             "min": lambda: min(values),
             "max": lambda: max(values),
-            "first": lambda: min((e["at"], e["properties"][name]) for e in known)[1],
-            "last": lambda: max((e["at"], e["properties"][name]) for e in known)[1],
+            "first": lambda: min(known)[1],
+            "last": lambda: max(known)[1],
+            "most_frequent": lambda: max(
+                (values.count(value), max(at for at, one in known if one == value), value) for value in values
+            )[2],
         }
-        return compare(known_amounts[function](), op, value)
+        return known_amounts[function]()
 
     def sequence(self, profile: int, leaf: Any) -> bool:
         """Try every chain of events, one for each step that happens."""
@@ -127,10 +185,7 @@ class World:
             return (
                 event["name"] == step["event"]
                 and event["type"] == step.get("type", "track")
-                and all(
-                    compare(event["properties"].get(c["property"]), c["op"], c.get("value", True))
-                    for c in step.get("where", [])
-                )
+                and all(self.fits(event, c) for c in step.get("where", []))
             )
 
         def absent(step: Any, after: int, before: int | None) -> bool:
@@ -169,6 +224,11 @@ class World:
         if "from" in leaf and at < instant(leaf["from"], self.now, self.zone):
             return False
         return not ("to" in leaf and at >= instant(leaf["to"], self.now, self.zone))
+
+
+def rounded(number: float) -> float:
+    """Round to six decimals, ties away from zero."""
+    return math.copysign(math.floor(abs(number) * 1e6 + 0.5) / 1e6, number)
 
 
 def length(text: str) -> int:

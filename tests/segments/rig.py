@@ -38,6 +38,12 @@ class Rig:
             bytes.hex,
         )
 
+    def define(self, world: World, tags: dict[str, Any]) -> None:
+        """Apply tags, here and in the other world."""
+        for name, tag in tags.items():
+            self.segments.tags.apply("system", {"name": name, "kind": "behaviour", **tag})
+        world.tags |= tags
+
     def follow(self) -> None:
         """Bring the followed segments to the head of the store."""
         self.segments.follow.turn()

@@ -16,7 +16,7 @@ from population import catalogue, rule
 from cdp.clock import DAY
 from cdp.errors import DefinitionError
 from cdp.segments import Definition, classified, closure, parse, reads
-from cdp.segments.definition import All, Any_, Event, Not, Sample, Trait
+from cdp.segments.definition import All, Any_, Event, Not, Sample, SegmentOf, TagOf, Trait
 
 FIELDS = catalogue(
     properties=[
@@ -147,10 +147,12 @@ def test_a_plain_word_stays_a_word() -> None:
         ({"event": "A", "count": {"gte": "2"}}, ["where.count.gte", "number"]),
         ({"event": "A", "sum": {"property": "sku", "gte": 1}}, ["type number"]),
         ({"event": "A", "max": {"property": "sku", "gte": 1}}, ["number or a time"]),
-        ({"event": "A", "last": {"property": "sku", "gte": "x"}}, ["does not apply"]),
+        ({"event": "A", "last": {"property": "sku", "gte": "x"}}, ["last is compared by one of: eq"]),
         ({"event": "A", "avg": {"gte": 1}}, ["needs the key property"]),
         ({"sequence": [], "within": "30d"}, ["where.sequence", "1 to 20 steps"]),
-        ({"tag": "lifecycle", "op": "in", "value": ["x"]}, ["tag is not available yet"]),
+        ({"tag": "lifecycle", "op": "like", "value": "x"}, ["op", "a tag is compared by one of", "eq"]),
+        ({"tag": "lifecycle", "op": "in"}, ["in needs the key value"]),
+        ({"tag": "Life Cycle", "op": "exists"}, ["tag", "lower-case"]),
         ({"segment": "Not A Name"}, ["where.segment"]),
         ({"list": None}, ["where.list"]),
         ({"sample": 0}, ["share"]),
@@ -266,14 +268,20 @@ def test_circles_are_found_at_any_distance() -> None:
         "c": parse(where({"event": "A"}), FIELDS, "c"),
         "self": parse(where({"segment": "self"}), FIELDS, "self"),
     }
-    assert set(closure(known["a"], known.get)) == {"b", "c"}
+
+    def named(leaf: SegmentOf | TagOf) -> Definition:
+        if leaf.name not in known:
+            raise DefinitionError(f"where: there is no segment {leaf.name}")
+        return known[leaf.name]
+
+    assert set(closure(known["a"], named)) == {SegmentOf("b"), SegmentOf("c")}
     known["c"] = parse(where({"any": [{"event": "A"}, {"segment": "a"}]}), FIELDS, "c")
     with pytest.raises(DefinitionError, match="a → b → c → a"):
-        closure(known["a"], known.get)
+        closure(known["a"], named)
     with pytest.raises(DefinitionError, match="self → self"):
-        closure(known["self"], known.get)
+        closure(known["self"], named)
     with pytest.raises(DefinitionError, match="no segment gone"):
-        closure(parse(where({"segment": "gone"}), FIELDS, ""), known.get)
+        closure(parse(where({"segment": "gone"}), FIELDS, ""), named)
 
 
 def test_categories_go_through_nesting_and_negation() -> None:
@@ -293,7 +301,11 @@ def test_categories_go_through_nesting_and_negation() -> None:
     definition = parse(where({"all": parts}), FIELDS, "")
 
     def categories(definition: Definition) -> frozenset[str]:
-        return classified(reads(definition, known.get), FIELDS, {"staff": "user.workplace"})
+        return classified(
+            reads([definition, *closure(definition, lambda leaf: known[leaf.name]).values()]),
+            FIELDS,
+            {"staff": "user.workplace"},
+        )
 
     assert categories(definition) == {
         "user.demographic.age_range",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from generated import TRUST, definitions, events, groups, traits
+from generated import TRUST, definitions, events, groups, nested, tags, traits
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from oracle import World
@@ -26,7 +25,8 @@ from cdp.clock import DAY
     st.lists(events, max_size=14),
     st.lists(traits, max_size=8),
     st.lists(definitions, min_size=1, max_size=5),
-    definitions.filter(lambda found: '"segment"' not in json.dumps(found)),
+    nested,
+    tags,
 )
 def test_any_definition_finds_whom_the_plain_evaluator_finds(
     group_of: list[int],
@@ -34,6 +34,7 @@ def test_any_definition_finds_whom_the_plain_evaluator_finds(
     observed: list[dict[str, Any]],
     wheres: list[Any],
     other: Any,
+    defined: dict[str, Any],
 ) -> None:
     with TemporaryDirectory() as folder:
         rig = rig_of(folder)
@@ -42,6 +43,7 @@ def test_any_definition_finds_whom_the_plain_evaluator_finds(
         rig.mirror.refresh()
         rig.segments.lists.put("system", "some", "white", [(index_of(2),), (index_of(5),)])
         world.lists["some"] = [2, 5]
+        rig.define(world, defined)
         rig.segments.apply("system", {"name": "other", "where": other})
         world.segments["other"] = other
         for where in wheres:

@@ -25,7 +25,7 @@ WHERE = {"name": "mine", "where": {"trait": "tier", "op": "eq", "value": "a"}}
 def test_a_validated_trait_reads_what_validates_it() -> None:
     definition = parse(WHERE, FIELDS)
     assert definition.where == Trait("tier", "eq", "a", "string", "validated", 9, "checked", 5)
-    read = reads(definition, lambda _: None)
+    read = reads([definition])
     assert read == {"trait:tier", "trait:checked"}
     assert classified(read, FIELDS, {}) == {"user.behavior.purchase_history", "user.account"}
 

@@ -57,7 +57,13 @@ def test_what_the_parser_accepts_is_accepted(where: Any) -> None:
         {"list": ""},
         {"sample": 0},
         {"sample": 1.5},
-        {"tag": "x", "op": "eq", "value": "y"},
+        {"tag": "x", "op": "like", "value": "y"},
+        {"tag": "x", "op": "eq"},
+        {"event": "A", "sum": {"property": "event.age", "lt": 5}},
+        {"event": "A", "where": [{"property": "event.age", "op": "eq", "value": 5}]},
+        {"ratio": {"of": {"event": "A"}}, "gt": 1},
+        {"ratio": {"of": {"event": "A", "count": {"gt": 1}}, "to": {"event": "A"}}, "gt": 1},
+        {"ratio": {"of": {"event": "A"}, "to": {"event": "B"}}},
     ],
 )
 def test_what_both_can_tell_is_refused_by_both(where: Any) -> None:

@@ -108,11 +108,12 @@ class Provenance:
 @declared(_READ)
 @strawberry.type
 class Tag:
-    """A conclusion about the person, and from what it is drawn."""
+    """A conclusion about the person, and from what it is drawn; with a version where it is computed here."""
 
     name: str
     value: JSON | None
     basis: str
+    version: int | None
 
 
 @declared(_READ)
@@ -214,7 +215,10 @@ def profile_of(found: Portrait) -> Profile:
             )
             for name, held in found.provenance.items()
         ],
-        tags=[Tag(name=tag.name, value=JSON(tag.value), basis=tag.basis) for tag in found.tags],
+        tags=[
+            Tag(name=tag.name, value=JSON(tag.value), basis=tag.basis, version=tag.version)
+            for tag in found.tags
+        ],
         segments=found.segments,
         memberships=[Membership(**membership(one)) for one in found.memberships],
         identities=found.identities,

@@ -244,7 +244,10 @@ def portrait(found: Portrait) -> dict[str, Any]:
         "traits": found.traits,
         "masked_fields": found.masked_fields,
         "provenance": {name: provenance(held) for name, held in found.provenance.items()},
-        "tags": [{"name": tag.name, "value": tag.value, "basis": tag.basis} for tag in found.tags],
+        "tags": [
+            {"name": tag.name, "value": tag.value, "basis": tag.basis, "version": tag.version}
+            for tag in found.tags
+        ],
         "segments": found.segments,
         "memberships": [membership(one) for one in found.memberships],
         "identities": found.identities,

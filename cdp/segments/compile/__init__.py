@@ -24,16 +24,17 @@ from cdp.clock import Micros
 from cdp.segments.compile.common import Found
 from cdp.segments.compile.crossing import crossing
 from cdp.segments.compile.deciding import deciding
-from cdp.segments.compile.events import event_pass
+from cdp.segments.compile.events import amounts, event_pass, ratio_pass, ratios
 from cdp.segments.compile.sequences import sequence_pass
 from cdp.segments.compile.traits import trait_pass
-from cdp.segments.definition import Asked, Event, Sample, Trait
+from cdp.segments.definition import Asked, Event, Ratio, Sample, Trait
 from cdp.segments.definition import Sequence as Steps
 from cdp.warehouse import Focus, Snapshot, Tables, bitmap
 
 _SHARED = 16  # leaves in one pass: each costs memory for everybody that the pass meets
 _UNION = 32  # passes in one statement
 _KEPT = 10_000
+_APART = {"distinct", "first", "last", "most_frequent"}  # leaves by these share the scan of one property only
 
 
 class Compiled(msgspec.Struct, frozen=True):
@@ -124,11 +125,20 @@ def express(leaves: tuple[Asked, ...], tables: Tables) -> Found:
     first = leaves[0]
     if isinstance(first, Sample):
         return Found.of(tables.people, [_drawn(leaf, tables) for leaf in leaves if isinstance(leaf, Sample)])
+    if isinstance(first, Ratio):
+        return ratio_pass(first, tables)
     if isinstance(first, Steps):
         return sequence_pass(first, tables)
     if isinstance(first, Trait):
         return trait_pass([leaf for leaf in leaves if isinstance(leaf, Trait)], tables)
     return event_pass([leaf for leaf in leaves if isinstance(leaf, Event)], tables)
+
+
+def valued(leaf: Event | Ratio, tables: Tables, dialect: str) -> str:
+    """Return SQL for ``profile_no`` and ``amount`` of everybody whose events amount to anything known."""
+    found = ratios(leaf, tables) if isinstance(leaf, Ratio) else amounts(leaf, tables)
+    known = found.filter(found.amount.notnull()).select("profile_no", "amount")
+    return str(ibis.to_sql(known, dialect=dialect))
 
 
 def _drawn(leaf: Sample, tables: Tables) -> Any:
@@ -155,11 +165,13 @@ def _shared(leaf: Asked) -> Any:
     """Return what is the same for leaves of one pass."""
     if isinstance(leaf, Event):
         wanted = leaf.aggregate
-        apart = wanted is not None and wanted.function in {"distinct", "first", "last"}
-        return "event", leaf.type, leaf.name, wanted.property if apart and wanted is not None else None
+        if wanted is None or wanted.function not in _APART:
+            return "event", leaf.type, leaf.name, None
+        often = wanted.function == "most_frequent"
+        return "event", leaf.type, leaf.name, (wanted.property, wanted.zone, often)
     if isinstance(leaf, Trait):
         return msgspec.structs.replace(leaf, op="exists", value=True)
     return "sample" if isinstance(leaf, Sample) else leaf
 
 
-__all__ = ["Compiled", "Compiler", "complemented", "crossing", "deciding", "express", "find"]
+__all__ = ["Compiled", "Compiler", "complemented", "crossing", "deciding", "express", "find", "valued"]

@@ -8,12 +8,16 @@ from typing import Any
 import ibis  # type: ignore[import-untyped]  # publishes no types
 import msgspec
 
+from cdp.clock import DAY, SECOND
 from cdp.errors import UnavailableError
 from cdp.profiles import FINE
-from cdp.segments.definition import Condition, Value
-from cdp.warehouse import Tables, event_column
+from cdp.segments.definition import AGE, Condition, Value
+from cdp.segments.edges import lag
+from cdp.warehouse import Tables, evaluated_at, event_column, wall_clock
 
 _SIXTH = 1_000_000.0
+_HOUR = 3600 * SECOND
+_THURSDAY = 4  # the first day of 1970
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -46,14 +50,38 @@ def mapped(facts: Any, tables: Tables) -> Any:
 
 def happening(conditions: Sequence[Condition], tables: Tables) -> list[Any]:
     """Return what holds of an event of which ``conditions`` hold."""
-    return [compare(column(tables, item.property), item.op, item.value) for item in conditions]
+    return [_condition(item, tables) for item in conditions]
 
 
-def column(tables: Tables, name: str) -> Any:
-    """Return the column of an event's property.
+def _condition(item: Condition, tables: Tables) -> Any:
+    if item.property != AGE:
+        return compare(column(tables, item.property, item.zone), item.op, item.value)
+    # on the instant itself, so that row groups outside stay closed
+    ages = item.value if isinstance(item.value, tuple) else (item.value,)
+    instants = [evaluated_at() - lag(age) for age in ages]
+    at = tables.events.occurred_at
+    if item.op == "between":
+        return at.between(instants[1], instants[0])
+    turned = {"lt": at.__gt__, "lte": at.__ge__, "gt": at.__lt__, "gte": at.__le__}
+    return turned[item.op](instants[0])
 
+
+def column(tables: Tables, name: str, zone: str = "") -> Any:
+    """Return the column of an event's property, or what every event has.
+
+    :param zone: IANA time zone of an hour or weekday.
     :raises UnavailableError: the warehouse does not have it yet.
     """
+    at = tables.events.occurred_at
+    if name == "event.time":
+        return at
+    if name == AGE:
+        return (evaluated_at() - at).cast("float64") / float(DAY)
+    if name in {"event.hour", "event.weekday"}:
+        here = wall_clock(at, zone)
+        if name == "event.hour":
+            return ((here // _HOUR % 24 + 24) % 24).cast("float64")
+        return (((here // DAY + _THURSDAY - 1) % 7 + 7) % 7 + 1).cast("float64")
     if name not in tables.declared.properties:
         raise behind()
     return tables.events[event_column(name)]

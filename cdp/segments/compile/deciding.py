@@ -8,9 +8,10 @@ from operator import or_
 import ibis  # type: ignore[import-untyped]  # publishes no types
 
 from cdp.segments.compile.common import happening
-from cdp.segments.compile.events import amount_of, in_window
+from cdp.segments.compile.events import amounts, in_window
 from cdp.segments.compile.sequences import reached_steps, step_fits
 from cdp.segments.definition import Event, Sequence
+from cdp.segments.reader import OF_EVENT
 from cdp.warehouse import Tables, evaluated_at, event_column
 
 _SHOWN = 20
@@ -20,8 +21,8 @@ def deciding(leaf: Event | Sequence, tables: Tables) -> tuple[str, str, tuple[st
     """Return SQL for the newest events that fit, SQL for what they amount to, and the properties looked at.
 
     The first has the columns ``type``, ``name``, ``occurred_at`` and, of property ``i``, ``read_i``. The
-    second has one row: of an event leaf ``matched`` and ``amount``; of a sequence ``reached_i``, whether step
-    ``i`` of those that happen was.
+    second has, of an event leaf, ``matched`` and ``amount`` in one row, or none where no event fits; of a
+    sequence in one row ``reached_i``, whether step ``i`` of those that happen was.
     """
     events = tables.events
     if isinstance(leaf, Event):
@@ -34,9 +35,7 @@ def deciding(leaf: Event | Sequence, tables: Tables) -> tuple[str, str, tuple[st
         wanted = leaf.aggregate
         read = [item.property for item in leaf.where]
         read += [wanted.property] if wanted is not None and wanted.property else []
-        value = source[event_column(wanted.property)] if wanted is not None and wanted.property else None
-        amount = amount_of(wanted, source, value)
-        summed = source.aggregate(matched=source.count(), amount=amount)
+        summed = amounts(leaf, tables)
     else:
         source = events.filter(
             reduce(or_, (step_fits(step, tables) for step in leaf.steps)),
@@ -46,7 +45,7 @@ def deciding(leaf: Event | Sequence, tables: Tables) -> tuple[str, str, tuple[st
             source = source.filter(source.occurred_at >= evaluated_at() - leaf.within)
         read = [item.property for step in leaf.steps for item in step.where]
         summed = reached_steps(leaf, tables)
-    names = tuple(dict.fromkeys(read))
+    names = tuple(name for name in dict.fromkeys(read) if name not in OF_EVENT)  # which the others tell
     columns = {f"read_{place}": source[event_column(name)] for place, name in enumerate(names)}
     shown = source.select("type", "name", "occurred_at", **columns)
     rows = shown.order_by(ibis.desc("occurred_at"), "type", "name").limit(_SHOWN)

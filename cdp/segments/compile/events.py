@@ -10,7 +10,7 @@ from typing import Any
 import ibis  # type: ignore[import-untyped]  # publishes no types
 
 from cdp.segments.compile.common import Found, column, compare, happening, mapped, rounded
-from cdp.segments.definition import Aggregate, Event
+from cdp.segments.definition import Aggregate, Event, Ratio
 from cdp.warehouse import Tables, evaluated_at, event_column
 
 
@@ -32,26 +32,57 @@ def event_pass(leaves: Sequence[Event], tables: Tables) -> Found:
         if all(wanted):
             narrow.append(reduce(or_, (reduce(and_, parts) for parts in wanted)))
         columns = {f"is_{place}": reduce(and_, parts) for place, parts in enumerate(wanted) if parts}
-    source = events.filter(*narrow)
     for leaf in leaves:
         if leaf.aggregate is not None and leaf.aggregate.property:
-            columns[_of(leaf.aggregate)] = column(tables, leaf.aggregate.property)
+            columns[_of(leaf.aggregate)] = column(tables, leaf.aggregate.property, leaf.aggregate.zone)
     if any(_instant(leaf) for leaf in leaves):
         columns["occurred_at"] = events.occurred_at
-    facts = mapped(source.select("identity_no", **columns), tables)
-    amounts = {}
-    for place, leaf in enumerate(leaves):
-        mark = f"is_{kinds.index(_kind(leaf))}"
-        where = facts[mark] if mark in columns else None
-        value = facts[_of(leaf.aggregate)] if leaf.aggregate is not None and leaf.aggregate.property else None
-        amounts[f"amount_{place}"] = amount_of(leaf.aggregate, facts, value, where)
-    grouped = facts.group_by("profile_no").aggregate(**amounts)
+    facts = mapped(events.filter(*narrow).select("identity_no", **columns), tables)
+    marks = (f"is_{kinds.index(_kind(leaf))}" for leaf in leaves)
+    wheres = [facts[mark] if mark in columns else None for mark in marks]
+    grouped = _grouped([leaf.aggregate for leaf in leaves], facts, wheres)
     complements = [leaf.aggregate is not None and _holds_of_none(leaf.aggregate) for leaf in leaves]
     holds = [
         _holds(leaf, grouped[f"amount_{place}"], complement=complement)
         for place, (leaf, complement) in enumerate(zip(leaves, complements, strict=True))
     ]
     return Found.of(grouped, holds, complements)
+
+
+def amounts(leaf: Event, tables: Tables) -> Any:
+    """Return, of whoever has events that fit, ``profile_no``, how many ``matched``, and their ``amount``."""
+    wanted = leaf.aggregate
+    columns = {"occurred_at": tables.events.occurred_at}
+    if wanted is not None and wanted.property:
+        columns[_of(wanted)] = column(tables, wanted.property, wanted.zone)
+    kind = _kind(leaf)
+    narrow = [tables.events.name == leaf.name, tables.events.type == leaf.type, *_conditions(kind, tables)]
+    facts = mapped(tables.events.filter(*narrow).select("identity_no", **columns), tables)
+    counted = facts.group_by("profile_no").aggregate(matched=facts.count())
+    if wanted is None or wanted.function == "count":
+        return counted.mutate(amount=counted.matched)
+    found = _grouped([wanted], facts, [None]).select("profile_no", amount="amount_0")
+    joined = counted.left_join(found, "profile_no")
+    return joined.select(profile_no=counted.profile_no, matched=counted.matched, amount=found.amount)
+
+
+def ratio_pass(leaf: Ratio, tables: Tables) -> Found:
+    """Return the query of one ratio."""
+    found = ratios(leaf, tables)
+    missing = leaf.op == "exists" and leaf.value is False
+    holds = found.amount.notnull() if missing else compare(found.amount, leaf.op, leaf.value)
+    return Found.of(found, [holds], [missing])
+
+
+def ratios(leaf: Ratio, tables: Tables) -> Any:
+    """Return the ratio of whoever has one, as ``profile_no`` and ``amount``."""
+    of, to = amounts(leaf.of, tables), amounts(leaf.to, tables)
+    to = to.filter(to.amount != 0)
+    joined = to.left_join(of, "profile_no").select(profile_no=to.profile_no, part=of.amount, whole=to.amount)
+    part = joined.part
+    if leaf.of.aggregate is not None and leaf.of.aggregate.function in {"count", "distinct", "sum"}:
+        part = part.fill_null(0)
+    return joined.select("profile_no", amount=rounded(part.cast("float64") / joined.whole.cast("float64")))
 
 
 def in_window(leaf: Event, tables: Tables) -> list[Any]:
@@ -92,21 +123,46 @@ def _common(leaves: Sequence[Event], tables: Tables) -> list[Any]:
 
 
 def _of(wanted: Aggregate) -> str:
-    return f"of_{event_column(wanted.property)}"
+    return f"of_{event_column(wanted.property)}{wanted.zone}"
 
 
 def _instant(leaf: Event) -> bool:
-    return leaf.aggregate is not None and leaf.aggregate.function in {"first", "last"}
+    return leaf.aggregate is not None and leaf.aggregate.function in {"first", "last", "most_frequent"}
 
 
-def amount_of(wanted: Aggregate | None, facts: Any, value: Any, where: Any = None) -> Any:
-    """Return what events amount to.
+def _grouped(wanted: Sequence[Aggregate | None], facts: Any, wheres: Sequence[Any]) -> Any:
+    """Return one row a profile with ``amount_i``, what its events amount to by the aggregate ``i``.
 
-    :param value: the column of the aggregate's property.
-    :param where: which of the events count; all unless given.
+    :param wheres: for each, which of the events count; all where it is None.
+    """
+    first = wanted[0]
+    if first is None or first.function != "most_frequent":
+        found = {
+            f"amount_{place}": _amount(one, facts, where)
+            for place, (one, where) in enumerate(zip(wanted, wheres, strict=True))
+        }
+        return facts.group_by("profile_no").aggregate(**found)
+    counts = {}
+    for place, where in enumerate(wheres):
+        counts[f"times_{place}"] = facts.count(where=where)
+        counts[f"last_{place}"] = facts.occurred_at.max(where=where)
+    each = facts.group_by("profile_no", value=facts[_of(first)]).aggregate(**counts)
+    best = {}
+    for place in range(len(wanted)):
+        times = each[f"times_{place}"]
+        row = ibis.struct({"times": times, "last": each[f"last_{place}"], "value": each.value})
+        best[f"amount_{place}"] = row.max(where=(times > 0) & each.value.notnull())["value"]
+    return each.group_by("profile_no").aggregate(**best)
+
+
+def _amount(wanted: Aggregate | None, facts: Any, where: Any) -> Any:
+    """Return what the events of a profile amount to.
+
+    :param where: which of them count; all where it is None.
     """
     if wanted is None or wanted.function == "count":
         return facts.count(where=where)
+    value = facts[_of(wanted)]
     if wanted.function in {"first", "last"}:
         known = value.notnull() if where is None else value.notnull() & where
         row = ibis.struct({"occurred_at": facts.occurred_at, "value": value})
@@ -127,11 +183,13 @@ def _holds(leaf: Event, amount: Any, *, complement: bool) -> Any:
 
 def _holds_of_none(wanted: Aggregate) -> bool:
     """Return whether an aggregate holds of a person without any event."""
+    if wanted.op == "exists":
+        return wanted.value is False
     if wanted.function not in {"count", "distinct"}:
         return False
     value = wanted.value
     if isinstance(value, tuple):
-        return float(value[0]) <= 0 <= float(value[1])
+        return 0 in value if wanted.op == "in" else float(value[0]) <= 0 <= float(value[1])
     number = float(value)
     return {
         "eq": number == 0,
