@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cdp.gate import View
-from cdp.segments import Happening, Reason, Why
+from cdp.segments import OF_EVENT, Happening, Reason, Why
 
 
 class ShownReason(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +58,10 @@ def shown_reason(reason: Reason, view: View, traits: Mapping[str, Any]) -> Shown
         amount = _shown_amount(reason, name, view)
         if amount is None:
             masked.add(name)
+    parts = tuple(shown_reason(part, view, traits) for part in reason.parts)
+    if reason.kind == "ratio" and (hidden := {name for part in parts for name in part.masked_fields}):
+        amount = None
+        masked |= hidden
     if reason.kind == "trait":
         name = reason.condition["trait"]
         value = traits.get(name)
@@ -73,7 +77,7 @@ def shown_reason(reason: Reason, view: View, traits: Mapping[str, Any]) -> Shown
         value=value,
         events=events,
         masked_fields=tuple(sorted(masked)),
-        parts=tuple(shown_reason(part, view, traits) for part in reason.parts),
+        parts=parts,
     )
 
 
@@ -95,13 +99,13 @@ def _shown_events(events: tuple[Happening, ...], view: View, masked: set[str]) -
 
 
 def _aggregated(condition: Mapping[str, Any]) -> str | None:
-    """Return the property that an event condition aggregates."""
+    """Return the property that an event condition aggregates; what every event has is told with the event."""
     if "event" not in condition:
         return None
     found = (
         part["property"] for part in condition.values() if isinstance(part, Mapping) and "property" in part
     )
-    return next(found, None)
+    return next((name for name in found if name not in OF_EVENT), None)
 
 
 def _shown_amount(reason: Reason, name: str, view: View) -> Any:

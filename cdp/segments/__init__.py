@@ -8,6 +8,7 @@ from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, Change, ListKind, Members, PeopleList, Preview, Segment
 from cdp.segments.noise import noised
 from cdp.segments.parse import parse
+from cdp.segments.reader import OF_EVENT
 from cdp.segments.references import LIST_CATEGORY, check_readable, classified, closure, reads
 from cdp.segments.service import SegmentService
 from cdp.segments.tags.model import Tag, TagValue, Thresholds
@@ -16,6 +17,7 @@ from cdp.segments.why import Happening, Reason, Why
 
 __all__ = [
     "LIST_CATEGORY",
+    "OF_EVENT",
     "PER_DAY",
     "PURPOSE",
     "SHORT_LIST",

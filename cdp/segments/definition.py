@@ -18,6 +18,8 @@ from cdp.segments.moments import Moment
 
 Operator = Literal["eq", "ne", "in", "lt", "lte", "gt", "gte", "between", "contains", "starts_with", "exists"]
 Function = Literal["count", "sum", "avg", "min", "max", "distinct", "first", "last", "most_frequent"]
+COUNTS: frozenset[Function] = frozenset({"count", "distinct"})
+"""What is 0 of nothing, so that it is always known."""
 OfEvent = Literal["event.time", "event.age", "event.hour", "event.weekday"]
 """What every event has: its instant, its days until now, its hour and ISO weekday on the clocks of a zone."""
 AGE: OfEvent = "event.age"

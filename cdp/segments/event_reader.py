@@ -6,7 +6,17 @@ from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from cdp.policy import FieldRule, ValueType
-from cdp.segments.definition import AGE, Aggregate, Condition, Event, EventType, Function, Operator, Value
+from cdp.segments.definition import (
+    AGE,
+    COUNTS,
+    Aggregate,
+    Condition,
+    Event,
+    EventType,
+    Function,
+    Operator,
+    Value,
+)
 from cdp.segments.document import Path
 from cdp.segments.reader import AGES, COMPARISONS, OPERATORS, ZONED, Reader
 
@@ -99,7 +109,7 @@ class EventReader(Reader):
         allowed = OPERATORS[kind]
         if body.get("property") == AGE:
             allowed = (*AGES, "exists")
-        if function in {"count", "distinct"}:  # which always exist: of nothing they are 0
+        if function in COUNTS:  # which always exist: of nothing they are 0
             allowed = tuple(op for op in allowed if op != "exists")
         op, value = self._one_comparison(path, body, allowed, function)
         return op, value if op == "exists" else self._value((*path, op), op, value, kind)

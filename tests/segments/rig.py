@@ -44,6 +44,12 @@ class Rig:
             self.segments.tags.apply("system", {"name": name, "kind": "behaviour", **tag})
         world.tags |= tags
 
+    def values(self, profiles: list[int]) -> dict[int, dict[str, Any]]:
+        """Return what the tags say of some people."""
+        with self.people.store.reading() as connection:
+            found = self.segments.tags.values(connection, BitMap(profiles))
+        return {number: {one.name: one.value for one in said} for number, said in found.items()}
+
     def follow(self) -> None:
         """Bring the followed segments to the head of the store."""
         self.segments.follow.turn()

@@ -49,6 +49,11 @@ def test_any_definition_finds_whom_the_plain_evaluator_finds(
         for where in wheres:
             found = rig.segments.preview({"name": "mine", "where": where}).members
             assert set(found) == world.members(where, "mine"), where
+        everybody = sorted(set(world.profile_of.values()))
+        said = rig.values(everybody)
+        for name in defined:
+            told = {number: value for number in everybody if (value := world.tag(number, name)) is not None}
+            assert {number: values[name] for number, values in said.items() if name in values} == told
         rig.close()
 
 

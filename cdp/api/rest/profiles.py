@@ -185,6 +185,8 @@ def reason(held: ShownReason) -> dict[str, Any]:
         shown["value"] = held.value
     if held.matched is not None:
         shown |= {"matched": held.matched, "amount": held.amount}
+    if held.kind == "ratio":
+        shown["amount"] = held.amount
     if held.steps:
         shown["steps"] = held.steps
     if held.kind in {"event", "sequence"}:

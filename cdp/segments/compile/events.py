@@ -10,7 +10,7 @@ from typing import Any
 import ibis  # type: ignore[import-untyped]  # publishes no types
 
 from cdp.segments.compile.common import Found, column, compare, happening, mapped, rounded
-from cdp.segments.definition import Aggregate, Event, Ratio
+from cdp.segments.definition import COUNTS, Aggregate, Event, Ratio
 from cdp.warehouse import Tables, evaluated_at, event_column
 
 
@@ -80,7 +80,7 @@ def ratios(leaf: Ratio, tables: Tables) -> Any:
     to = to.filter(to.amount != 0)
     joined = to.left_join(of, "profile_no").select(profile_no=to.profile_no, part=of.amount, whole=to.amount)
     part = joined.part
-    if leaf.of.aggregate is not None and leaf.of.aggregate.function in {"count", "distinct", "sum"}:
+    if leaf.of.aggregate is not None and leaf.of.aggregate.function in {*COUNTS, "sum"}:
         part = part.fill_null(0)
     return joined.select("profile_no", amount=rounded(part.cast("float64") / joined.whole.cast("float64")))
 
@@ -185,7 +185,7 @@ def _holds_of_none(wanted: Aggregate) -> bool:
     """Return whether an aggregate holds of a person without any event."""
     if wanted.op == "exists":
         return wanted.value is False
-    if wanted.function not in {"count", "distinct"}:
+    if wanted.function not in COUNTS:
         return False
     value = wanted.value
     if isinstance(value, tuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 from cdp.errors import DefinitionError
 from cdp.policy import FieldCatalogue
-from cdp.segments.definition import Definition, Event, TagOf
+from cdp.segments.definition import COUNTS, Definition, Event, TagOf
 from cdp.segments.parse import parse_checked
 from cdp.segments.reader import OPERATORS, suggest
 from cdp.segments.tags.model import TagDefinition
@@ -70,14 +70,11 @@ def _of_cases(tag: TagDefinition, leaf: TagOf) -> _Where:
     cases = list(zip(chosen, (case["where"] for case in tag.source["cases"]), strict=True))
     for fits, run in groupby(reversed(cases), key=lambda case: case[0]):
         wheres = [where for _, where in run][::-1]
-        if fits:
-            found = (
-                {"any": [*wheres, *([] if found is _NOBODY else [found])]}
-                if found is not _EVERYONE
-                else found
-            )
-        elif found is not _NOBODY:
-            found = {"all": [*({"not": where} for where in wheres), *([] if found is _EVERYONE else [found])]}
+        if fits and found is not _EVERYONE:
+            found = {"any": wheres if found is _NOBODY else [*wheres, found]}
+        elif not fits and found is not _NOBODY:
+            others: list[_Where] = [{"not": where} for where in wheres]
+            found = {"all": others if found is _EVERYONE else [*others, found]}
     return found
 
 
@@ -151,7 +148,7 @@ def _known(event: _Where, of: object) -> _Where:
     """Return the condition that an amount is known."""
     assert isinstance(of, Event)  # noqa: S101  # a score is of events
     function = of.aggregate.function if of.aggregate is not None else "count"
-    if function in {"count", "distinct"}:
+    if function in COUNTS:
         return {key: value for key, value in event.items() if key != function}
     return _compared(event, of, {"exists": True})
 
@@ -160,7 +157,7 @@ def _compared(event: _Where, of: object, comparison: _Where) -> _Where:
     """Return an amount of events with a comparison."""
     assert isinstance(of, Event)  # noqa: S101  # amounts and scores are
     function = of.aggregate.function if of.aggregate is not None else "count"
-    if function in {"count", "distinct"} and "exists" in comparison:
+    if function in COUNTS and "exists" in comparison:
         return _EVERYONE if comparison["exists"] else _NOBODY  # it is 0 of nothing
     return {**event, function: {**event.get(function, {}), **comparison}}
 

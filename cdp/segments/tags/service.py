@@ -24,7 +24,7 @@ from cdp.errors import ConflictError, DefinitionError, NotFoundError
 from cdp.identity import profiles_of
 from cdp.segments import queries as segment_queries
 from cdp.segments.compile import valued
-from cdp.segments.definition import Any_, Definition, Event, ListOf, Node, Ratio, settled
+from cdp.segments.definition import COUNTS, Any_, Definition, Event, ListOf, Node, Ratio, settled
 from cdp.segments.definitions import Definitions, Question, TagSource, uses
 from cdp.segments.evaluate import Evaluator, evaluation
 from cdp.segments.model import PURPOSE
@@ -189,6 +189,8 @@ class TagService:
         leaf = settled(_of(definition), now)
         columns = facts.run(valued(leaf, facts.tables, facts.dialect), now)
         amounts = dict(zip(columns["profile_no"].tolist(), columns["amount"].tolist(), strict=True))
+        if definition.form == "amount" and _counts(leaf):
+            return dict.fromkeys(facts.everyone, 0) | amounts
         if definition.form != "score":
             return amounts
         bounds = definition.thresholds if held.thresholds is None else held.thresholds.values
@@ -275,6 +277,10 @@ class TagService:
         found = msgspec.structs.replace(found, version=stored.version)
         queries.add_thresholds(batch.connection, stored.name, found, batch.id)
         self._record(batch, actor, "tag.rebuild", stored, found.people)
+
+
+def _counts(leaf: Event | Ratio) -> bool:
+    return isinstance(leaf, Event) and leaf.aggregate is not None and leaf.aggregate.function in COUNTS
 
 
 def _of(definition: TagDefinition) -> Event | Ratio:
