@@ -136,8 +136,18 @@ class Population:
         insert_many(batch.connection, trait_observations, columns, [row])
 
     def forget(self, connection: Connection) -> None:
-        """Delete every event, as erasure would."""
+        """Delete every event, behind everybody's back."""
         connection.execute(delete(events))
+
+    def erase(self, *numbers: int, index: bool = True) -> None:
+        """Delete what the store has of some identities, as the erasure of a person does.
+
+        :param index: their identifiers, too.
+        """
+        with self.committer.batch() as batch:
+            for table in (events, trait_observations, profile_members, *([identifier_index] * index)):
+                batch.connection.execute(delete(table).where(table.c.identity_no.in_(numbers)))
+            batch.erase()
 
     def close(self) -> None:
         """Close the store."""
