@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete
@@ -98,16 +98,13 @@ class Population:
         source_id: int = 1,
     ) -> None:
         """Store one event."""
-        text = properties if isinstance(properties, str) or properties is None else json.dumps(properties)
-        row = (
-            batch.id, self._next(), identity_no, self._event_id(), source_id, kind, name,
-            at, at, NOW, text, b"x",
-        )  # fmt: skip
-        columns = (
-            "batch", "seq", "identity_no", "event_id", "source_id", "type", "name",
-            "occurred_at", "stamped_at", "received_at", "properties", "sealed",
-        )  # fmt: skip
-        insert_many(batch.connection, events, columns, [row])
+        self._store(batch, [self._row(batch, identity_no, name, properties, at, kind, source_id)])
+
+    def events(self, batch: Batch, happened: Iterable[tuple[int, str, Micros, Mapping[str, Any]]]) -> None:
+        """Store many events at once: identity, name, when it happened, properties."""
+        self._store(
+            batch, [self._row(batch, who, name, more, at, "track", 1) for who, name, at, more in happened]
+        )
 
     def trait(
         self,
@@ -141,12 +138,46 @@ class Population:
         insert_many(batch.connection, trait_observations, columns, [row])
 
     def forget(self, connection: Connection) -> None:
-        """Delete every event, as erasure would."""
+        """Delete every event, behind everybody's back."""
         connection.execute(delete(events))
+
+    def erase(self, *numbers: int, index: bool = True) -> None:
+        """Delete what the store has of some identities, as the erasure of a person does.
+
+        :param index: their identifiers, too.
+        """
+        with self.committer.batch() as batch:
+            for table in (events, trait_observations, profile_members, *([identifier_index] * index)):
+                batch.connection.execute(delete(table).where(table.c.identity_no.in_(numbers)))
+            batch.erase()
 
     def close(self) -> None:
         """Close the store."""
         self.store.close()
+
+    def _row(
+        self,
+        batch: Batch,
+        identity_no: int,
+        name: str,
+        properties: Mapping[str, Any] | str | None,
+        at: Micros,
+        kind: str,
+        source_id: int,
+    ) -> tuple[Any, ...]:
+        text = properties if isinstance(properties, str) or properties is None else json.dumps(properties)
+        return (
+            batch.id, self._next(), identity_no, self._event_id(), source_id, kind, name,
+            at, at, NOW, text, b"x",
+        )  # fmt: skip
+
+    @staticmethod
+    def _store(batch: Batch, rows: Sequence[tuple[Any, ...]]) -> None:
+        columns = (
+            "batch", "seq", "identity_no", "event_id", "source_id", "type", "name",
+            "occurred_at", "stamped_at", "received_at", "properties", "sealed",
+        )  # fmt: skip
+        insert_many(batch.connection, events, columns, rows)
 
     def _next(self) -> int:
         self._serial += 1

@@ -4,7 +4,7 @@ What each leaf found is kept in memory, as of a commit. Steps of a turn:
 
 1. Read where the store is. When nothing was committed since, and no window is due to slide: done.
 2. Where nothing is known yet, or fields, sources' trust or an erasure changed it all, ask the whole
-   warehouse. Leaves that are new are asked of the whole warehouse, too.
+   warehouse, once the erased are in no file. Leaves that are new are asked of the whole warehouse, too.
 3. Touched is whoever anything was written about since. Every ``_SLIDE`` also whoever has facts at the edge of
    a window, which the warehouse tells: so of the commits that it did not have, everybody is touched again.
 4. All numbers that the touched had go out of what each leaf found; what it finds now in all their facts
@@ -113,7 +113,7 @@ class Follower:
     def turn(self, *, slide: bool = False) -> int:
         """Bring the stored segments to the head of the store; returns how many people were looked at.
 
-        Nothing is done while another process follows them.
+        Nothing is done while another process follows them, or the erased are on the way out of the files.
 
         :param slide: windows, too, whenever they were slid last.
         :raises UnavailableError: the warehouse cannot answer now.
@@ -138,7 +138,8 @@ class Follower:
         with self._store.reading() as connection:  # opened after the snapshot, so never older
             head, epoch = read_head(connection)  # 1
             plan = self._plan = self._planned(connection)
-            if not (plan.questions or plan.broken) or self._elsewhere(connection, now):
+            erasing = state is None and snapshot is not None and snapshot.erasure_epoch != epoch
+            if not (plan.questions or plan.broken) or erasing or self._elsewhere(connection, now):
                 self._state = None
                 return 0
             basis = (epoch, self._definitions.fields, self._warehouse.trust())

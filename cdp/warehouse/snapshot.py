@@ -59,6 +59,7 @@ class Snapshot:
 
     :param commit_no: every commit up to it is visible.
     :param as_of: when that was mirrored.
+    :param erasure_epoch: whoever was erased up to it is in no file; -1 while somebody is on the way out.
     :param dialect: the SQL that ``run`` takes, as ``ibis.to_sql`` names it.
     """
 
@@ -67,6 +68,7 @@ class Snapshot:
         self.dialect = dialect
         self.commit_no = manifest.commit_no
         self.as_of: Micros = manifest.refreshed_at
+        self.erasure_epoch = -1 if manifest.erasing else manifest.epoch
         self.tables = opened.tables
 
     @property

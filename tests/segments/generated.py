@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 from population import NOW, catalogue, rule
 
-from cdp.clock import DAY
+from cdp.clock import DAY, Micros, parse_rfc3339
 
 TAGS = ["stage", "spent", "share", "score"]
 FIELDS = catalogue(
@@ -24,7 +24,21 @@ NUMBERS = st.integers(-8, 40).map(lambda n: n / 4)
 SPANS = ["1d", "2d", "36h", "90m"]
 EDGES = [0, 90 * 60 * 10**6, 36 * 3600 * 10**6, DAY, 2 * DAY, 3 * DAY]
 INSTANTS = st.sampled_from([NOW - edge + step for edge in EDGES for step in (-1, 0, 1)] + [NOW + DAY])
-CALENDAR = ["today", "today-1d", "today+1d", "this_week", "this_month-1w", "this_year", "2024-10-03"]
+CALENDAR = [
+    "today", "today-1d", "today+1d", "this_week", "this_month-1w", "this_year", "2024-10-03",
+    "today-1mo", "today-1y", "this_month-1mo", "this_quarter-1q", "this_year+1y",
+]  # fmt: skip
+ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"])
+STARTS = st.sampled_from([NOW] * 7 + [parse_rfc3339(text) for text in (
+    "2024-03-10T06:30:00Z",  # half an hour before clocks are put forward in New York
+    "2024-03-31T00:30:00Z",  # … in Berlin
+    "2024-10-27T00:30:00Z",  # in an hour that Berlin has twice, the first time
+    "2024-11-03T06:30:00Z",  # … New York, the second time
+    "2024-02-29T12:00:00Z",
+    "2024-02-29T23:30:00Z",  # 1 March in Berlin
+    "2025-01-01T02:00:00Z",  # the old year in New York
+)])  # fmt: skip
+"""When it is: mostly where the dates of windows are, now and then where days are odd."""
 DATES = ["2024-10-02T00:00:00Z", "2024-10-03T12:00:00+00:00", "2024-10-04T00:00:00.000001Z"]
 
 properties = st.fixed_dictionaries(
@@ -59,6 +73,11 @@ traits = st.one_of(
         }
     )
 )
+
+
+def moved(things: list[dict[str, Any]], by: Micros) -> list[dict[str, Any]]:
+    """Return events or observations so much later."""
+    return [{**thing, "at": thing["at"] + by} for thing in things]
 
 
 def comparison(kind: str) -> st.SearchStrategy[dict[str, Any]]:

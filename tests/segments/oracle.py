@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
@@ -28,6 +29,7 @@ class World:
         trust: dict[int, int],
         trusted: set[str],
         now: int,
+        zone: str = "UTC",
     ) -> None:
         self.profile_of = profile_of
         self.events = events
@@ -35,10 +37,19 @@ class World:
         self.trust = trust
         self.trusted = trusted
         self.now = now
-        self.zone = "UTC"
+        self.zone = zone
         self.segments: dict[str, Any] = {}
         self.tags: dict[str, Any] = {}
         self.lists: dict[str, list[int]] = {}
+
+    def forget(self, profile: int) -> list[int]:
+        """Have a person never have been there; returns their identities."""
+        gone = [number for number, held in self.profile_of.items() if held == profile]
+        for number in gone:
+            del self.profile_of[number]
+        self.events = [event for event in self.events if event["identity"] in self.profile_of]
+        self.traits = [item for item in self.traits if item["identity"] in self.profile_of]
+        return gone
 
     def members(self, where: Any, salt: str = "") -> set[int]:
         """Return the profiles for which ``where`` holds."""
@@ -239,7 +250,7 @@ def length(text: str) -> int:
 def instant(text: str, now: int, zone: str) -> int:
     """Return microseconds since 1970 of a time, or of a point of the calendar that days are counted from."""
     if text[0] == "t":  # today, this_week, this_month, this_quarter, this_year
-        anchor, sign, shift = text.partition("-") if "-" in text else text.partition("+")
+        anchor, shift, unit = re.fullmatch(r"([a-z_]+)(?:([+-]\d+)([a-z]+))?", text).groups()  # type: ignore[union-attr]  # text is one
         day = datetime.fromtimestamp(now / 1e6, ZoneInfo(zone)).date()
         first = {"this_month": range(1, 13), "this_quarter": (1, 4, 7, 10), "this_year": (1,)}
 
@@ -250,13 +261,24 @@ def instant(text: str, now: int, zone: str) -> int:
 
         while not begins(day):
             day -= timedelta(days=1)
-        days = int(f"{sign}{shift[:-1]}") * {"d": 1, "w": 7}[shift[-1]] if shift else 0
-        moment = datetime.combine(day + timedelta(days=days), time(), ZoneInfo(zone))
+        moment = datetime.combine(moved(day, int(shift or 0), unit or "d"), time(), ZoneInfo(zone))
     else:
         moment = datetime.fromisoformat(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
     whole = int(moment.replace(microsecond=0).timestamp())
     return whole * 1_000_000 + moment.microsecond
+
+
+def moved(day: date, count: int, unit: str) -> date:
+    """Return a day so many days, weeks, months, quarters or years on; of one that is not, the one before."""
+    if unit in {"d", "w"}:
+        return day + timedelta(days=count * {"d": 1, "w": 7}[unit])
+    year, month = divmod(day.year * 12 + day.month - 1 + count * {"mo": 1, "q": 3, "y": 12}[unit], 12)
+    while True:
+        try:
+            return date(year, month + 1, day.day)
+        except ValueError:
+            day -= timedelta(days=1)
 
 
 def compare(found: Any, op: str, value: Any) -> bool:  # noqa: PLR0911  # one per operator

@@ -11,6 +11,7 @@ from population import Population
 from pyroaring import BitMap
 
 from cdp.segments import Change, SegmentService, queries
+from cdp.store import Batch
 from cdp.warehouse import Mirror, Warehouse
 from cdp.warehouse.queries import profiles_of
 
@@ -23,6 +24,7 @@ class Rig:
         self.mirror = Mirror(self.people.store, folder, FIELDS, self.people.clock)
         self.warehouse = Warehouse(folder, trust=lambda: {"plan": TRUST})
         self.restrained: set[int] = set()
+        self._observed = 0
         self.segments = self.process()
 
     def process(self) -> SegmentService:
@@ -41,7 +43,9 @@ class Rig:
     def define(self, world: World, tags: dict[str, Any]) -> None:
         """Apply tags, here and in the other world."""
         for name, tag in tags.items():
-            self.segments.tags.apply("system", {"name": name, "kind": "behaviour", **tag})
+            self.segments.tags.apply(
+                "system", {"name": name, "kind": "behaviour", "timezone": world.zone, **tag}
+            )
         world.tags |= tags
 
     def values(self, profiles: list[int]) -> dict[int, dict[str, Any]]:
@@ -81,38 +85,54 @@ class Rig:
         observed: list[dict[str, Any]],
         group_of: list[int] | None,
     ) -> None:
-        """Let this happen in one batch, here and in the other world."""
+        """Let this happen in one batch, here and in the other world; nothing happens to who was erased."""
         with self.people.committer.batch() as batch:
             if group_of is not None:
-                now = profiles(group_of)
-                moved = {n for n, p in now.items() if p != world.profile_of[n]}
-                for group in {now[n] for n in moved}:
-                    members = [n for n, p in now.items() if p == group]
-                    self.people.link(batch, members)
-                world.profile_of = now
-            for event in seen:
-                self.people.event(
-                    batch,
-                    event["identity"],
-                    event["name"],
-                    event["properties"],
-                    at=event["at"],
-                    kind=event["type"],
-                )
-                world.events.append(event)
-            for item in observed:
-                item["event_id"] = bytes([len(world.traits) * 37 % 256]) * 16
-                world.traits.append(item)
-                self.people.trait(
-                    batch,
-                    item["identity"],
-                    item["name"],
-                    item["value"],
-                    at=item["at"],
-                    source_id=item["source"],
-                    event_id=item["event_id"],
-                    sealed=item["value"] is None,
-                )
+                self.regroup(batch, world, group_of)
+            seen = [event for event in seen if event["identity"] in world.profile_of]
+            observed = [item for item in observed if item["identity"] in world.profile_of]
+            self.write(batch, seen, observed)
+        world.events += seen
+        world.traits += observed
+
+    def write(self, batch: Batch, seen: list[dict[str, Any]], observed: list[dict[str, Any]]) -> None:
+        """Store events and observations; each of these is given an event of its own."""
+        for event in seen:
+            self.people.event(
+                batch,
+                event["identity"],
+                event["name"],
+                event["properties"],
+                at=event["at"],
+                kind=event["type"],
+            )
+        for item in observed:
+            self._observed += 1
+            item["event_id"] = (self._observed * 40_503 % 2**16).to_bytes(2) * 8  # in no order
+            self.people.trait(
+                batch,
+                item["identity"],
+                item["name"],
+                item["value"],
+                at=item["at"],
+                source_id=item["source"],
+                event_id=item["event_id"],
+                sealed=item["value"] is None,
+            )
+
+    def regroup(self, batch: Batch, world: World, group_of: list[int]) -> None:
+        """Merge and split people, here and in the other world, until they are these groups."""
+        now = profiles([group if n in world.profile_of else 0 for n, group in enumerate(group_of, 1)])
+        now = {n: p for n, p in now.items() if n in world.profile_of}
+        moved = {n for n, p in now.items() if p != world.profile_of[n]}
+        for group in {now[n] for n in moved}:
+            self.people.link(batch, [n for n, p in now.items() if p == group])
+        world.profile_of = now
+
+    def erase(self, world: World, number: int) -> None:
+        """Erase the person of an identity, if they are there, here and in the other world."""
+        if number in world.profile_of:
+            self.people.erase(*world.forget(world.profile_of[number]))
 
     def close(self) -> None:
         self.warehouse.close()
@@ -131,27 +151,7 @@ def load(rig: Rig, world: World) -> None:
     with rig.people.committer.batch() as batch:
         for group in set(world.profile_of.values()):
             rig.people.link(batch, [n for n, p in world.profile_of.items() if p == group])
-        for event in world.events:
-            rig.people.event(
-                batch,
-                event["identity"],
-                event["name"],
-                event["properties"],
-                at=event["at"],
-                kind=event["type"],
-            )
-        for place, item in enumerate(world.traits):
-            item["event_id"] = bytes([place * 37 % 256]) * 16
-            rig.people.trait(
-                batch,
-                item["identity"],
-                item["name"],
-                item["value"],
-                at=item["at"],
-                source_id=item["source"],
-                event_id=item["event_id"],
-                sealed=item["value"] is None,
-            )
+        rig.write(batch, world.events, world.traits)
 
 
 def rig_of(folder: str) -> Rig:

@@ -1,7 +1,8 @@
 """Every definition finds the same people on DuckDB and on a Spark cluster with two executor processes.
 
 One population is evaluated on both, many definitions at once: worlds of six identities as the plain evaluator
-knows them, drawn by Hypothesis beside each other, and the edges at which two engines could part.
+knows them, drawn by Hypothesis beside each other, merged, split and erased after they were mirrored; and the
+edges at which two engines could part.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from generated import FIELDS, TRUST, definitions, events, groups, traits
+from generated import FIELDS, TRUST, definitions, events, groups, tags, traits
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from oracle import World
@@ -102,9 +103,12 @@ def test_any_definition_finds_the_same_people_on_both(tmp_path: Path, cluster: A
         world.events += [{**event, "identity": first + event["identity"]} for event in seen]
         world.traits += [{**item, "identity": first + item["identity"]} for item in observed]
     load(rig, world)
+    rig.mirror.refresh()
+    change_everything(rig, world)
     engines = Engines(rig.people, tmp_path / "warehouse", FIELDS, cluster)
     world.lists["some"] = [2, 5, 9, 40]
     engines.duckdb.lists.put("system", "some", "white", [(index_of(no),) for no in world.lists["some"]])
+    rig.define(world, drawn(tags, 1)[0])
     wheres = drawn(definitions, DEFINITIONS)
     world.segments["other"] = next(where for where in wheres if '"segment"' not in json.dumps(where))
     engines.duckdb.apply("system", {"name": "other", "where": world.segments["other"]})
@@ -115,6 +119,25 @@ def test_any_definition_finds_the_same_people_on_both(tmp_path: Path, cluster: A
     assert len(ran) == WORKERS
     assert all(ran.values()), ran
     rig.close()
+
+
+def change_everything(rig: Rig, world: World) -> None:
+    """After all was mirrored once: people merge and come apart, events come late, some are erased."""
+    parts = st.tuples(groups, st.lists(events, max_size=4), st.lists(traits, max_size=2))
+    group_of: list[int] = []
+    late: list[dict[str, Any]] = []
+    observed: list[dict[str, Any]] = []
+    for place, (grouped, seen, said) in enumerate(drawn(parts, WORLDS)):
+        first = place * IDENTITIES
+        group_of += [first + group for group in grouped]
+        late += [{**event, "identity": first + event["identity"]} for event in seen]
+        observed += [{**item, "identity": first + item["identity"]} for item in said]
+    before = dict(world.profile_of)
+    rig.happen(world, late, observed, group_of)
+    parted = {profile for n, profile in before.items() if world.profile_of[n] != world.profile_of[profile]}
+    assert len(parted) > WORLDS / 2  # or next to nobody came apart
+    for number in range(1, WORLDS * IDENTITIES, 3 * IDENTITIES):
+        rig.erase(world, number)
 
 
 FOLDED = catalogue(

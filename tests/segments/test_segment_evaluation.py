@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from generated import TRUST, definitions, events, groups, nested, tags, traits
+from generated import STARTS, TRUST, ZONES, definitions, events, groups, moved, nested, tags, traits
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from oracle import World
@@ -16,7 +16,7 @@ from population import NOW, index_of
 from rig import Rig, load, profiles, rig_of
 
 from cdp.audit import Entry
-from cdp.clock import DAY
+from cdp.clock import DAY, Micros
 
 
 @settings(max_examples=40, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
@@ -27,6 +27,8 @@ from cdp.clock import DAY
     st.lists(definitions, min_size=1, max_size=5),
     nested,
     tags,
+    STARTS,
+    ZONES,
 )
 def test_any_definition_finds_whom_the_plain_evaluator_finds(
     group_of: list[int],
@@ -35,19 +37,23 @@ def test_any_definition_finds_whom_the_plain_evaluator_finds(
     wheres: list[Any],
     other: Any,
     defined: dict[str, Any],
+    now: Micros,
+    zone: str,
 ) -> None:
     with TemporaryDirectory() as folder:
         rig = rig_of(folder)
-        world = World(profiles(group_of), seen, observed, TRUST, {"plan"}, NOW)
+        rig.people.clock.at = now
+        seen, observed = moved(seen, now - NOW), moved(observed, now - NOW)
+        world = World(profiles(group_of), seen, observed, TRUST, {"plan"}, now, zone)
         load(rig, world)
         rig.mirror.refresh()
         rig.segments.lists.put("system", "some", "white", [(index_of(2),), (index_of(5),)])
         world.lists["some"] = [2, 5]
         rig.define(world, defined)
-        rig.segments.apply("system", {"name": "other", "where": other})
+        rig.segments.apply("system", {"name": "other", "timezone": zone, "where": other})
         world.segments["other"] = other
         for where in wheres:
-            found = rig.segments.preview({"name": "mine", "where": where}).members
+            found = rig.segments.preview({"name": "mine", "timezone": zone, "where": where}).members
             assert set(found) == world.members(where, "mine"), where
         everybody = sorted(set(world.profile_of.values()))
         said = rig.values(everybody)

@@ -8,14 +8,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from generated import TRUST, definitions, events, groups, nested, tags, traits
+from generated import STARTS, TRUST, ZONES, definitions, events, groups, moved, nested, tags, traits
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from oracle import World
 from population import NOW, index_of
 from rig import Rig, load, profiles, rig_of
 
-from cdp.clock import DAY
+from cdp.clock import DAY, Micros
 from cdp.segments import queries
 
 steps = st.lists(
@@ -28,6 +28,7 @@ steps = st.lists(
             "mirrored": st.booleans(),
             "listed": st.none() | st.lists(st.integers(1, 6), max_size=3),
             "restrained": st.none() | st.integers(1, 6),
+            "erased": st.none() | st.none() | st.integers(1, 6),
         }
     ),
     min_size=2,
@@ -43,6 +44,8 @@ steps = st.lists(
     nested,
     tags,
     steps,
+    STARTS,
+    ZONES,
 )
 def test_whatever_happens_they_are_what_the_plain_evaluator_finds(
     group_of: list[int],
@@ -51,34 +54,41 @@ def test_whatever_happens_they_are_what_the_plain_evaluator_finds(
     other: Any,
     defined: dict[str, Any],
     happenings: list[dict[str, Any]],
+    now: Micros,
+    zone: str,
 ) -> None:
     with TemporaryDirectory() as folder:
         rig = rig_of(folder)
-        world = World(profiles(group_of), list(seen), [], TRUST, {"plan"}, NOW)
+        rig.people.clock.at = now
+        world = World(profiles(group_of), moved(seen, now - NOW), [], TRUST, {"plan"}, now, zone)
         load(rig, world)
         rig.mirror.refresh()
         rig.segments.lists.put("system", "some", "white", [(index_of(2),), (index_of(5),)])
         world.lists["some"] = [2, 5]
         rig.define(world, defined)
-        rig.segments.apply("system", {"name": "other", "where": other})
+        rig.segments.apply("system", {"name": "other", "timezone": zone, "where": other})
         world.segments["other"] = other
         for place, where in enumerate(wheres):
-            rig.segments.apply("system", {"name": f"s{place}", "where": where})
+            rig.segments.apply("system", {"name": f"s{place}", "timezone": zone, "where": where})
         rig.follow()
         for step in happenings:
             rig.people.clock.advance(step["later"])
             world.now = rig.people.clock.now()
-            rig.happen(world, step["events"], step["traits"], step["groups"])
+            seen, observed = moved(step["events"], now - NOW), moved(step["traits"], now - NOW)
+            rig.happen(world, seen, observed, step["groups"])
             if step["listed"] is not None:
                 rig.segments.lists.put("system", "some", "white", [(index_of(n),) for n in step["listed"]])
                 world.lists["some"] = step["listed"]
             if step["restrained"] is not None:
                 rig.restrained ^= {step["restrained"]}
                 rig.touch()
-            if step["mirrored"]:
+            if step["erased"] is not None:
+                rig.erase(world, step["erased"])
+                rig.slide()  # before the mirror knows
+            if step["mirrored"] or step["erased"] is not None:
                 rig.mirror.refresh()
             rig.slide()
-            left_out = {world.profile_of[number] for number in rig.restrained}
+            left_out = {world.profile_of.get(number) for number in rig.restrained}
             for place, where in enumerate(wheres):
                 expected = world.members(where, f"s{place}") - left_out
                 assert set(rig.stored(f"s{place}")) == expected, (where, step)
@@ -135,6 +145,27 @@ def test_a_merge_or_a_split_is_no_coming_or_going(rig: Rig) -> None:
         rig.people.link(batch, [2], [3])  # 3 was in as a part of 2
     rig.follow()
     assert [(set(c.entered), set(c.exited)) for c in rig.changes()] == [(set(), {3})]
+
+
+def test_whoever_was_erased_is_in_no_segment_once_the_mirror_is_without_them(rig: Rig) -> None:
+    """Also where a turn came between: the store had forgotten them, the files not yet."""
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2], [3])
+        for number in (1, 2, 3):
+            rig.people.event(batch, number, "A", at=NOW)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A"}})
+    rig.segments.apply("system", {"name": "not-b", "where": {"not": {"event": "B"}}})
+    rig.follow()
+    rig.people.erase(2)
+    assert rig.segments.follow.turn() == 0  # nothing is as of a commit after which files still have them
+    rig.mirror.refresh()
+    rig.follow()
+    assert set(rig.stored("a")) == set(rig.stored("not-b")) == {1, 3}
+    rig.people.erase(3)
+    rig.mirror.refresh()  # before any turn
+    rig.follow()
+    assert set(rig.stored("a")) == set(rig.stored("not-b")) == {1}
 
 
 def test_another_process_that_follows_is_not_disturbed(rig: Rig) -> None:

@@ -12,9 +12,7 @@ from population import NOW, Population, catalogue, rule
 from sqlalchemy import delete
 
 from cdp.errors import UnavailableError
-from cdp.identity.tables import identifier_index, profile_members
-from cdp.ingest.tables import events
-from cdp.profiles.tables import trait_observations
+from cdp.identity.tables import identifier_index
 from cdp.warehouse import Mirror, Warehouse
 from cdp.warehouse.model import Manifest
 
@@ -45,17 +43,6 @@ def mirror_of(people: Population, home: Path) -> Mirror:
     return Mirror(people.store, home, FIELDS, people.clock)
 
 
-def erase(people: Population, *numbers: int, index: bool = True) -> None:
-    """Delete what the store has of people, as their erasure does."""
-    with people.committer.batch() as batch:
-        for table in (events, trait_observations, profile_members):
-            batch.connection.execute(delete(table).where(table.c.identity_no.in_(numbers)))
-        if index:
-            held = identifier_index.c.identity_no.in_(numbers)
-            batch.connection.execute(delete(identifier_index).where(held))
-        batch.erase()
-
-
 def in_files(home: Path) -> set[int]:
     """Return every identity in any Parquet file that lies there, whoever lists it."""
     found: set[int] = set()
@@ -76,7 +63,7 @@ def test_nothing_of_the_forgotten_is_left_in_any_file(
         people.event(batch, 3, "B")
     mirror.refresh()
     mirror.compact()  # what it replaced still lies there, for readers
-    erase(people, 3, index=False)
+    people.erase(3, index=False)
     mirror.forget([3])
     assert in_files(tmp_path) == set(LEFT)
     assert b"bought by 3" not in b"".join(path.read_bytes() for path in tmp_path.glob("*.parquet"))
@@ -115,7 +102,7 @@ def test_a_snapshot_of_before_fails_cleanly_and_the_next_answers(
     warehouse = Warehouse(tmp_path)
     old = warehouse.snapshot()
     assert sorted(old.sets([SQL.format("events")], NOW)[0]) == [1, 2, 3, 4, 5, 6]
-    erase(people, 3)
+    people.erase(3)
     mirror.forget([3])
     with pytest.raises(UnavailableError):
         old.sets([SQL.format("events")], NOW)
@@ -151,7 +138,7 @@ def test_readers_meanwhile_see_all_of_somebody_or_nothing(
     reader.start()
     while not counts:
         pass
-    erase(people, 3)
+    people.erase(3)
     mirror.forget([3])
     stop.set()
     reader.join()
@@ -164,10 +151,10 @@ def test_readers_meanwhile_see_all_of_somebody_or_nothing(
 def test_another_process_notices_by_itself(people: Population, mirror: Mirror, tmp_path: Path) -> None:
     """A mirror beside the server is told nothing: the store says that somebody was erased, and who is not."""
     mirror.refresh()
-    erase(people, 3)
+    people.erase(3)
     assert mirror_of(people, tmp_path).refresh() == 3
     assert in_files(tmp_path) == set(LEFT)
-    erase(people, 5, 6)
+    people.erase(5, 6)
     mirror.refresh()
     assert in_files(tmp_path) == {1, 2, 4}
 
@@ -202,7 +189,7 @@ def test_what_died_on_the_way_is_finished_by_whoever_comes_next(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(mirror.directory, "publish", dying)
-    erase(people, 3, index=False)
+    people.erase(3, index=False)
     with pytest.raises(KeyboardInterrupt):
         mirror.forget([3])
     with people.committer.batch() as batch:  # still in the store's eyes: nothing of theirs gets in meanwhile
@@ -234,7 +221,7 @@ def test_neither_rebuild_nor_refresh_of_others_brings_anybody_back(
     for thread in others:
         thread.start()
     for number in (3, 5):
-        erase(people, number, index=False)
+        people.erase(number, index=False)
         mirror.forget([number])
         assert number not in in_sound_files(mirror)
     stop.set()
@@ -272,7 +259,7 @@ def test_a_rebuild_under_way_forgets_too(
     half = mirror.directory.read().rebuild
     assert half is not None
     assert half.files["events"][1].rows == 3
-    erase(people, 3, index=False)
+    people.erase(3, index=False)
     other = mirror_of(people, tmp_path)
     other.forget([3])
     assert in_files(tmp_path) == set(LEFT)

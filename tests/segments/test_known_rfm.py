@@ -1,0 +1,167 @@
+"""Recency, frequency and value of real customers, against sums over the raw rows in plain Python.
+
+Thresholds are the quintiles of what the customers of the set have, reckoned here; each customer gets a score
+from 1 to 5 for each of the three, and for each of the 125 cells the definition that asks for it is counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from known import Known, rows
+
+Scores = range(1, 6)
+ORDER = "Order Completed"
+
+
+class Customer:
+    """What one bought, as the raw rows say."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[str, Decimal]] = []  # when, on the clocks of the shop, and for how much
+
+    @property
+    def last(self) -> str:
+        return max(at for at, _ in self.orders)
+
+    @property
+    def spent(self) -> Decimal:
+        return sum((amount for _, amount in self.orders), Decimal(0))
+
+
+@pytest.fixture(scope="module")
+def cohort(shared: Path) -> dict[str, Customer]:
+    """The customers of CDNOW."""
+    found: defaultdict[str, Customer] = defaultdict(Customer)
+    for row in rows(shared, "cdnow/cdnow_master.csv.gz"):
+        found[row["customer_id"]].orders.append((row["date"], Decimal(row["dollar_value"])))
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def shoppers(shared: Path) -> dict[str, Customer]:
+    """The customers of Online Retail who bought: lines of one invoice are one order."""
+    invoices: dict[str, tuple[str, str]] = {}
+    amounts: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for row in rows(shared, "online_retail/online_retail_2010-12_2011-09.csv.gz"):
+        if row["CustomerID"] and row["InvoiceNo"][0] != "C":
+            at = max(row["InvoiceDate"], invoices.get(row["InvoiceNo"], ("", ""))[1])  # some took two minutes
+            invoices[row["InvoiceNo"]] = row["CustomerID"], at
+            amounts[row["InvoiceNo"]] += int(row["Quantity"]) * Decimal(row["UnitPrice"])
+    found: defaultdict[str, Customer] = defaultdict(Customer)
+    for invoice, (customer, at) in invoices.items():
+        found[customer].orders.append((at, amounts[invoice]))
+    return dict(found)
+
+
+def quintiles(values: Mapping[str, Any]) -> list[Any]:
+    """Return the least value of each fifth; the score is how many of them a value reaches."""
+    ordered = sorted(values.values())
+    return [ordered[len(ordered) * fifth // 5] for fifth in range(5)]
+
+
+def scored(values: Mapping[str, Any], least: list[Any]) -> dict[str, int]:
+    return {who: bisect_right(least, value) for who, value in values.items()}
+
+
+def between(least: list[Any], reaches: Any) -> dict[int, Any]:
+    """Return score → the condition that finds it: reaches its least value, and not that of the next one.
+
+    :param reaches: makes the condition of a least value.
+    """
+    return {
+        score: {"all": [reaches(low), *([] if high is None else [{"not": reaches(high)}])]}
+        for score, (low, high) in enumerate(pairwise([*least, None]), 1)
+    }
+
+
+def check_cells(known: Known, found: dict[str, dict[int, Any]], scores: dict[str, dict[str, int]]) -> None:
+    """Compare the members of every score, and the size of every cell, with what was counted.
+
+    :param found: of each of the three, score → condition; ``scores`` customer → score.
+    """
+    for letter, conditions in found.items():
+        for score, condition in conditions.items():
+            expected = {who for who, reached in scores[letter].items() if reached == score}
+            assert known.found(condition) == expected, (letter, score)
+    cells = Counter(zip(*(scores[letter].values() for letter in "RFM"), strict=True))
+    assert sum(cells.values()) == len(scores["R"])
+    for cell in product(Scores, repeat=3):
+        where = {"all": [found[letter][score] for letter, score in zip("RFM", cell, strict=True)]}
+        assert known.size(where) == cells[cell], cell
+
+
+def test_the_sets_are_those_that_were_published(cohort: dict[str, Customer], cdnow: Known) -> None:
+    assert (len(cohort), len(cdnow.happened)) == (23_570, 69_659)
+    assert sum(customer.spent for customer in cohort.values()) == Decimal("2500315.63")
+    assert set(cdnow.everybody) == set(cohort)
+
+
+def test_every_cell_of_cdnow(cohort: dict[str, Customer], cdnow: Known) -> None:
+    """Recency by ``within``: purchases are at midnight, as is now, so many lie on an edge."""
+    values: dict[str, dict[str, Any]] = {
+        "R": {who: -days_since(one.last) for who, one in cohort.items()},
+        "F": {who: len(one.orders) for who, one in cohort.items()},
+        "M": {who: one.spent for who, one in cohort.items()},
+    }
+    least = {letter: quintiles(of) for letter, of in values.items()}
+    scores = {letter: scored(of, least[letter]) for letter, of in values.items()}
+    found = {
+        "R": between(least["R"], lambda days: {"event": ORDER, "within": f"{-days}d"}),
+        "F": between(least["F"], lambda n: {"event": ORDER, "count": {"gte": n}}),
+        "M": between(least["M"], lambda m: {"event": ORDER, "sum": {"property": "revenue", "gte": float(m)}}),
+    }
+    check_cells(cdnow, found, scores)
+
+
+def days_since(date: str) -> int:
+    return (datetime(1998, 7, 1) - datetime.strptime(date, "%Y%m%d")).days  # noqa: DTZ001, DTZ007  # both UTC
+
+
+def test_every_cell_of_online_retail(shoppers: dict[str, Customer], retail: Known) -> None:
+    """Recency by ``from`` at the very minute of somebody's last invoice, on the clocks of London."""
+    values: dict[str, dict[str, Any]] = {
+        "R": {who: one.last for who, one in shoppers.items()},
+        "F": {who: len(one.orders) for who, one in shoppers.items()},
+        "M": {who: one.spent for who, one in shoppers.items()},
+    }
+    least = {letter: quintiles(of) for letter, of in values.items()}
+    scores = {letter: scored(of, least[letter]) for letter, of in values.items()}
+    london = ZoneInfo("Europe/London")
+
+    def since(at: str) -> dict[str, Any]:
+        return {"event": ORDER, "from": datetime.fromisoformat(at).replace(tzinfo=london).isoformat()}
+
+    found = {
+        "R": between(least["R"], since),
+        "F": between(least["F"], lambda n: {"event": ORDER, "distinct": {"property": "order_id", "gte": n}}),
+        "M": between(least["M"], lambda m: {"event": ORDER, "sum": {"property": "revenue", "gte": float(m)}}),
+    }
+    check_cells(retail, found, scores)
+
+
+@pytest.mark.parametrize("days", [7, 30, 90, 180])
+def test_who_came_back_and_what_each_order_was_worth(
+    cohort: dict[str, Customer], cdnow: Known, days: int
+) -> None:
+    edge = (datetime(1998, 7, 1) - timedelta(days=days)).strftime("%Y%m%d")  # noqa: DTZ001  # UTC
+    window = {"event": ORDER, "within": f"{days}d"}
+    recent = {who: [amount for at, amount in one.orders if at >= edge] for who, one in cohort.items()}
+    assert cdnow.found({**window, "count": {"eq": 2}}) == {w for w, o in recent.items() if len(o) == 2}
+    amounts = {"property": "revenue"}
+    for bound in (0, 9, 20, 50):
+        rich = {**window, "max": {**amounts, "gt": bound}}
+        assert cdnow.found(rich) == {w for w, o in recent.items() if o and max(o) > bound}
+        on_average = {**window, "avg": {**amounts, "gte": bound}}
+        assert cdnow.found(on_average) == {w for w, o in recent.items() if o and sum(o) / len(o) >= bound}
+    lapsed = {"all": [{"event": ORDER, "count": {"gte": 3}}, {"not": window}]}
+    assert cdnow.found(lapsed) == {w for w, o in recent.items() if not o and len(cohort[w].orders) >= 3}
