@@ -174,6 +174,33 @@ def test_a_new_version_is_a_new_beginning_and_a_deleted_segment_stays_deleted(ri
         assert queries.members(connection, "a") is None
 
 
+def test_an_event_that_is_later_than_now_counts_when_its_time_has_come(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2], [3])
+        rig.people.event(batch, 1, "A", at=NOW + 20 * SECOND)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A", "within": "1d"}})
+    rig.follow()
+    with rig.people.committer.batch() as batch:  # the mirror does not know of it
+        rig.people.event(batch, 2, "A", at=NOW + 28 * SECOND)
+        rig.people.event(batch, 2, "A", at=NOW + 2 * DAY)
+    rig.follow()
+    assert set(rig.stored("a")) == set()
+    rig.people.clock.advance(25 * SECOND)
+    steps = [{"event": "A"}, {"event": "A"}]
+    rig.segments.apply("system", {"name": "b", "where": {"sequence": steps}})  # asked before windows slide
+    rig.follow()
+    rig.mirror.refresh()
+    rig.people.clock.advance(20 * SECOND)
+    rig.follow()
+    assert set(rig.stored("a")) == {1, 2}
+    assert set(rig.stored("b")) == set()
+    rig.people.clock.advance(2 * DAY)
+    rig.follow()
+    assert set(rig.stored("a")) == {2}
+    assert set(rig.stored("b")) == {2}
+
+
 def test_how_far_it_is_behind_is_told(rig: Rig) -> None:
     def told() -> tuple[float, int]:
         observe(rig.people.store, rig.people.clock)
