@@ -1,10 +1,13 @@
 """``python -m benchmarks.segments_scale EVENTS PEOPLE``: segments over many events; prints one table.
 
-Steps: 1. Write people and a year of their events straight into the tables of a store, and mirror and merge
-them. 2. A segment of two conditions in windows, beside hand-written DuckDB SQL over the same files, taken in
-turns. 3. A hundred assorted segments, all of everybody. 4. A funnel of four steps. 5. The same hundred,
-followed: turns after commits of ``TRICKLE`` events of as many people. 6. A preview while editing: a condition
-that nobody asked before.
+Steps: 1. Make a crowd (``crowd.py``), in a process of its own. 2. A segment of two conditions in windows,
+beside hand-written DuckDB SQL over the same files, taken in turns: both must find the same people. 3. A
+hundred assorted segments, all of everybody. 4. A funnel of four steps. 5. The same hundred, followed: turns
+after commits of ``TRICKLE`` events of as many people, and one in which windows slide by half a minute. 6.
+Previews while editing: conditions that nobody asked before.
+
+The clock stands still, or is moved by hand, so that windows end alike. Of each step the most memory that the
+process held is told.
 """
 
 from __future__ import annotations
@@ -12,41 +15,32 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import msgspec
+import numpy as np
+from pyroaring import BitMap
 
-from benchmarks.databases import fresh_platform
+from benchmarks.crowd import COUNTRIES, CURRENCIES, NAMES, Crowd
+from cdp import app
 from cdp.api import Services
-from cdp.clock import DAY
-from cdp.identity.tables import identifier_index, profile_members
-from cdp.ingest.tables import events
-from cdp.profiles.tables import trait_observations
+from cdp.clock import DAY, SECOND, FixedClock
 from cdp.segments import queries
-from cdp.store import insert_many
+from cdp.settings import Settings
+from cdp.warehouse import bitmap
 
-BATCH, TRICKLE, ROUNDS = 50_000, 2_000, 7
-NAMES = [
-    "Product Viewed",
-    "Product Added",
-    "Order Completed",
-    "Email Opened",
-    "Cart Viewed",
-    "Coupon Applied",
-]
-_WEIGHTS = [45, 20, 12, 15, 6, 2]
-_COUNTRIES = ["DE", "FR", "GB", "US", "CN", "JP", "BR", "IN"]
-_EVENT = (
-    "batch", "seq", "identity_no", "event_id", "source_id", "type", "name",
-    "occurred_at", "stamped_at", "received_at", "properties", "sealed",
-)  # fmt: skip
-_TRAIT = (
-    "batch", "seq", "identity_no", "name", "value", "sealed", "source_id", "observed_at", "event_id",
-)  # fmt: skip
+NOW = 20_500 * DAY
+TRICKLE, ROUNDS = 2_000, 7
 
 
 def main() -> None:
@@ -54,51 +48,94 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.segments_scale", description=__doc__)
     parser.add_argument("events", type=int)
     parser.add_argument("people", type=int)
-    parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
-    arguments = parser.parse_args()
-    with fresh_platform(arguments.store) as platform:
-        print(json.dumps(measure(platform.services, arguments.events, arguments.people), indent=2))
+    parser.add_argument("--one-in", type=int, default=1, help="keep one in so many profiles in the store")
+    parser.add_argument("--folder", type=Path, help="keep the crowd here, or take the one that is there")
+    parser.add_argument("--step", choices=["fill", "measure"], help=argparse.SUPPRESS)  # of a process
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="cdp-bench-"))
+    crowd = Crowd(given.events, given.people, NOW, given.one_in)
+    if given.step:
+        work = _fill if given.step == "fill" else measure
+        print(json.dumps(_on_platform(folder, crowd, work)))
+        return
+    command = [sys.executable, "-m", "benchmarks.segments_scale", str(given.events), str(given.people)]
+    command += ["--one-in", str(given.one_in), "--folder", str(folder), "--step"]
+    try:
+        steps = ["fill", "measure"] if not (folder / "warehouse").exists() else ["measure"]
+        found = {"events": given.events, "people": given.people}
+        for step in steps:
+            done = subprocess.run([*command, step], check=True, stdout=subprocess.PIPE)  # ours
+            found |= json.loads(done.stdout)
+        print(json.dumps(found, indent=2))
+    finally:
+        if given.folder is None:
+            shutil.rmtree(folder)
 
 
-def measure(services: Services, count: int, people: int) -> dict[str, Any]:
-    """Return the figures; seconds unless the name says otherwise."""
-    draw = random.Random(7)
-    found: dict[str, Any] = {"events": count, "people": people}
-    found["fill"] = timed(lambda: fill(services, count, people, draw))
-    found["mirror"] = timed(services.mirror.refresh) + timed(services.mirror.compact)
+def _on_platform(
+    folder: Path, crowd: Crowd, work: Callable[[Services, Crowd, FixedClock], dict[str, Any]]
+) -> dict[str, Any]:
+    settings, clock = Settings(data_dir=folder), FixedClock(NOW)
+    app.initialise(settings, clock)
+    platform = app.build(settings, clock)
+    with closing(platform):
+        return work(platform.services, crowd, clock)
+
+
+def _fill(services: Services, crowd: Crowd, _clock: FixedClock) -> dict[str, Any]:
+    return _step("fill", lambda: crowd.fill(services), rounds=1)
+
+
+def measure(services: Services, crowd: Crowd, clock: FixedClock) -> dict[str, Any]:
+    """Return seconds by step, and ``_mib``: the most memory that the process held meanwhile."""
+    draw, chance = random.Random(7), np.random.default_rng(7)
+    found = _step("open", lambda: services.segments.preview({"where": {"sample": 0.01}}), rounds=1)
     found |= _beside_sql(services)
-    segments = list(assorted(draw))
-    for number, where in enumerate(segments):
-        definition = {"name": f"s{number}", "where": where}
-        parsed = services.segments.parse(definition)
-        with services.committer.batch() as batch:  # stored without being evaluated one by one
+    names = _define(services, draw)
+    found |= _step("refresh_100_first", lambda: services.segments.refresh(names), rounds=1)
+    found |= _step("refresh_100", lambda: services.segments.refresh(names), rounds=3)
+    found |= _step("funnel_4", lambda: services.segments.preview({"where": FUNNEL}), rounds=3)
+    follow = services.segments.follow
+    found |= _step("follow_first", follow.turn, rounds=1)
+    looked = []
+    for _ in range(ROUNDS):
+        clock.advance(SECOND)
+        crowd.happen(services, TRICKLE, chance)
+        looked.append(timed(follow.turn))
+    found |= {"follow_turn": round(statistics.median(looked), 3), "follow_turn_slowest": max(looked)}
+    services.mirror.refresh()
+    clock.advance(30 * SECOND)
+    found |= _step("follow_slide", lambda: follow.turn(slide=True), rounds=1)
+    return found | _previews(services)
+
+
+def _define(services: Services, draw: random.Random) -> list[str]:
+    """Store a hundred segments, without evaluating them one by one, and return their names."""
+    names = []
+    for number, where in enumerate(assorted(draw)):
+        parsed = services.segments.parse({"name": f"s{number}", "where": where})
+        with services.committer.batch() as batch:
             stored = queries.Stored(parsed.name, 1, parsed.source, services.clock.now(), "system")
             queries.add_version(batch.connection, stored, batch.id)
-    names = [f"s{number}" for number in range(len(segments))]
-    found["refresh_100_first"] = timed(lambda: services.segments.refresh(names))
-    found["refresh_100"] = median(lambda: services.segments.refresh(names), 3)
-    found["funnel_4"] = median(lambda: services.segments.preview({"where": FUNNEL}), 3)
-    found["follow_first"] = timed(services.segments.follow.turn)
-    turns = []
-    for _ in range(ROUNDS):
-        _commit(services, [draw.randrange(1, people) for _ in range(TRICKLE)], draw, services.clock.now())
-        turns.append(timed(services.segments.follow.turn))
-    found |= {"follow_turn": round(statistics.median(turns), 3), "follow_turn_max": max(turns)}
-    found["follow_slide"] = timed(lambda: services.segments.follow.turn(slide=True))
+        names.append(parsed.name)
+    return names
+
+
+def _previews(services: Services) -> dict[str, Any]:
+    """Ask conditions that differ in an amount, each for the first time."""
     amounts = iter(range(10, 1000))
+    german = {"trait": "country", "op": "eq", "value": "DE"}
 
     def edit() -> None:
-        where = {
-            "event": "Order Completed",
-            "sum": {"property": "revenue", "gte": next(amounts)},
-            "within": "90d",
-        }
-        services.segments.preview(
-            {"where": {"all": [where, {"trait": "country", "op": "eq", "value": "DE"}]}}
-        )
+        revenue = {"property": "revenue", "gte": next(amounts)}
+        bought = {"event": "Order Completed", "sum": revenue, "within": "90d"}
+        services.segments.preview({"where": {"all": [bought, german]}})
 
-    found["preview_new"] = median(edit, ROUNDS)
-    return found
+    def widest() -> None:
+        often = {"event": "Product Viewed", "count": {"gte": next(amounts)}}
+        services.segments.preview({"where": {"all": [often, german]}})
+
+    return _step("preview", edit, ROUNDS) | _step("preview_of_all_time", widest, ROUNDS)
 
 
 FUNNEL = {
@@ -132,81 +169,25 @@ def _leaf(draw: random.Random) -> dict[str, Any]:
     event = {"event": draw.choice(NAMES), **within}
     return draw.choice(
         [
-            {"trait": "country", "op": "eq", "value": draw.choice(_COUNTRIES)},
+            {"trait": "country", "op": "eq", "value": draw.choice(COUNTRIES)},
             {**event, "sum": {"property": "revenue", "gte": draw.randint(20, 400)}},
             {**event, "count": {"gte": draw.randint(2, 5)}},
             {"not": event},
-            {**event, "where": [{"property": "currency", "op": "eq", "value": draw.choice(["EUR", "USD"])}]},
+            {**event, "where": [{"property": "currency", "op": "eq", "value": draw.choice(CURRENCIES)}]},
             {**event, "max": {"property": "revenue", "gte": draw.randint(20, 90)}},
+            {**event, "distinct": {"property": "product_id", "gte": draw.randint(2, 4)}},
+            {"event": event["event"], "from": draw.choice(["this_month", "today-7d", "this_quarter-1q"])},
             event,
         ]
     )
-
-
-def fill(services: Services, count: int, people: int, draw: random.Random) -> None:
-    """Write people, one in ten of them with two identities, and their events."""
-    now = services.clock.now()
-    for start in range(1, people + 1, BATCH):
-        numbers = range(start, min(people, start + BATCH - 1) + 1)
-        with services.committer.batch() as batch:
-            rows = [(no, no - 1 if no % 11 == 0 else no, no, batch.id) for no in numbers]
-            columns = ("identity_no", "profile_no", "cluster_no", "batch")
-            insert_many(batch.connection, profile_members, columns, rows)
-            indexes = [(no.to_bytes(16), no, 2) for no in numbers]
-            insert_many(
-                batch.connection, identifier_index, ("blind_index", "identity_no", "version"), indexes
-            )
-            traits = [
-                (
-                    batch.id,
-                    place,
-                    no,
-                    "country",
-                    json.dumps(draw.choice(_COUNTRIES)),
-                    None,
-                    1,
-                    now,
-                    no.to_bytes(16),
-                )
-                for place, no in enumerate(numbers)
-            ]
-            insert_many(batch.connection, trait_observations, _TRAIT, traits)
-    for start in range(0, count, BATCH):
-        several = min(BATCH, count - start)
-        _commit(
-            services,
-            [draw.randint(1, people) for _ in range(several)],
-            draw,
-            now - 365 * DAY * start // count,
-        )
-
-
-def _commit(services: Services, whose: list[int], draw: random.Random, at: int) -> None:
-    names = draw.choices(NAMES, _WEIGHTS, k=len(whose))
-    with services.committer.batch() as batch:
-        rows = [
-            (
-                batch.id, place, number, batch.id.to_bytes(8) + place.to_bytes(8), 1, "track", name,
-                at - draw.randrange(DAY), at, at, _properties(name, draw), b"",
-            )
-            for place, (number, name) in enumerate(zip(whose, names, strict=True))
-        ]  # fmt: skip
-        insert_many(batch.connection, events, _EVENT, rows)
-
-
-def _properties(name: str, draw: random.Random) -> str | None:
-    if name == "Order Completed":
-        return (
-            f'{{"revenue": {draw.randrange(500, 20_000) / 100}, "currency": "{draw.choice(["EUR", "USD"])}"}}'
-        )
-    return f'{{"product_id": "p{draw.randrange(5000)}"}}' if name.startswith("Product") else None
 
 
 def _beside_sql(services: Services) -> dict[str, Any]:
     """Take the segment of two conditions and the same as hand-written SQL in turns."""
     mirror = services.settings.mirror_dir
     files = msgspec.json.decode((mirror / "manifest.json").read_bytes())["files"]
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"preserve_insertion_order": "false"})
+    connection.execute("SET parquet_metadata_cache = true")
     for dataset in ("events", "members"):
         paths = [str(mirror / file["name"]) for file in files[dataset]]
         source = f"read_parquet({paths!r}, union_by_name = true)"
@@ -216,28 +197,30 @@ def _beside_sql(services: Services) -> dict[str, Any]:
         "FROM members GROUP BY 1 HAVING arg_max(profile_no, commit_no) <> identity_no"
     )
     who = "coalesce(m.profile_no, e.identity_no)"
+    source = "FROM events e LEFT JOIN map m USING (identity_no) WHERE e.type = 'track' AND e.name ="
+    sql = (
+        f"SELECT {who} AS profile_no {source} 'Order Completed' "
+        f"AND e.occurred_at BETWEEN {NOW - 60 * DAY} AND {NOW} GROUP BY 1 HAVING count(*) >= 2 "
+        f"EXCEPT SELECT {who} {source} 'Product Viewed' "
+        f"AND e.occurred_at BETWEEN {NOW - 14 * DAY} AND {NOW}"
+    )
 
-    def by_hand() -> int:
-        now = services.clock.now()
-        source = "FROM events e LEFT JOIN map m USING (identity_no)"
-        rows = connection.execute(
-            f"SELECT {who} {source} WHERE e.name = 'Order Completed' AND e.type = 'track' "
-            f"AND e.occurred_at BETWEEN {now - 60 * DAY} AND {now} GROUP BY 1 HAVING count(*) >= 2 "
-            f"EXCEPT SELECT {who} {source} WHERE e.name = 'Product Viewed' AND e.type = 'track' "
-            f"AND e.occurred_at BETWEEN {now - 14 * DAY} AND {now}"
-        ).fetchnumpy()
-        (column,) = rows.values()
-        return len(column)
+    def by_hand() -> BitMap:
+        return bitmap(connection.execute(sql).fetchnumpy()["profile_no"])
 
-    def ours() -> int:
-        return services.segments.preview({"where": TWO}).count
+    def ours() -> BitMap:
+        return services.segments.preview({"where": TWO}).members
 
-    counts = [ours(), by_hand()]
-    if abs(counts[0] - counts[1]) > counts[1] // 100 + 1:  # windows end a moment apart
-        raise AssertionError(f"{counts[0]} here, {counts[1]} by hand")
-    here, there = zip(*((timed(ours), timed(by_hand)) for _ in range(ROUNDS)), strict=True)
+    if ours() != by_hand():
+        raise AssertionError(f"{len(ours())} here, {len(by_hand())} by hand")
+    here, there = zip(*((timed(ours), timed(by_hand)) for _ in range(2 * ROUNDS)), strict=True)
     ratio = round(statistics.median(here) / statistics.median(there), 2)
-    return {"two": statistics.median(here), "two_by_hand": statistics.median(there), "two_ratio": ratio}
+    return {
+        "two": round(statistics.median(here), 3),
+        "two_by_hand": round(statistics.median(there), 3),
+        "two_ratio": ratio,
+        "two_found": len(ours()),
+    }
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -247,10 +230,18 @@ def timed(work: Callable[[], object]) -> float:
     return round(time.perf_counter() - started, 3)
 
 
-def median(work: Callable[[], object], rounds: int) -> float:
-    """Return the median seconds of some rounds, after one that does not count."""
-    work()
-    return round(statistics.median(timed(work) for _ in range(rounds)), 3)
+def _step(name: str, work: Callable[[], object], rounds: int) -> dict[str, Any]:
+    """Return the median seconds of some rounds, and the most memory meanwhile; one round more to warm up.
+
+    Linux only: what the process held at most is set back before, and read after.
+    """
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    if rounds > 1:
+        work()
+    taken = statistics.median(timed(work) for _ in range(rounds))
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (most,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return {name: round(taken, 3), f"{name}_mib": int(most) >> 10}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 from cdp.api import Services
 from cdp.app.lost import check_made
@@ -12,6 +13,7 @@ from cdp.audit import Entry
 from cdp.clock import SystemClock
 from cdp.ingest import EventKeys
 from cdp.policy import InForce
+from cdp.segments import observe
 from cdp.settings import Settings
 from cdp.store import Store
 from cdp.warehouse import Mirror
@@ -24,6 +26,7 @@ _PAGES_A_TURN = 20
 _UNDECLARED_SECONDS = 60.0
 _RECALLS_SECONDS = 2.0
 _SEGMENTS_SECONDS = 1.0
+_LAG_SECONDS = 5.0
 _FIGURES_SECONDS = 30.0
 
 
@@ -74,6 +77,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("identifiers", _POLICIES_SECONDS, services.index_pass.advance),
             Periodic("undeclared", _UNDECLARED_SECONDS, services.undeclared.flush),
             Periodic("segments", _SEGMENTS_SECONDS, services.segments.follow.turn),
+            Periodic("lag", _LAG_SECONDS, partial(observe, services.store, services.clock)),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
             Periodic("figures", _FIGURES_SECONDS, services.outbox.observe),

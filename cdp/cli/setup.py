@@ -19,6 +19,7 @@ from cdp.cli.client import OPERATOR_KEY_FILE, connected
 from cdp.cli.lock import alone, announced
 from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list
+from cdp.clock import SystemClock
 from cdp.crypto import open_provider
 from cdp.errors import CdpError, ConfigurationError
 from cdp.settings import Settings, load
@@ -128,6 +129,7 @@ def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
         "root key": lambda: open_provider(settings.key_provider).describe(),
         "database": lambda: _database(settings),
         "warehouse": lambda: _warehouse(settings),
+        "segments": lambda: _segments(settings),
         "operator key": lambda: _operator_key(settings),
         "platform": _ready,
     }
@@ -169,6 +171,13 @@ def _warehouse(settings: Settings) -> str:
     from cdp.warehouse import Directory  # noqa: PLC0415  # as above
 
     return Directory(settings.mirror_dir).describe()
+
+
+def _segments(settings: Settings) -> str:
+    from cdp.segments import lag  # noqa: PLC0415  # as above
+
+    with closing(Store(settings.database)) as store:
+        return lag(store, SystemClock()).describe()
 
 
 def _operator_key(settings: Settings) -> str:

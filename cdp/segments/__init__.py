@@ -4,6 +4,7 @@ from cdp.segments.counting import PER_DAY, SHORT_LIST, Counting
 from cdp.segments.definition import Definition
 from cdp.segments.document import read
 from cdp.segments.follow import Follower
+from cdp.segments.lag import Lag, lag, observe
 from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, Change, ListKind, Members, PeopleList, Preview, Segment
 from cdp.segments.noise import noised
@@ -26,6 +27,7 @@ __all__ = [
     "Definition",
     "Follower",
     "Happening",
+    "Lag",
     "ListKind",
     "Lists",
     "Members",
@@ -42,7 +44,9 @@ __all__ = [
     "check_readable",
     "classified",
     "closure",
+    "lag",
     "noised",
+    "observe",
     "parse",
     "read",
     "reads",

@@ -1,7 +1,8 @@
 """edges: which facts a leaf starts or ceases to count as time passes. Pure.
 
-Between two instants only events and observations near the edge of a window change what a leaf finds; whoever
-has none there is found, or not, as before. What is returned may cover more than that, never less.
+Between two instants only events and observations near the far edge of a window change what a leaf finds, and
+events that were later than now (``compile.ahead``); whoever has none there is found, or not, as before. What
+is returned may cover more than that, never less.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ class Facts(NamedTuple):
 
 
 def edges(leaves: Iterable[Asked], before: Micros, now: Micros) -> dict[Facts, list[Span]]:
-    """Return where the facts lie that leaves count at one of two instants and not at the other."""
+    """Return where the facts lie that leaves count at one of two instants and not at the other.
+
+    Without events that are later than the first and not than the second.
+    """
     found: dict[Facts, list[Span]] = {}
     for leaf in leaves:
         for facts, span in _edges(leaf, before, now):
@@ -53,7 +57,8 @@ def _of_event(leaf: Event, before: Micros, now: Micros) -> _Edges:
     facts = Facts(leaf.name, leaf.type)
     if leaf.within is not None:
         yield facts, (before - leaf.within, now - leaf.within)
-        yield facts, (before, now)
+        if now < before:
+            yield facts, (now, before)
     ages = _ages(leaf.where)
     if leaf.aggregate is not None and leaf.aggregate.property == AGE:
         ages |= _lags(leaf.aggregate.value)
@@ -64,13 +69,14 @@ def _of_event(leaf: Event, before: Micros, now: Micros) -> _Edges:
 
 
 def _of_sequence(leaf: Sequence, before: Micros, now: Micros) -> _Edges:
-    lags = {0, *(step.within for step in leaf.steps if step.negated and step.within is not None)}
+    lags = {step.within for step in leaf.steps if step.negated and step.within is not None}
+    if now < before:
+        lags.add(0)
     if leaf.within is not None:
         lags.add(leaf.within)
     for step in leaf.steps:
         facts = Facts(step.name, step.type)
-        yield from ((facts, _aged(age, before, now)) for age in sorted(_ages(step.where)))
-        yield from ((Facts(step.name, step.type), (before - lag, now - lag)) for lag in sorted(lags))
+        yield from ((facts, _aged(age, before, now)) for age in sorted(lags | _ages(step.where)))
 
 
 def lag(age: Value) -> Micros:

@@ -5,8 +5,9 @@ What each leaf found is kept in memory, as of a commit. Steps of a turn:
 1. Read where the store is. When nothing was committed since, and no window is due to slide: done.
 2. Where nothing is known yet, or fields, sources' trust or an erasure changed it all, ask the whole
    warehouse, once the erased are in no file. Leaves that are new are asked of the whole warehouse, too.
-3. Touched is whoever anything was written about since. Every ``_SLIDE`` also whoever has facts at the edge of
-   a window, which the warehouse tells: so of the commits that it did not have, everybody is touched again.
+3. Touched is whoever anything was written about since. Every ``_SLIDE`` also whoever had an event that was
+   later than now and is no more, and whoever has facts at the edge of a window, which the warehouse tells: so
+   of the commits that it did not have, everybody is touched again.
 4. All numbers that the touched had go out of what each leaf found; what it finds now in all their facts
    goes in. The facts are read from the store: this is as new as the commit read in 1.
 5. Combine the sets, leave out who is restrained, and find who entered and who exited.
@@ -31,8 +32,8 @@ from cdp.audit import Entry
 from cdp.clock import SECOND, Clock, Micros, random_id
 from cdp.errors import DefinitionError, NotPermittedError
 from cdp.segments import queries
-from cdp.segments.compile import crossing
-from cdp.segments.definition import Asked, Event, Leaf, ListOf, Sequence
+from cdp.segments.compile import ahead, crossing
+from cdp.segments.definition import Asked, Event, Leaf, ListOf, Ratio, Sequence
 from cdp.segments.definitions import Definitions, Question
 from cdp.segments.edges import edges
 from cdp.segments.evaluate import Evaluator, Told, combined
@@ -40,7 +41,7 @@ from cdp.segments.model import PURPOSE, Change
 from cdp.segments.people import Moves, People
 from cdp.segments.tags import queries as tag_queries
 from cdp.store import Committer, Connection, Store, policies_version, read_head
-from cdp.warehouse import Snapshot, Warehouse, bitmap, focus, touched
+from cdp.warehouse import Declared, Snapshot, Warehouse, bitmap, focus, touched
 
 _SLIDE = 30 * SECOND
 _ELSEWHERE = 10 * SECOND  # after which a process that followed the segments is taken to be gone
@@ -66,6 +67,15 @@ class _Plan:
         self.asked = [leaf for leaf in wanted if isinstance(leaf, Asked)]
         self.lists = [leaf for leaf in wanted if isinstance(leaf, ListOf)]
         self.events = {name for leaf in self.asked for name in _events(leaf)}
+        self._reads = frozenset[str]().union(*(question.reads for _, question in questions.values()))
+
+    def columns(self, declared: Declared) -> Declared:
+        """Return what of all that is declared any of the segments reads."""
+        kept = {
+            kind: {name: its for name, its in known.items() if f"{kind}:{name}" in self._reads}
+            for kind, known in (("property", declared.properties), ("trait", declared.traits))
+        }
+        return Declared(properties=kept["property"], traits=kept["trait"])
 
 
 class _State:
@@ -73,6 +83,7 @@ class _State:
 
     :param basis: what it rests on besides the facts: once that is another, nothing of it is kept.
     :param told: what each leaf found.
+    :param ahead: identity → when the next of its events ceases to be later than now.
     :param found: segment → the version and members that are stored.
     """
 
@@ -83,6 +94,7 @@ class _State:
         self.commit_no = snapshot.commit_no
         self.slid_at = now
         self.told: dict[Asked, Told] = {}
+        self.ahead: dict[int, Micros] = {}
         self.found: dict[str, tuple[int, BitMap]] = {}
         self.plan: _Plan | None = None
 
@@ -151,10 +163,13 @@ class Follower:
             dirty = BitMap()
             if state is not None and snapshot is not None and slides:
                 dirty |= crossing(snapshot, edges(state.told, state.slid_at, now), now)  # 3
+                dirty |= BitMap(number for number, at in state.ahead.items() if at <= now)
                 state.slid_at = now
             if snapshot is not None:
                 state = state or _State(basis, snapshot, now)
-                state.told |= self._evaluator.tell(snapshot, new, now)  # 2
+                if new:
+                    state.told |= self._evaluator.tell(snapshot, new, now)  # 2
+                    state.ahead = ahead(snapshot, now) | state.ahead
                 state.commit_no = min(state.commit_no, snapshot.commit_no)
             assert state is not None  # noqa: S101  # without one a snapshot is taken
             dirty |= BitMap(touched(connection, state.commit_no))
@@ -191,10 +206,18 @@ class Follower:
         here = people.profiles_of(dirty)
         gone = numbers | bitmap(then) | bitmap(here)
         with closing(
-            focus(connection, bitmap(here), state.declared, self._warehouse.trust, plan.events)
+            focus(
+                connection,
+                bitmap(here),
+                state.declared,
+                self._warehouse.trust,
+                events=plan.events,
+                columns=plan.columns(state.declared),
+            )
         ) as facts:
             told = self._evaluator.tell(facts, plan.asked, now)
-            there = facts.everyone
+            there, later = facts.everyone, ahead(facts, now)
+        state.ahead = {n: at for n, at in state.ahead.items() if n not in facts.numbers} | later
         for leaf, (profiles, rest) in told.items():
             state.told[leaf] = Told((state.told[leaf].profiles - gone) | profiles, rest)
         people.everyone = (people.everyone - gone) | there
@@ -321,5 +344,7 @@ class Follower:
 def _events(leaf: Asked) -> Iterator[str]:
     if isinstance(leaf, Event):
         yield leaf.name
+    elif isinstance(leaf, Ratio):
+        yield from (leaf.of.name, leaf.to.name)
     elif isinstance(leaf, Sequence):
         yield from (step.name for step in leaf.steps)

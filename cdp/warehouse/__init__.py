@@ -5,7 +5,7 @@ from cdp.warehouse.files import Directory
 from cdp.warehouse.focus import Focus, focus
 from cdp.warehouse.mirror import Mirror
 from cdp.warehouse.model import VALUE_COLUMN, Declared, declared, event_column
-from cdp.warehouse.queries import touched
+from cdp.warehouse.queries import factual_since, touched
 from cdp.warehouse.sets import bitmap
 from cdp.warehouse.snapshot import Snapshot, Warehouse, open_engine
 
@@ -22,6 +22,7 @@ __all__ = [
     "declared",
     "evaluated_at",
     "event_column",
+    "factual_since",
     "focus",
     "open_engine",
     "touched",

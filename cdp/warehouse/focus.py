@@ -82,23 +82,27 @@ def focus(
     profiles: BitMap,
     declared: Declared,
     trust: Callable[[], Trust],
+    *,
     events: Collection[str] | None = None,
+    columns: Declared | None = None,
 ) -> Focus:
     """Read what is known of some profiles.
 
-    :param declared: the columns to read.
+    :param declared: what a query may name.
     :param trust: as a ``Warehouse`` takes it.
     :param events: the names of the events to read; all unless given.
+    :param columns: the properties and traits that queries will name; all that are declared unless given.
     """
+    columns = declared if columns is None else columns
     numbers = queries.members_of(connection, profiles)
     identities = [identity_no for identity_no, _ in numbers]
-    tables = {dataset: shape.schema(dataset, declared).empty_table() for dataset in (EVENTS, TRAITS)}
+    tables = {dataset: shape.schema(dataset, columns).empty_table() for dataset in (EVENTS, TRAITS)}
     mistyped = Counter[str]()
     pages = queries.read_events_of(connection, identities, events)
-    found = [tables[EVENTS], *(shape.event_table(page, declared, mistyped) for page in pages)]
+    found = [tables[EVENTS], *(shape.event_table(page, columns, mistyped) for page in pages)]
     tables[EVENTS] = pa.concat_tables(found, promote_options="default")
-    pages = queries.read_traits_of(connection, identities, declared.traits)
-    found = [tables[TRAITS], *(shape.trait_table(page, declared, mistyped) for page in pages)]
+    pages = queries.read_traits_of(connection, identities, columns.traits)
+    found = [tables[TRAITS], *(shape.trait_table(page, columns, mistyped) for page in pages)]
     tables[TRAITS] = pa.concat_tables(found, promote_options="default")
     moved = [(identity_no, profile_no) for identity_no, profile_no in numbers if identity_no != profile_no]
     tables[MEMBERS] = pa.table(

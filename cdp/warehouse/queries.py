@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from pyroaring import BitMap
-from sqlalchemy import Connection, Select, literal, select, true
+from sqlalchemy import Connection, Select, literal, or_, select, true
 
 from cdp.identity.tables import identifier_index, profile_members
 from cdp.ingest.tables import events
@@ -130,6 +130,19 @@ def touched(connection: Connection, after: int) -> list[int]:
         query = select(table.c.identity_no).distinct().where(since(table.c.batch, after))
         found.update(number for (number,) in read_rows(connection, query))
     return sorted(found)
+
+
+def factual_since(connection: Connection, after: int, limit: int) -> list[int]:
+    """Return when those commits after ``after`` were that brought facts, in order, at most ``limit``."""
+    b = batches.c
+    brought = (
+        select(table.c.batch).where(table.c.batch == b.batch).exists()
+        for table in (events, trait_observations, profile_members)
+    )
+    query = (
+        select(b.committed_at).where(b.commit_no > after, or_(*brought)).order_by(b.commit_no).limit(limit)
+    )
+    return [at for (at,) in read_rows(connection, query)]
 
 
 def read_indexed(connection: Connection) -> BitMap:

@@ -35,6 +35,7 @@ def test_what_was_left_out_is_told_and_damage_is_named(
     assert 'cdp_warehouse_mistyped{column="p_revenue"} 1.0' in metrics
     told = shell("doctor", "--json")
     assert "values of another type than declared, held as NULL: p_revenue 1" in told
+    assert "followed up to the newest commit" in told
     (file,) = [file for file in services.mirror.directory.read().files["events"] if file.rows]
     path = settings.mirror_dir / file.name
     whole = path.read_bytes()

@@ -82,11 +82,11 @@ class Engines:
             bytes.hex,
         )
 
-    def find(self, wheres: list[Where]) -> list[set[int]]:
+    def find(self, wheres: list[Where], zone: str = "UTC") -> list[set[int]]:
         """Return whom each definition finds, the same on both."""
         names = [f"d{place}" for place in range(len(wheres))]
         for name, where in zip(names, wheres, strict=True):
-            self.duckdb.apply("system", {"name": name, "where": where})
+            self.duckdb.apply("system", {"name": name, "timezone": zone, "where": where})
         on_duckdb, on_spark = self.duckdb.refresh(names), self.spark.refresh(names)
         for where, one, other in zip(wheres, on_duckdb, on_spark, strict=True):
             assert set(one.bitmap) == set(other.bitmap), where
@@ -95,7 +95,7 @@ class Engines:
 
 def test_any_definition_finds_the_same_people_on_both(tmp_path: Path, cluster: Any) -> None:
     rig = Rig(f"sqlite:///{tmp_path}/cdp.sqlite", tmp_path / "warehouse")
-    world = World({}, [], [], TRUST, {"plan"}, NOW)
+    world = World({}, [], [], TRUST, {"plan"}, NOW, "America/New_York")
     parts = st.tuples(groups, st.lists(events, max_size=14), st.lists(traits, max_size=8))
     for place, (group_of, seen, observed) in enumerate(drawn(parts, WORLDS)):
         first = place * IDENTITIES
@@ -111,8 +111,9 @@ def test_any_definition_finds_the_same_people_on_both(tmp_path: Path, cluster: A
     rig.define(world, drawn(tags, 1)[0])
     wheres = drawn(definitions, DEFINITIONS)
     world.segments["other"] = next(where for where in wheres if '"segment"' not in json.dumps(where))
-    engines.duckdb.apply("system", {"name": "other", "where": world.segments["other"]})
-    found = engines.find(wheres)
+    other = {"name": "other", "timezone": world.zone, "where": world.segments["other"]}
+    engines.duckdb.apply("system", other)
+    found = engines.find(wheres, world.zone)
     for place, (where, profiles_found) in enumerate(zip(wheres, found, strict=True)):
         assert profiles_found == world.members(where, f"d{place}"), where
     ran = tasks_by_executor(cluster)

@@ -13,10 +13,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from oracle import World
 from population import NOW, index_of
+from prometheus_client import REGISTRY
 from rig import Rig, load, profiles, rig_of
 
-from cdp.clock import DAY, Micros
-from cdp.segments import queries
+from cdp.clock import DAY, SECOND, Micros
+from cdp.segments import lag, observe, queries
 
 steps = st.lists(
     st.fixed_dictionaries(
@@ -205,3 +206,68 @@ def test_a_new_version_is_a_new_beginning_and_a_deleted_segment_stays_deleted(ri
     assert rig.segments.list() == ()
     with rig.people.store.reading() as connection:
         assert queries.members(connection, "a") is None
+
+
+def test_an_event_that_is_later_than_now_counts_when_its_time_has_come(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2], [3])
+        rig.people.event(batch, 1, "A", at=NOW + 20 * SECOND)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A", "within": "1d"}})
+    rig.follow()
+    with rig.people.committer.batch() as batch:  # the mirror does not know of it
+        rig.people.event(batch, 2, "A", at=NOW + 28 * SECOND)
+        rig.people.event(batch, 2, "A", at=NOW + 2 * DAY)
+    rig.follow()
+    assert set(rig.stored("a")) == set()
+    rig.people.clock.advance(25 * SECOND)
+    steps = [{"event": "A"}, {"event": "A"}]
+    rig.segments.apply("system", {"name": "b", "where": {"sequence": steps}})  # asked before windows slide
+    rig.follow()
+    rig.mirror.refresh()
+    rig.people.clock.advance(20 * SECOND)
+    rig.follow()
+    assert set(rig.stored("a")) == {1, 2}
+    assert set(rig.stored("b")) == set()
+    rig.people.clock.advance(2 * DAY)
+    rig.follow()
+    assert set(rig.stored("a")) == {2}
+    assert set(rig.stored("b")) == {2}
+
+
+def test_how_far_it_is_behind_is_told(rig: Rig) -> None:
+    def told() -> tuple[float, int]:
+        observe(rig.people.store, rig.people.clock)
+        behind = lag(rig.people.store, rig.people.clock)
+        assert REGISTRY.get_sample_value("cdp_segments_lag_seconds") == behind.seconds
+        assert REGISTRY.get_sample_value("cdp_segments_lag_commits") == behind.commits
+        return behind.seconds, behind.commits
+
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2], [3])
+    rig.mirror.refresh()
+    rig.people.clock.advance(3 * SECOND)
+    assert told() == (0, 0)  # there is no segment
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A"}})
+    assert told() == (3, 1)
+    rig.follow()
+    rig.touch()
+    rig.people.clock.advance(SECOND)
+    assert told() == (0, 0)  # a commit without facts is none to follow
+    with rig.people.committer.batch() as batch:
+        rig.people.event(batch, 1, "A", at=NOW)
+    rig.people.clock.advance(SECOND)
+    with rig.people.committer.batch() as batch:
+        rig.people.trait(batch, 1, "age", 40)
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1, 2])
+    rig.people.clock.advance(SECOND // 2)
+    assert told() == (1.5, 3)
+    rig.follow()
+    assert told() == (0, 0)
+    rig.people.clock.advance(SECOND)
+    assert told() == (0, 0)
+    with rig.people.committer.batch() as batch:
+        rig.people.event(batch, 1, "A", at=NOW)
+    rig.segments.delete("system", "a")
+    assert told() == (0, 0)

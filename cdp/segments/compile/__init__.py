@@ -22,7 +22,7 @@ from pyroaring import BitMap
 
 from cdp.clock import Micros
 from cdp.segments.compile.common import Found
-from cdp.segments.compile.crossing import crossing
+from cdp.segments.compile.crossing import ahead, crossing
 from cdp.segments.compile.deciding import deciding
 from cdp.segments.compile.events import amounts, event_pass, ratio_pass, ratios
 from cdp.segments.compile.sequences import sequence_pass
@@ -174,4 +174,14 @@ def _shared(leaf: Asked) -> Any:
     return "sample" if isinstance(leaf, Sample) else leaf
 
 
-__all__ = ["Compiled", "Compiler", "complemented", "crossing", "deciding", "express", "find", "valued"]
+__all__ = [
+    "Compiled",
+    "Compiler",
+    "ahead",
+    "complemented",
+    "crossing",
+    "deciding",
+    "express",
+    "find",
+    "valued",
+]

@@ -1,9 +1,9 @@
-"""crossing: whose facts lie at the edges of windows."""
+"""crossing: whose facts lie at the edges of windows, and whose lie ahead."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import Any
 
@@ -12,7 +12,7 @@ from pyroaring import BitMap
 
 from cdp.clock import Micros
 from cdp.segments.edges import Facts, Span
-from cdp.warehouse import Snapshot, bitmap
+from cdp.warehouse import Declared, Focus, Snapshot, Tables, bitmap, evaluated_at
 
 
 def crossing(snapshot: Snapshot, edges: Mapping[Facts, list[Span]], now: Micros) -> BitMap:
@@ -23,6 +23,21 @@ def crossing(snapshot: Snapshot, edges: Mapping[Facts, list[Span]], now: Micros)
         sql = str(ibis.to_sql(expression, dialect=snapshot.dialect))
         found |= bitmap(snapshot.run(sql, now)["identity_no"])
     return found
+
+
+def ahead(snapshot: Snapshot | Focus, now: Micros) -> dict[int, Micros]:
+    """Return identity → the next instant at which one of its events ceases to be later than now."""
+    found = snapshot.run(_ahead(snapshot.dialect), now)
+    return dict(zip(found["identity_no"].tolist(), found["next"].tolist(), strict=True))
+
+
+@cache
+def _ahead(dialect: str) -> str:
+    events = Tables(Declared()).events
+    later = events.filter(events.occurred_at > evaluated_at())
+    return str(
+        ibis.to_sql(later.group_by("identity_no").aggregate(next=later.occurred_at.min()), dialect=dialect)
+    )
 
 
 def _facts(snapshot: Snapshot, facts: Facts, spans: list[Span]) -> Any:
