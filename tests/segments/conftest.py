@@ -19,7 +19,8 @@ from cdp.policy import FieldCatalogue
 
 Load = Callable[[FieldCatalogue, Iterable[Happened], str], Known]
 ORDERS = catalogue(
-    properties=[rule("revenue", "number"), rule("quantity", "number"), rule("order_id"), rule("sku")]
+    properties=[rule("revenue", "number"), rule("quantity", "number"), rule("order_id"), rule("sku")],
+    inferences=["recency", "frequency", "monetary", "customer_tier"],
 )
 
 

@@ -165,3 +165,51 @@ def test_who_came_back_and_what_each_order_was_worth(
         assert cdnow.found(on_average) == {w for w, o in recent.items() if o and sum(o) / len(o) >= bound}
     lapsed = {"all": [{"event": ORDER, "count": {"gte": 3}}, {"not": window}]}
     assert cdnow.found(lapsed) == {w for w, o in recent.items() if not o and len(cohort[w].orders) >= 3}
+
+
+TAGS: dict[str, dict[str, Any]] = {
+    "recency": {"score": {"event": ORDER, "min": {"property": "event.age"}}, "best": "low", "into": 5},
+    "frequency": {"score": {"event": ORDER, "count": {}}, "into": 5},
+    "monetary": {"score": {"event": ORDER, "sum": {"property": "revenue"}}, "into": 5},
+}
+
+
+def by_quintile(values: Mapping[str, Any]) -> dict[str, int]:
+    """Return the score of each: a class for each fifth, and with their like whoever is the last of one."""
+    ordered = sorted(values.values())
+    bounds = [ordered[-(-len(ordered) * fifth // 5) - 1] for fifth in range(1, 5)]
+    return {who: 1 + sum(value > bound for bound in bounds) for who, value in values.items()}
+
+
+def test_computed_scores_and_tiers_of_cdnow(cohort: dict[str, Customer], cdnow: Known) -> None:
+    age = by_quintile({who: days_since(one.last) for who, one in cohort.items()})
+    scores = {
+        "R": {who: 6 - score for who, score in age.items()},
+        "F": by_quintile({who: len(one.orders) for who, one in cohort.items()}),
+        "M": by_quintile({who: one.spent for who, one in cohort.items()}),
+    }
+    for name, tag in TAGS.items():
+        made = cdnow.segments.tags.apply("test", {"name": name, "kind": "customer", **tag})
+        assert made.thresholds is not None
+        assert made.thresholds.people == len(cohort)
+    for letter, name in zip("RFM", TAGS, strict=True):
+        for score in Scores:
+            expected = {who for who, reached in scores[letter].items() if reached == score}
+            assert cdnow.found({"tag": name, "op": "eq", "value": score}) == expected, (letter, score)
+    best = {"all": [{"tag": name, "op": "gte", "value": 4} for name in TAGS]}
+    lost = {
+        "all": [{"tag": "recency", "op": "lte", "value": 2}, {"tag": "monetary", "op": "gte", "value": 4}]
+    }
+    cases = [{"value": "champion", "where": best}, {"value": "at risk", "where": lost}]
+    tier = {"name": "customer_tier", "kind": "customer", "cases": cases, "otherwise": "ordinary"}
+    cdnow.segments.tags.apply("test", tier)
+
+    def of(who: str) -> str:
+        r, f, m = (scores[letter][who] for letter in "RFM")
+        return "champion" if min(r, f, m) >= 4 else "at risk" if r <= 2 and m >= 4 else "ordinary"
+
+    sizes = Counter(map(of, cohort))
+    assert all(sizes[value] > 100 for value in ("champion", "at risk", "ordinary"))
+    for value in sizes:
+        asked = {"tag": "customer_tier", "op": "eq", "value": value}
+        assert cdnow.found(asked) == {who for who in cohort if of(who) == value}
