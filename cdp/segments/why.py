@@ -190,7 +190,7 @@ class _One:
             )
             for key, side in (("of", leaf.of), ("to", leaf.to))
         )
-        found = _rows(self._facts.run(valued(leaf, self._facts.tables, "duckdb"), self._now))
+        found = _rows(valued(leaf, self._facts, self._now))
         return msgspec.structs.replace(
             reason,
             amount=found[0]["amount"] if found else None,

@@ -1,6 +1,6 @@
 """The warehouse: a Parquet mirror of declared, clear columns, read through Ibis on DuckDB or Spark."""
 
-from cdp.warehouse.engine import Tables, evaluated_at, wall_clock
+from cdp.warehouse.engine import Columns, Tables, evaluated_at, wall_clock
 from cdp.warehouse.files import Directory
 from cdp.warehouse.focus import Focus, focus
 from cdp.warehouse.mirror import Mirror
@@ -11,6 +11,7 @@ from cdp.warehouse.snapshot import Snapshot, Warehouse, open_engine
 
 __all__ = [
     "VALUE_COLUMN",
+    "Columns",
     "Declared",
     "Directory",
     "Focus",

@@ -29,7 +29,7 @@ from cdp.segments.compile.sequences import sequence_pass
 from cdp.segments.compile.traits import trait_pass
 from cdp.segments.definition import Asked, Event, Ratio, Sample, Trait
 from cdp.segments.definition import Sequence as Steps
-from cdp.warehouse import Focus, Snapshot, Tables, bitmap
+from cdp.warehouse import Columns, Focus, Snapshot, Tables, bitmap
 
 _SHARED = 16  # leaves in one pass: each costs memory for everybody that the pass meets
 _UNION = 32  # passes in one statement
@@ -134,11 +134,11 @@ def express(leaves: tuple[Asked, ...], tables: Tables) -> Found:
     return event_pass([leaf for leaf in leaves if isinstance(leaf, Event)], tables)
 
 
-def valued(leaf: Event | Ratio, tables: Tables, dialect: str) -> str:
-    """Return SQL for ``profile_no`` and ``amount`` of everybody whose events amount to anything known."""
-    found = ratios(leaf, tables) if isinstance(leaf, Ratio) else amounts(leaf, tables)
+def valued(leaf: Event | Ratio, snapshot: Snapshot | Focus, now: Micros) -> Columns:
+    """Return ``profile_no`` and ``amount`` of everybody whose events amount to anything known."""
+    found = ratios(leaf, snapshot.tables) if isinstance(leaf, Ratio) else amounts(leaf, snapshot.tables)
     known = found.filter(found.amount.notnull()).select("profile_no", "amount")
-    return str(ibis.to_sql(known, dialect=dialect))
+    return snapshot.run(str(ibis.to_sql(known, dialect=snapshot.dialect)), now)
 
 
 def _drawn(leaf: Sample, tables: Tables) -> Any:

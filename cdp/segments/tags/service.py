@@ -187,7 +187,7 @@ class TagService:
     def _amounts(definition: TagDefinition, held: Held, facts: Focus, now: Micros) -> dict[int, Any]:
         """Return the amount, ratio or score of whoever has one."""
         leaf = settled(_of(definition), now)
-        columns = facts.run(valued(leaf, facts.tables, facts.dialect), now)
+        columns = valued(leaf, facts, now)
         amounts = dict(zip(columns["profile_no"].tolist(), columns["amount"].tolist(), strict=True))
         if definition.form == "amount" and _counts(leaf):
             return dict.fromkeys(facts.everyone, 0) | amounts
@@ -209,7 +209,7 @@ class TagService:
         with self._store.reading() as connection:
             self._question(connection, definition)
             gone = self._evaluator.gone(connection, snapshot.commit_no)
-        columns = snapshot.run(valued(settled(_of(definition), now), snapshot.tables, snapshot.dialect), now)
+        columns = valued(settled(_of(definition), now), snapshot, now)
         everyone = snapshot.everyone - (gone | snapshot.mapped(gone))
         counted = np.isin(columns["profile_no"], np.array(everyone, dtype=np.int64))
         amounts = np.sort(np.asarray(columns["amount"], dtype=np.float64)[counted])
