@@ -1,4 +1,4 @@
-"""The request as handlers see it: no text in it holds a NUL character.
+"""The request as handlers see it: text is UTF-8, and none of it holds a NUL character.
 
 PostgreSQL cannot store NUL, no name or identifier has one, and a store that refuses it halfway would look
 like a failure of ours. JSON can carry it only as an escape. Ingest reads its body itself and judges event
@@ -12,7 +12,7 @@ from typing import Any
 from litestar import Request
 from litestar.connection import ASGIConnection
 
-from cdp.errors import InvalidInputError
+from cdp.errors import InvalidInputError, MalformedBodyError
 
 _ESCAPED = b"\\u0000"
 
@@ -24,8 +24,13 @@ class ApiRequest(Request[Any, Any, Any]):
         """Return the body.
 
         :raises InvalidInputError: a text in it holds NUL.
+        :raises MalformedBodyError: it is not UTF-8, of which the decoder would say so in an error of its own.
         """
         raw = await super().body()
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            raise MalformedBodyError("the body is not UTF-8 text") from None
         if _ESCAPED in raw:
             raise InvalidInputError("a text in the body holds a NUL character")
         return raw

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+from prometheus_client import Counter
 
 from cdp.clock import Micros, parse_rfc3339
 from cdp.ingest.model import Classified, Event, Trait
@@ -31,9 +32,15 @@ _PLAIN = re.compile(r"[\w.+@-]*", re.ASCII)
 _TRAIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.[a-z][a-z0-9_]{0,63}){0,3}")
 _URL_FIELDS = frozenset({"url", "referrer", "page.url", "page.referrer"})
 _NO_TEXT = frozenset({"number", "boolean", "time"})
+_JSON: dict[str, type] = {"string": str, "list": list}
 _CONTEXT = "context."
 _HERE = "location.country"
 _MAX_PLACE = 100
+_MISTYPED = Counter(
+    "cdp_ingest_mistyped",
+    "Values of another type than declared, which were sealed as they came in, since this process started",
+    ["column"],
+)
 
 
 Note = Callable[[int, str, str, object], None]
@@ -106,6 +113,7 @@ class Classifier:
                 clear[name] = value
             elif value is not None:
                 kept[name] = value
+                _count(rule, value, name)
         return kept
 
     def _cut_context(self, given: dict[str, Any], clear: dict[str, Any], sealed: dict[str, Any]) -> None:
@@ -154,6 +162,8 @@ class Classifier:
                 continue
             kept = _spelled(value, dict(event.identifiers).get(of, value)) if of == folded else value
             found.append(Trait(folded, _encode(kept), clear, of))
+            if rule is not None:
+                _count(rule, value, f"trait {folded}")
             if not clear and self._note is not None:
                 self._note(event.source.source_id, "traits", folded, value)
             if folded in self._generalised:
@@ -205,6 +215,13 @@ def has_type(rule: FieldRule, value: object) -> bool:
     if kind == "time":
         return isinstance(value, str) and _is_time(value)
     return isinstance(value, list) and all(map(_is_plain, value))
+
+
+def _count(rule: FieldRule, value: object, column: str) -> None:
+    """Count a value of another type than declared; text that is sealed for what it holds is none."""
+    plain = _JSON.get(rule.type)
+    if not (has_type(rule, value) if plain is None else isinstance(value, plain)):
+        _MISTYPED.labels(column).inc()
 
 
 def _cut_items(rule: FieldRule, items: list[Any]) -> tuple[list[Any], list[Any]]:

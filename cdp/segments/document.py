@@ -7,6 +7,7 @@ definition can be, and what ``plain_yaml`` refuses (anchors, tags, deep nesting)
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -44,10 +45,16 @@ def read(source: str | bytes | Mapping[str, Any]) -> Document:
     text = _decoded(source)
     if text.lstrip().startswith("{"):
         try:
+            json.loads(text, object_pairs_hook=_once)
             return Document(msgspec.json.decode(text), {})
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
+        except (msgspec.DecodeError, RecursionError, ValueError):
             pass  # a YAML flow mapping begins like this too; if it is neither, the error below tells where
     return _yaml(text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError
 
 
 def _decoded(source: str | bytes) -> str:
