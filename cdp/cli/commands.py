@@ -10,6 +10,7 @@ from cdp.cli import (
     backup,
     consent,
     demo,
+    explore,
     exports,
     identity,
     identity_conflicts,
@@ -39,6 +40,7 @@ backup.register(app)
 exports.register(app)
 app.add_typer(access.sources, name="source")
 app.add_typer(access.keys, name="key")
+explore.register(segments.segments)
 app.add_typer(segments.segments, name="segment")
 app.add_typer(segments.lists, name="list")
 app.add_typer(consent.consent, name="consent")

@@ -3,6 +3,7 @@
 from cdp.segments.counting import PER_DAY, SHORT_LIST, Counting
 from cdp.segments.definition import Definition
 from cdp.segments.document import read
+from cdp.segments.explore import Show, Table, Version
 from cdp.segments.follow import Follower
 from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, Change, ListKind, Members, PeopleList, Preview, Segment
@@ -30,6 +31,9 @@ __all__ = [
     "Reason",
     "Segment",
     "SegmentService",
+    "Show",
+    "Table",
+    "Version",
     "Why",
     "check_readable",
     "classified",
