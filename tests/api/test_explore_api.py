@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from caller import Caller
 
-from cdp.clock import FixedClock
 from cdp.segments import PER_DAY
 
 GB = {"trait": "country", "op": "eq", "value": "GB"}
@@ -236,7 +235,21 @@ def test_restrained_people_are_in_no_table(crowd: Caller) -> None:
     assert found["attributes"][0]["values"][0]["everyone"] == 128
 
 
-def test_mistakes_are_named(crowd: Caller, clock: FixedClock) -> None:
+def test_nothing_is_explored_while_nothing_may_be_evaluated(crowd: Caller) -> None:
+    officer = crowd.officer("first")
+    switch = {"enabled": False, "reason": "suspected_breach"}
+    crowd.api("POST", "/destinations/controller/switch", switch, key=officer)
+    for method, path, body in (
+        ("POST", "/segments/overlap", {"segments": ["buyers", "britons"]}),
+        ("POST", "/segments/funnel", FUNNEL),
+        ("POST", "/segments/retention", RETENTION),
+        ("GET", "/segments/buyers/portrait", None),
+    ):
+        problem = crowd.api(method, path, body, key=officer, expect=403)
+        assert "controller is switched off" in problem["detail"]
+
+
+def test_mistakes_are_named(crowd: Caller) -> None:
     crowd.api("POST", "/segments/overlap", {"segments": ["buyers"]}, expect=400)
     crowd.api("POST", "/segments/overlap", {"segments": ["buyers", "nobody"]}, expect=404)
     crowd.api("POST", "/segments/overlap", {"names": ["buyers", "britons"]}, expect=400)
@@ -247,4 +260,3 @@ def test_mistakes_are_named(crowd: Caller, clock: FixedClock) -> None:
     problem = crowd.api("POST", "/segments/retention", {**RETENTION, "periods": 53}, expect=400)
     assert problem["detail"].startswith("periods: ")
     crowd.api("GET", "/segments/nobody/portrait", expect=404)
-    assert clock.now() > 0

@@ -169,6 +169,19 @@ def test_periods_that_have_not_begun_are_unknown_and_the_first_start_alone_is_no
     assert again["cohorts"][1]["returned"] == [1, 0, 0, None]
 
 
+def test_the_last_of_all_periods_counts_and_none_after_it(rig: Rig) -> None:
+    happened(
+        rig,
+        [("A", NOW - 52 * DAY), ("B", NOW - 21 * DAY), ("B", NOW)],
+        [("A", NOW - 53 * DAY), ("B", NOW - 53 * DAY + 1), ("B", NOW)],
+    )
+    explore = rig.segments.explore
+    asked = {**EVENTS, "periods": 52, "from": "today-53d"}
+    (older, newer, *_) = explore.retention(explore.read_retention(asked)).shown(exact)["cohorts"]
+    assert [after for after, count in enumerate(older["returned"]) if count] == [0]
+    assert [after for after, count in enumerate(newer["returned"]) if count] == [31, 52]
+
+
 EVENTS = {"start": {"event": "A"}, "return": {"event": "B"}, "every": "day", "periods": 2}
 
 

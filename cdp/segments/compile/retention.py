@@ -22,7 +22,7 @@ def retention(
     come back by happened later than that start, in the ``k``-th period after.
 
     :param begins: when each period begins, ascending; the last one has no end but now.
-    :param most: for how many periods after the first; below 63.
+    :param most: for how many periods after the first, up to 52.
     :raises UnavailableError: the warehouse cannot answer now.
     """
     expression = _came(start, back, begins, most, snapshot.tables)
@@ -44,9 +44,9 @@ def _came(start: Event, back: Event, begins: Sequence[Micros], most: int, tables
         firsts.cohort,
         after=ibis.ifelse(seen.occurred_at > firsts["first"], seen.period - firsts.cohort, ibis.null()),
     )
-    bit = ibis.ifelse(joined.after <= most, ibis.literal(1, "int64") << joined.after.cast("int64"), 0)
-    joined = joined.select("profile_no", "cohort", came=bit.fill_null(0))
-    return joined.group_by("profile_no", "cohort").aggregate(came=joined.came.bit_or())
+    told = joined.mutate(after=ibis.ifelse(joined.after <= most, joined.after, ibis.null())).distinct()
+    bits = (ibis.literal(2.0) ** told.after.cast("float64")).sum().fill_null(0.0)  # a double holds 53 of them
+    return told.group_by("profile_no", "cohort").aggregate(came=bits.cast("int64"))
 
 
 def period(at: Any, begins: Sequence[Micros]) -> Any:
