@@ -18,7 +18,8 @@ from cdp.api.services import Services
 from cdp.audit import Entry
 from cdp.clock import random_id
 from cdp.errors import NotPermittedError, OverloadedError
-from cdp.segments import PURPOSE, Definition
+from cdp.segments import PURPOSE, Definition, Show
+from cdp.store import Batch
 
 LEAST_FIGURES = 3
 """Members, released and one reason for absence: what the counts of an export show at least."""
@@ -36,20 +37,40 @@ def shown_count(
     :param target: what was counted, for the audit log.
     :raises OverloadedError: the counts of today are used up; that is on record, too.
     """
+    with _counted(services, caller, target, {"members": len(members)}) as batch:
+        if caller.has("officer"):
+            return len(members)
+        return services.counting.noised(batch, caller.actor, definition, members)
+
+
+@contextmanager
+def showing(services: Services, caller: Caller, target: Mapping[str, str | int]) -> Iterator[Show]:
+    """Give what makes numbers of tables, as this caller may see them; all of it is charged, or nothing.
+
+    Whom the tables are about is on record already (``segments.explore``); here it is that numbers were shown.
+
+    :param target: what was counted, for the audit log.
+    :raises OverloadedError: the counts of today are used up; that is on record, too.
+    """
+    if caller.has("officer"):
+        yield lambda tables: [[len(cell.members) for cell in table] for table in tables]
+        return
+    with _counted(services, caller, target, {}) as batch:
+        yield lambda tables: services.counting.shown(batch, caller.actor, tables)
+
+
+@contextmanager
+def _counted(
+    services: Services, caller: Caller, target: Mapping[str, str | int], people: dict[str, int]
+) -> Iterator[Batch]:
+    """Record that counts are shown, or that the day's are used up."""
     entry = Entry(
-        action="segment.count",
-        actor=caller.actor,
-        purpose=PURPOSE,
-        object=dict(target),
-        people={"members": len(members)},
+        action="segment.count", actor=caller.actor, purpose=PURPOSE, object=dict(target), people=people
     )
-    officer = caller.has("officer")
     try:
-        with services.committer.batch(head_first=not officer) as batch:
+        with services.committer.batch(head_first=not caller.has("officer")) as batch:
             batch.record(entry)
-            if officer:
-                return len(members)
-            return services.counting.noised(batch, caller.actor, definition, members)
+            yield batch
     except OverloadedError:  # a key that runs out may be one that tries to find somebody
         refused = msgspec.structs.replace(
             entry, outcome="denied", object={**target, "reason": "count_budget"}, people={}

@@ -10,6 +10,7 @@ from cdp.cli import (
     backup,
     consent,
     demo,
+    explore,
     exports,
     identity,
     identity_conflicts,
@@ -40,6 +41,7 @@ backup.register(app)
 exports.register(app)
 app.add_typer(access.sources, name="source")
 app.add_typer(access.keys, name="key")
+explore.register(segments.segments)
 app.add_typer(segments.segments, name="segment")
 app.add_typer(tags.tags, name="tag")
 app.add_typer(segments.lists, name="list")

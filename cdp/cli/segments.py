@@ -27,7 +27,7 @@ _LAST_KEY = re.compile(r"(\.?[^.\[\]]+|\[\d+\])$")
 @segments.command("apply")
 def apply(file: Path, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """Store the definition in a YAML or JSON file as a segment's newest version."""
-    with definition_in(file) as definition, connected() as api:
+    with definition_of(file) as definition, connected() as api:
         name = definition.get("name")
         if not isinstance(name, str) or not name:
             raise DefinitionError("the definition has no name")
@@ -41,7 +41,7 @@ def apply(file: Path, as_json: AsJson = False) -> None:  # noqa: FBT002  # a fla
 @segments.command("preview")
 def preview(file: Path, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """Count who fits the definition in a file, without storing it."""
-    with definition_in(file) as definition, connected() as api:
+    with definition_of(file) as definition, connected() as api:
         found = api.post("/segments/preview", definition)
     show_record(found, as_json=as_json)
 
@@ -158,7 +158,7 @@ def _headline(held: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def definition_in(file: Path) -> Iterator[dict[str, Any]]:
+def definition_of(file: Path) -> Iterator[dict[str, Any]]:
     """Read a definition; what is found wrong with it, here or by the platform, gets its file and line.
 
     :raises DefinitionError: it is wrong.

@@ -13,7 +13,7 @@ import yaml
 from cdp.cli.client import connected
 from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list
-from cdp.cli.segments import definition_in
+from cdp.cli.segments import definition_of
 from cdp.errors import DefinitionError
 
 tags = typer.Typer(help="Computed tags: what is concluded about people.", no_args_is_help=True)
@@ -25,7 +25,7 @@ def apply(files: list[Path], as_json: AsJson = False) -> None:  # noqa: FBT002  
     """Store the definitions in YAML or JSON files, in their order, as the newest versions of tags."""
     made = []
     for file in files:
-        with definition_in(file) as definition, connected() as api:
+        with definition_of(file) as definition, connected() as api:
             name = definition.get("name")
             if not isinstance(name, str) or not name:
                 raise DefinitionError("the definition has no name")

@@ -3,6 +3,7 @@
 from cdp.segments.counting import PER_DAY, SHORT_LIST, Counting
 from cdp.segments.definition import Definition
 from cdp.segments.document import read
+from cdp.segments.explore import Show, Table, Version
 from cdp.segments.follow import Follower
 from cdp.segments.lag import Lag, lag, observe
 from cdp.segments.lists import Lists
@@ -36,10 +37,13 @@ __all__ = [
     "Reason",
     "Segment",
     "SegmentService",
+    "Show",
+    "Table",
     "Tag",
     "TagService",
     "TagValue",
     "Thresholds",
+    "Version",
     "Why",
     "check_readable",
     "classified",

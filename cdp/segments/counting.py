@@ -8,10 +8,13 @@ Invariants:
 2. No definition is counted that reads what names a person, or stands on a list of fewer than ``SHORT_LIST``
    people, itself or through another segment: either would turn the count into a look-up.
 3. What is used up is on record before anybody sees the answer.
+4. Cells of which nobody is in two (the values of a trait, the cohorts of a period) cost two answers together:
+   that somebody is in one cell and not in another changes two of them, however many there are.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 from pyroaring import BitMap
@@ -21,7 +24,8 @@ from cdp.errors import NotPermittedError, OverloadedError
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
 from cdp.segments.definition import Definition, ListOf
-from cdp.segments.noise import fingerprint, noised
+from cdp.segments.explore import Table
+from cdp.segments.noise import fingerprint, noised, shifted
 from cdp.segments.references import identifies
 from cdp.segments.service import SegmentService
 from cdp.store import Batch, Store
@@ -82,6 +86,30 @@ class Counting:
             raise self._used_up()
         return noised(members, self._secret, question)
 
+    def shown(self, batch: Batch, actor: str, tables: Sequence[Table]) -> list[list[int]]:
+        """Return the numbers of tables as this key may see them, and charge for them.
+
+        A table costs one answer, or two where it has several cells: nobody is in two of them, so they tell of
+        somebody no more than in which of two cells they are.
+
+        :param batch: taken head first, so that no two answers are charged at once.
+        :raises NotPermittedError: these are more than a day has.
+        :raises OverloadedError: the questions of the day are used up, or do not suffice for these.
+        """
+        drawn = [[fingerprint(one.members, self._secret, one.question) for one in table] for table in tables]
+        answers = [answer for table in drawn for answer in _answers(table)]
+        if len(set(answers)) > PER_DAY:
+            raise NotPermittedError(
+                f"this takes {len(set(answers))} counts, and all keys that see counts with noise share "
+                f"{PER_DAY} a day; ask for less, or with an officer's key"
+            )
+        if self.charge(batch, actor, answers) > PER_DAY:
+            raise self._used_up()
+        return [
+            [shifted(len(one.members), fingers) for one, fingers in zip(*pair, strict=True)]
+            for pair in zip(tables, drawn, strict=True)
+        ]
+
     def charge(self, batch: Batch, actor: str, answers: Sequence[str]) -> int:
         """Charge for ``answers`` to a key, each named so that the same one has the same name.
 
@@ -107,7 +135,15 @@ class Counting:
     def _used_up(self) -> OverloadedError:
         wait = (DAY - self._clock.now() % DAY) // SECOND + 1
         return OverloadedError(
-            f"all keys that see counts with noise share {PER_DAY} a day, and today's are used up; "
-            "an officer's key counts without a limit",
+            f"all keys that see counts with noise share {PER_DAY} a day, and today's are used up, or fewer "
+            "than this takes; an officer's key counts without a limit",
             retry_after=wait,
         )
+
+
+def _answers(table: Sequence[bytes]) -> list[str]:
+    """Return what a table is charged as, given the fingerprints of its cells."""
+    if len(table) == 1:
+        return [table[0][:16].hex()]
+    name = hashlib.sha256(b"".join(table)).hexdigest()[:32]
+    return [f"{name} {half}" for half in range(2)]

@@ -78,7 +78,8 @@ class Evaluator:
         snapshot = self._warehouse.snapshot()  # 1
         now = self._clock.now()
         with self._store.reading() as connection:
-            questions = [self._definitions.question(connection, one) for one in definitions]  # 2
+            stored = queries.newest(connection)
+            questions = [self._definitions.question(connection, one, stored) for one in definitions]  # 2
             wanted = {leaf: None for question in questions for leaf in question.leaves}
             lists = {
                 leaf: snapshot.mapped(queries.list_identities(connection, leaf.name))

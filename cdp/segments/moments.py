@@ -71,6 +71,30 @@ def local(text: str, zone: str) -> Micros | None:
     return micros(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC))
 
 
+def periods(anchor: Anchor, unit: Unit, since: Micros, until: Micros, zone: str, most: int) -> list[Micros]:
+    """Return when the period of the calendar that holds ``since`` began, and each after it until ``until``.
+
+    Of a day that a zone left out the instant is that of the next one.
+
+    :param anchor: whose beginning a period has; ``unit`` how far the next one is.
+    :param most: at most so many are returned, and one more where there are more.
+    :raises OverflowError: one lies outside the years that can be written.
+    """
+    here = ZoneInfo(zone)
+    try:
+        first = _beginning(datetime.fromtimestamp(since // SECOND, here).date(), anchor)
+    except (ValueError, OSError) as error:
+        raise OverflowError(str(error)) from None
+    found: list[Micros] = []
+    while len(found) <= most:
+        began = _moved(first, len(found), unit)
+        at = micros(datetime(began.year, began.month, began.day, tzinfo=here))
+        if at > until:
+            break
+        found.append(at)
+    return found
+
+
 def _beginning(today: date, anchor: Anchor) -> date:
     if anchor == "this_week":
         return today - timedelta(days=today.weekday())

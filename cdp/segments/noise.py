@@ -45,9 +45,13 @@ def noised(members: BitMap, secret: bytes, question: str) -> int:
 
     The parameters are those of ``fingerprint``.
     """
-    drawn = fingerprint(members, secret, question)
+    return shifted(len(members), fingerprint(members, secret, question))
+
+
+def shifted(size: int, drawn: bytes) -> int:
+    """Return a size with the noise that a fingerprint stands for."""
     shift = _geometric(drawn[:8]) - _geometric(drawn[8:16])
-    return max(0, _STEP * math.floor((len(members) + shift) / _STEP + 0.5))
+    return max(0, _STEP * math.floor((size + shift) / _STEP + 0.5))
 
 
 def _geometric(drawn: bytes) -> int:

@@ -82,11 +82,18 @@ def newest(connection: Connection, name: str | None = None, table: Table = segme
         .join(top, (table.c.name == top.c.name) & (table.c.version == top.c.version))
         .order_by(table.c.name)
     )
-    found: dict[str, Stored] = {}
-    for row in connection.execute(query):
-        source = None if row.definition is None else msgspec.json.decode(row.definition)
-        found[row.name] = Stored(row.name, row.version, source, row.created_at, row.created_by)
-    return found
+    return {row.name: _stored(row) for row in connection.execute(query)}
+
+
+def _stored(row: Any) -> Stored:
+    source = None if row.definition is None else msgspec.json.decode(row.definition)
+    return Stored(row.name, row.version, source, row.created_at, row.created_by)
+
+
+def every_version(connection: Connection, name: str) -> list[Stored]:
+    """Return every version of a segment, in their order."""
+    query = select(segments).where(segments.c.name == name).order_by(segments.c.version)
+    return [_stored(row) for row in connection.execute(query)]
 
 
 def add_version(connection: Connection, stored: Stored, batch: int, table: Table = segments) -> None:

@@ -20,6 +20,7 @@ from cdp.segments import queries
 from cdp.segments.definition import Definition, Leaf
 from cdp.segments.definitions import Definitions, Source, newest_of, uses
 from cdp.segments.evaluate import Evaluator, Result
+from cdp.segments.explore import Explorer
 from cdp.segments.follow import Follower
 from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, Change, Members, Preview, Segment
@@ -60,6 +61,7 @@ class SegmentService:
         self.follow = Follower(store, committer, warehouse, self._definitions, self._evaluate, clock)
         self.tags = TagService(store, committer, warehouse, self._definitions, self._evaluate, clock)
         self.why = Explainer(warehouse, self._definitions, self._evaluate, clock)
+        self.explore = Explorer(store, committer, warehouse, self._definitions, self._evaluate, clock)
         self.lists = Lists(store, committer, lambda: self._definitions.fields, tag)
 
     def adopt(self, fields: FieldCatalogue) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from generated import FIELDS, TRUST
+from generated import FIELDS, TRUST, events, groups, traits
+from hypothesis import strategies as st
 from oracle import World
-from population import Population
+from population import NOW, Population
 from pyroaring import BitMap
 
-from cdp.segments import Change, SegmentService, queries
+from cdp.clock import Micros
+from cdp.segments import Change, SegmentService, Table, queries
 from cdp.store import Batch
 from cdp.warehouse import Mirror, Warehouse
 from cdp.warehouse.queries import profiles_of
@@ -156,3 +159,27 @@ def load(rig: Rig, world: World) -> None:
 
 def rig_of(folder: str) -> Rig:
     return Rig(f"sqlite:///{folder}/cdp.sqlite", Path(folder) / "warehouse")
+
+
+def happened(rig: Rig, *histories: Sequence[tuple[str, Micros]]) -> None:
+    """Store a person for each history of (event, instant)."""
+    with rig.people.committer.batch() as batch:
+        for number, history in enumerate(histories, 1):
+            rig.people.link(batch, [number])
+            for name, at in history:
+                rig.people.event(batch, number, name, at=at)
+    rig.mirror.refresh()
+
+
+def exact(tables: Sequence[Table]) -> list[list[int]]:
+    """Show the numbers of tables as they are."""
+    return [[len(cell.members) for cell in table] for table in tables]
+
+
+worlds = st.builds(
+    lambda group_of, seen, observed: World(profiles(group_of), seen, observed, TRUST, {"plan"}, NOW),
+    groups,
+    st.lists(events, max_size=14),
+    st.lists(traits, max_size=10),
+)
+"""Six identities, who of them is one person, what happened and what was said of them."""

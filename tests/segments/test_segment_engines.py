@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from oracle import World
 from population import NOW, Population, catalogue, index_of, rule
 from pyroaring import BitMap
-from rig import Rig, load, profiles
+from rig import Rig, exact, load, profiles
 from spark_cluster import LEAVES_SOCKETS, WORKERS, SparkCluster, tasks_by_executor
 
 from cdp.clock import DAY
@@ -261,4 +261,72 @@ def test_rounded_amounts_are_the_same_on_both(tmp_path: Path, cluster: Any) -> N
     wheres += [{"event": "Paid", "distinct": {"property": "revenue", "eq": n}} for n in (0, 1, 2, 32)]
     found = Engines(people, tmp_path / "warehouse", FIELDS, cluster).find(wheres)
     assert sum(map(bool, found)) > len(wheres) / 2
+    people.close()
+
+
+def test_every_table_is_the_same_on_both(tmp_path: Path, cluster: Any) -> None:
+    """Retention around the days on which clocks change, funnels, and portraits of every type of trait."""
+    people = Population(f"sqlite:///{tmp_path}/cdp.sqlite")
+    random = Random(5)  # noqa: S311  # draws test data
+    fields = catalogue(
+        properties=[rule("gift", "boolean")],
+        traits=[
+            rule("country"),
+            rule("tags", survivorship="union"),
+            rule("age", "number"),
+            rule("born", "time"),
+            rule("kind", "boolean"),
+        ],
+    )
+    values: dict[str, list[Any]] = {
+        "country": ["DE", "FR", "é", "'"],
+        "tags": ["a", "b", "c"],
+        "age": [0, 1, 17.5, 17.5, 40, 1e9, -3],
+        "born": [
+            "1899-12-31T23:59:59Z",
+            "1969-12-31T23:59:59.999999Z",
+            "1970-01-01T00:00:00Z",
+            "2024-02-29T12:00:00Z",
+        ],
+        "kind": [True, False],
+    }
+    with people.committer.batch() as batch:
+        people.link(batch, *([number, number + 60] for number in range(1, 61)))
+        for _ in range(1500):
+            moment = NOW - random.randrange(40) * DAY - random.choice([0, 1, DAY // 12, DAY // 2])
+            name, gift = random.choice("ABC"), {"gift": random.random() < 0.5}
+            people.event(batch, random.randint(1, 120), name, gift, at=moment)
+        for _ in range(400):
+            name = random.choice(list(values))
+            people.trait(
+                batch, random.randint(1, 120), name, random.choice(values[name]), at=NOW - random.randrange(9)
+            )
+    engines = Engines(people, tmp_path / "warehouse", fields, cluster)
+    steps: list[Where] = [
+        {"event": "A"},
+        {"not": {"event": "C"}},
+        {"event": "B", "within": "5d"},
+        {"event": "A"},
+    ]
+    given: list[Where] = [{"property": "gift", "op": "eq", "value": True}]
+    engines.duckdb.apply("system", {"name": "gifted", "where": {"event": "A", "where": given}})
+
+    def tables(segments: SegmentService) -> list[Any]:
+        explore = segments.explore
+        found = [explore.funnel(explore.read_funnel({"sequence": steps, "within": "30d"})).shown(exact)]
+        for every, zone in (("day", "Europe/Berlin"), ("week", "America/Sao_Paulo"), ("month", "UTC")):
+            asked: Where = {
+                "start": {"event": "A", "where": given},
+                "return": {"event": "B"},
+                "from": "today-50d",
+            }
+            asked |= {"every": every, "timezone": zone, "periods": 52}
+            found.append(explore.retention(explore.read_retention(asked)).shown(exact))
+        return [*found, explore.portrait("gifted").shown(exact, exact=True)]
+
+    (one, other) = (tables(segments) for segments in (engines.duckdb, engines.spark))
+    assert one == other
+    assert one[0]["steps"][-1]["count"]
+    assert [len(one["values"]) for one in one[-1]["attributes"]] == [5, 3, 4, 2, 3]
+    assert sum(cohort["size"] for cohort in one[1]["cohorts"])
     people.close()

@@ -7,7 +7,7 @@ whichever engine the snapshot is on.
 
 A pass yields ``profile_no`` and ``flags``, an integer whose bit ``i`` says that the pass's leaf ``i`` found
 the profile. Leaves that read the same facts stand in one pass: the events of one name, the observations of
-one trait, all samples.
+one trait, the beginnings of one sequence, all samples.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cdp.segments.compile.common import Found
 from cdp.segments.compile.crossing import ahead, crossing
 from cdp.segments.compile.deciding import deciding
 from cdp.segments.compile.events import amounts, event_pass, ratio_pass, ratios
-from cdp.segments.compile.sequences import sequence_pass
+from cdp.segments.compile.sequences import begins, sequence_pass
 from cdp.segments.compile.traits import trait_pass
 from cdp.segments.definition import Asked, Event, Ratio, Sample, Trait
 from cdp.segments.definition import Sequence as Steps
@@ -128,7 +128,7 @@ def express(leaves: tuple[Asked, ...], tables: Tables) -> Found:
     if isinstance(first, Ratio):
         return ratio_pass(first, tables)
     if isinstance(first, Steps):
-        return sequence_pass(first, tables)
+        return sequence_pass([leaf for leaf in leaves if isinstance(leaf, Steps)], tables)
     if isinstance(first, Trait):
         return trait_pass([leaf for leaf in leaves if isinstance(leaf, Trait)], tables)
     return event_pass([leaf for leaf in leaves if isinstance(leaf, Event)], tables)
@@ -151,9 +151,14 @@ def _drawn(leaf: Sample, tables: Tables) -> Any:
 
 def _groups(leaves: Iterable[Asked]) -> list[tuple[Asked, ...]]:
     """Put leaves that read the same facts together, in the order in which they came."""
+    leaves = list(leaves)
+    sequences = sorted({leaf for leaf in leaves if isinstance(leaf, Steps)}, key=lambda one: -len(one.steps))
     sharing: dict[Any, list[Asked]] = {}
     for leaf in leaves:
-        sharing.setdefault(_shared(leaf), []).append(leaf)
+        shared = (
+            next(one for one in sequences if begins(leaf, one)) if isinstance(leaf, Steps) else _shared(leaf)
+        )
+        sharing.setdefault(shared, []).append(leaf)
     return [
         tuple(group[start : start + _SHARED])
         for group in sharing.values()

@@ -5,10 +5,12 @@ instant is *reached* at step k when it fits the step and lies in the reach of on
 before. How far an instant reaches is the nearest of: its time plus the step's ``within``; the first event
 that a negated step between the two forbids, where that falls into the negated step's own window. So the
 farthest reach of all earlier instants decides, and a running maximum finds it, whatever the windows are.
+Beginnings of one sequence (a funnel) are found in the pass that finds the whole.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from functools import reduce
 from itertools import pairwise
 from operator import and_, or_
@@ -24,24 +26,40 @@ _EVER = (1 << 62) - 1  # an instant that never comes
 _Between = tuple[tuple[int, Step], ...]  # the negated steps between two that happen, with their places
 
 
-def sequence_pass(leaf: Sequence, tables: Tables) -> Found:
-    """Return the query of one sequence."""
-    instants, reached, _ = _reached(leaf, tables)
-    instants = instants.mutate(done=reached)
-    done = instants.group_by("profile_no").aggregate(done=instants.done.any())
-    return Found.of(done, [done.done])
+def sequence_pass(leaves: SequenceOf[Sequence], tables: Tables) -> Found:
+    """Return the query of sequences of which each is the beginning of the longest."""
+    instants = _reached(_longest(leaves), tables)
+    ends = {f"done_{place}": _ends(instants, leaf) for place, leaf in enumerate(leaves)}
+    instants = instants.mutate(**ends)
+    done = instants.group_by("profile_no").aggregate(**{name: instants[name].any() for name in ends})
+    return Found.of(done, [done[name] for name in ends])
+
+
+def begins(leaf: Sequence, other: Sequence) -> bool:
+    """Return whether ``leaf`` is the beginning of ``other``, or all of it."""
+    return leaf.within == other.within and leaf.steps == other.steps[: len(leaf.steps)]
 
 
 def reached_steps(leaf: Sequence, tables: Tables) -> Any:
     """Return one row: of everybody together, whether each step that happens was reached."""
-    instants, _, steps = _reached(leaf, tables)
+    instants = _reached(leaf, tables)
+    steps = [f"reached_{number}" for number in range(len(_happening(leaf)))]
     return instants.aggregate(**{name: instants[name].any().fill_null(False) for name in steps})
 
 
-def _reached(leaf: Sequence, tables: Tables) -> tuple[Any, Any, list[str]]:
-    """Return the instants, whether each ends the sequence, and which columns say what step it reached."""
+def _longest(leaves: SequenceOf[Sequence]) -> Sequence:
+    return max(leaves, key=lambda leaf: len(leaf.steps))
+
+
+def _happening(leaf: Sequence) -> list[int]:
+    """Return the places of the steps that happen."""
+    return [place for place, step in enumerate(leaf.steps) if not step.negated]
+
+
+def _reached(leaf: Sequence, tables: Tables) -> Any:
+    """Return the instants; ``reached_i`` says whether one reached step ``i`` of those that happen."""
     rows = _instants(leaf, tables)
-    happen = [place for place, step in enumerate(leaf.steps) if not step.negated]
+    happen = _happening(leaf)
     order = {"group_by": "profile_no", "order_by": "occurred_at"}
     earlier = ibis.window(**order, preceding=(None, 1))
     later = ibis.window(**order, following=(1, None))
@@ -63,12 +81,18 @@ def _reached(leaf: Sequence, tables: Tables) -> tuple[Any, Any, list[str]]:
         rows = rows.mutate(
             **{f"reached_{number}": rows[f"fits_{place}"] & (farthest >= rows.occurred_at).fill_null(False)}
         )
+    return rows
+
+
+def _ends(rows: Any, leaf: Sequence) -> Any:
+    """Return whether an instant ends a sequence: its last step that happens, and no forbidden one after."""
+    happen = _happening(leaf)
     ends = [rows[f"reached_{len(happen) - 1}"]]
     for place in range(happen[-1] + 1, len(leaf.steps)):
         until = rows.occurred_at + leaf.steps[place].within
         following = rows[f"next_{place}"]
         ends += [until < evaluated_at(), (following > until).fill_null(True)]
-    return rows, reduce(and_, ends), [f"reached_{number}" for number in range(len(happen))]
+    return reduce(and_, ends)
 
 
 def _instants(leaf: Sequence, tables: Tables) -> Any:
