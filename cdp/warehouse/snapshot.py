@@ -60,11 +60,13 @@ class Snapshot:
     :param commit_no: every commit up to it is visible.
     :param as_of: when that was mirrored.
     :param dialect: the SQL that ``run`` takes, as ``ibis.to_sql`` names it.
+    :param together: how many queries are best put into one statement.
     """
 
-    def __init__(self, dialect: str, opened: _Opened, manifest: Manifest) -> None:
+    def __init__(self, engine: Engine, opened: _Opened, manifest: Manifest) -> None:
         self._opened = opened
-        self.dialect = dialect
+        self.dialect = engine.dialect
+        self.together = engine.together
         self.commit_no = manifest.commit_no
         self.as_of: Micros = manifest.refreshed_at
         self.tables = opened.tables
@@ -166,7 +168,7 @@ class Warehouse:
                 raise UnavailableError("the warehouse is empty; it fills within seconds of the start")
             try:
                 with self._lock:
-                    return Snapshot(self._engine.dialect, self._open(manifest), manifest)
+                    return Snapshot(self._engine, self._open(manifest), manifest)
             except OSError as error:  # merged away between the manifest and the files
                 if attempt == _TRIES - 1:
                     raise UnavailableError("the warehouse's files cannot be read") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 import ibis  # type: ignore[import-untyped]  # publishes no types
@@ -13,7 +15,20 @@ from cdp.profiles import FINE
 from cdp.segments.definition import Condition, Value
 from cdp.warehouse import Tables, event_column
 
+WIDE = "decimal(38, 0)"
+"""The type of a rank: a whole number wider than 64 bits."""
 _SIXTH = 1_000_000.0
+
+
+# Ibis has no word for these that is compiled for every engine, and fast; every engine calls them so.
+@ibis.udf.agg.builtin(signature=(("int64", WIDE), "int64"))  # type: ignore[untyped-decorator]  # as above
+def max_by(value: Any, rank: Any) -> Any:
+    """Return the value that has the highest rank."""
+
+
+@ibis.udf.agg.builtin(signature=(("int64",), "int64"))  # type: ignore[untyped-decorator]  # as above
+def bit_or(flags: Any) -> Any:
+    """Return the bits that are in any of the numbers."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -29,12 +44,14 @@ class Found(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, profiles: Any, holds: Sequence[Any], complements: Sequence[bool] = ()) -> Found:
         """Make it of a table with one row a profile, and for each leaf whether it finds the profile."""
-        flags = sum(
-            (ibis.ifelse(one.fill_null(False), 1 << bit, 0) for bit, one in enumerate(holds[1:], 1)),
-            ibis.ifelse(holds[0].fill_null(False), 1, 0),
-        )
-        table = profiles.select("profile_no", flags=flags.cast("int64"))
+        table = profiles.select("profile_no", flags=flagged(holds))
         return cls(table.filter(table["flags"] > 0), tuple(complements) or (False,) * len(holds))
+
+
+def flagged(holds: Sequence[Any]) -> Any:
+    """Return a number whose bit ``i`` says that the condition ``i`` holds."""
+    bits = (ibis.ifelse(one.fill_null(False), 1 << bit, 0) for bit, one in enumerate(holds))
+    return reduce(add, bits).cast("int64")
 
 
 def mapped(facts: Any, tables: Tables) -> Any:

@@ -9,7 +9,16 @@ from typing import Any
 
 import ibis  # type: ignore[import-untyped]  # publishes no types
 
-from cdp.segments.compile.common import Found, column, compare, happening, mapped, rounded
+from cdp.segments.compile.common import (
+    Found,
+    bit_or,
+    column,
+    compare,
+    flagged,
+    happening,
+    mapped,
+    rounded,
+)
 from cdp.segments.definition import Aggregate, Event
 from cdp.warehouse import Tables, evaluated_at, event_column
 
@@ -29,7 +38,7 @@ def event_pass(leaves: Sequence[Event], tables: Tables) -> Found:
         narrow += wanted[0]
     else:
         narrow += _common(leaves, tables)
-        if all(wanted):
+        if all(kind.where for kind in kinds):  # windows alone leave out no more than what they have in common
             narrow.append(reduce(or_, (reduce(and_, parts) for parts in wanted)))
         columns = {f"is_{place}": reduce(and_, parts) for place, parts in enumerate(wanted) if parts}
     source = events.filter(*narrow)
@@ -38,17 +47,25 @@ def event_pass(leaves: Sequence[Event], tables: Tables) -> Found:
             columns[_of(leaf.aggregate)] = column(tables, leaf.aggregate.property)
     if any(_instant(leaf) for leaf in leaves):
         columns["occurred_at"] = events.occurred_at
+    once = [kinds.index(_kind(leaf)) for leaf in leaves if leaf.aggregate is None]
+    if once:
+        columns["fits"] = flagged([reduce(and_, wanted[place], ibis.literal(True)) for place in once])
     facts = mapped(source.select("identity_no", **columns), tables)
-    amounts = {}
+    amounts = {"fits": bit_or(facts.fits)} if once else {}
     for place, leaf in enumerate(leaves):
+        if leaf.aggregate is None:
+            continue
         mark = f"is_{kinds.index(_kind(leaf))}"
         where = facts[mark] if mark in columns else None
-        value = facts[_of(leaf.aggregate)] if leaf.aggregate is not None and leaf.aggregate.property else None
+        value = facts[_of(leaf.aggregate)] if leaf.aggregate.property else None
         amounts[f"amount_{place}"] = amount_of(leaf.aggregate, facts, value, where)
     grouped = facts.group_by("profile_no").aggregate(**amounts)
     complements = [leaf.aggregate is not None and _holds_of_none(leaf.aggregate) for leaf in leaves]
+    bits = iter(range(len(once)))
     holds = [
-        _holds(leaf, grouped[f"amount_{place}"], complement=complement)
+        (grouped.fits & (1 << next(bits))) > 0
+        if leaf.aggregate is None
+        else _holds(leaf.aggregate, grouped[f"amount_{place}"], complement=complement)
         for place, (leaf, complement) in enumerate(zip(leaves, complements, strict=True))
     ]
     return Found.of(grouped, holds, complements)
@@ -117,11 +134,9 @@ def amount_of(wanted: Aggregate | None, facts: Any, value: Any, where: Any = Non
     return {"min": value.min, "max": value.max, "distinct": value.nunique}[wanted.function](where=where)
 
 
-def _holds(leaf: Event, amount: Any, *, complement: bool) -> Any:
+def _holds(wanted: Aggregate, amount: Any, *, complement: bool) -> Any:
     """Return whether the pass finds a profile: of a complement, whether the condition does not hold."""
-    if leaf.aggregate is None:
-        return amount > 0
-    holds = compare(amount, leaf.aggregate.op, leaf.aggregate.value)
+    holds = compare(amount, wanted.op, wanted.value)
     return ~holds if complement else holds
 
 

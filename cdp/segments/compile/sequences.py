@@ -26,7 +26,7 @@ _Between = tuple[tuple[int, Step], ...]  # the negated steps between two that ha
 
 def sequence_pass(leaf: Sequence, tables: Tables) -> Found:
     """Return the query of one sequence."""
-    instants, reached, _ = _reached(leaf, tables)
+    instants, reached, _ = _reached(leaf, _hopeful(leaf, _marks(leaf, tables)))
     instants = instants.mutate(done=reached)
     done = instants.group_by("profile_no").aggregate(done=instants.done.any())
     return Found.of(done, [done.done])
@@ -34,14 +34,15 @@ def sequence_pass(leaf: Sequence, tables: Tables) -> Found:
 
 def reached_steps(leaf: Sequence, tables: Tables) -> Any:
     """Return one row: of everybody together, whether each step that happens was reached."""
-    instants, _, steps = _reached(leaf, tables)
+    instants, _, steps = _reached(leaf, _marks(leaf, tables))
     return instants.aggregate(**{name: instants[name].any().fill_null(False) for name in steps})
 
 
-def _reached(leaf: Sequence, tables: Tables) -> tuple[Any, Any, list[str]]:
+def _reached(leaf: Sequence, marks: Any) -> tuple[Any, Any, list[str]]:
     """Return the instants, whether each ends the sequence, and which columns say what step it reached."""
-    rows = _instants(leaf, tables)
-    happen = [place for place, step in enumerate(leaf.steps) if not step.negated]
+    fits = {f"fits_{place}": marks[f"fits_{place}"].any() for place in range(len(leaf.steps))}
+    rows = marks.group_by("profile_no", "occurred_at").aggregate(**fits)
+    happen = _happen(leaf)
     order = {"group_by": "profile_no", "order_by": "occurred_at"}
     earlier = ibis.window(**order, preceding=(None, 1))
     later = ibis.window(**order, following=(1, None))
@@ -71,8 +72,29 @@ def _reached(leaf: Sequence, tables: Tables) -> tuple[Any, Any, list[str]]:
     return rows, reduce(and_, ends), [f"reached_{number}" for number in range(len(happen))]
 
 
-def _instants(leaf: Sequence, tables: Tables) -> Any:
-    """Return one row for each person and instant: which steps an event of that instant fits."""
+def _happen(leaf: Sequence) -> list[int]:
+    """Return the places of the steps that happen."""
+    return [place for place, step in enumerate(leaf.steps) if not step.negated]
+
+
+def _hopeful(leaf: Sequence, marks: Any) -> Any:
+    """Leave out the events of whoever cannot have done the steps in order, who are most people.
+
+    Whoever did has for each two steps that follow each other an event that fits the first before one that
+    fits the second.
+    """
+    at, happen = marks.occurred_at, _happen(leaf)
+    if len(happen) == 1:
+        return marks
+    spans = {f"first_{place}": at.min(where=marks[f"fits_{place}"]) for place in happen[:-1]}
+    spans |= {f"last_{place}": at.max(where=marks[f"fits_{place}"]) for place in happen[1:]}
+    people = marks.group_by("profile_no").aggregate(**spans)
+    ordered = [people[f"first_{before}"] < people[f"last_{after}"] for before, after in pairwise(happen)]
+    return marks.semi_join(people.filter(*ordered), "profile_no")
+
+
+def _marks(leaf: Sequence, tables: Tables) -> Any:
+    """Return the events that the steps are about, and which steps each fits."""
     events = tables.events
     fits = {f"fits_{place}": step_fits(step, tables) for place, step in enumerate(leaf.steps)}
     about = {(step.type, step.name) for step in leaf.steps}
@@ -88,8 +110,7 @@ def _instants(leaf: Sequence, tables: Tables) -> Any:
         narrow.append(events.occurred_at >= evaluated_at() - leaf.within)
     source = events.filter(*narrow)
     marks = mapped(source.select("identity_no", "occurred_at", **fits), tables)
-    marks = marks.filter(reduce(or_, (marks[name] for name in fits)))
-    return marks.group_by("profile_no", "occurred_at").aggregate(**{name: marks[name].any() for name in fits})
+    return marks.filter(reduce(or_, (marks[name] for name in fits)))
 
 
 def step_fits(step: Step, tables: Tables) -> Any:
