@@ -103,6 +103,9 @@ def find(passes: Sequence[Compiled], snapshot: Snapshot | Focus, now: Micros) ->
             if len(part) > 1:
                 here = columns["pass"] == place
                 profiles, flags = profiles[here], flags[here]
+            if len(one.leaves) == 1:
+                found[one.leaves[0]] = bitmap(profiles)
+                continue
             for bit, leaf in enumerate(one.leaves):
                 found[leaf] = bitmap(profiles[np.bitwise_and(flags, 1 << bit) != 0])
     return found

@@ -44,8 +44,12 @@ class Found(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, profiles: Any, holds: Sequence[Any], complements: Sequence[bool] = ()) -> Found:
         """Make it of a table with one row a profile, and for each leaf whether it finds the profile."""
-        table = profiles.select("profile_no", flags=flagged(holds))
-        return cls(table.filter(table["flags"] > 0), tuple(complements) or (False,) * len(holds))
+        if len(holds) == 1:  # whoever is there is flagged
+            table = profiles.filter(holds[0]).select("profile_no", flags=ibis.literal(1, "int64"))
+        else:
+            table = profiles.select("profile_no", flags=flagged(holds))
+            table = table.filter(table["flags"] > 0)
+        return cls(table, tuple(complements) or (False,) * len(holds))
 
 
 def flagged(holds: Sequence[Any]) -> Any:

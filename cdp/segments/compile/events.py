@@ -42,6 +42,8 @@ def event_pass(leaves: Sequence[Event], tables: Tables) -> Found:
             narrow.append(reduce(or_, (reduce(and_, parts) for parts in wanted)))
         columns = {f"is_{place}": reduce(and_, parts) for place, parts in enumerate(wanted) if parts}
     source = events.filter(*narrow)
+    if len(leaves) == 1 and leaves[0].aggregate is None:
+        return Found.of(mapped(source.select("identity_no"), tables).distinct(), [ibis.literal(True)])
     for leaf in leaves:
         if leaf.aggregate is not None and leaf.aggregate.property:
             columns[_of(leaf.aggregate)] = column(tables, leaf.aggregate.property)
