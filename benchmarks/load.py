@@ -1,13 +1,15 @@
 """The client of the ingest benchmark, in a process of its own.
 
-``python -m benchmarks.load HOST PORT WRITE_KEY SHARED BATCH CONNECTIONS LIMIT`` builds every body first,
-then sends them over a few kept-alive connections on loopback and prints one JSON object.
+``python -m benchmarks.load HOST PORT WRITE_KEY SHARED BATCH CONNECTIONS LIMIT [RATE]`` builds every body
+first, then sends them over a few kept-alive connections on loopback and prints one JSON object. With a rate
+the events happen as they are sent, so many a second; 0 is as many as are taken.
 """
 
 from __future__ import annotations
 
 import base64
 import http.client
+import itertools
 import json
 import sys
 import threading
@@ -20,11 +22,13 @@ from benchmarks.retail import bodies
 
 def main() -> None:
     """Run the load."""
-    host, port, write_key, shared, size, connections, limit = sys.argv[1:]
-    waiting = deque(bodies(Path(shared), int(size), int(limit) or None))
+    host, port, write_key, shared, size, connections, limit, *rate = sys.argv[1:]
+    waiting = deque(bodies(Path(shared), int(size), int(limit) or None, live=bool(rate)))
+    paced = float(rate[0]) if rate else 0.0
     events = sum(count for count, _ in waiting)
     calls: list[float] = []
     refused: list[int] = []
+    sent = itertools.count()
     headers = {
         "Authorization": "Basic " + base64.b64encode(f"{write_key}:".encode()).decode(),
         "Content-Type": "application/json",
@@ -37,6 +41,8 @@ def main() -> None:
                 _, body = waiting.popleft()
             except IndexError:
                 return
+            if paced:
+                time.sleep(max(0.0, begun + next(sent) * int(size) / paced - time.perf_counter()))
             started = time.perf_counter()
             connection.request("POST", "/v1/batch", body, headers)
             answer = connection.getresponse()
@@ -46,12 +52,12 @@ def main() -> None:
                 refused.append(answer.status)
 
     threads = [threading.Thread(target=work) for _ in range(int(connections))]
-    started = time.perf_counter()
+    begun = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - begun
     calls.sort()
     print(
         json.dumps(

@@ -84,10 +84,17 @@ def _line(number: int, row: dict[str, str], customer: str, at: str) -> dict[str,
     return message
 
 
-def bodies(shared: Path, size: int, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of events, JSON body) of batches of ``size``."""
+def bodies(
+    shared: Path, size: int, limit: int | None = None, *, live: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of events, JSON body) of batches of ``size``.
+
+    :param live: they happen when they are received.
+    """
     batch: list[dict[str, Any]] = []
     for message in messages(shared, limit):
+        if live:
+            del message["timestamp"]
         batch.append(message)
         if len(batch) == size:
             yield size, msgspec.json.encode({"batch": batch})

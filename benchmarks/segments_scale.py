@@ -21,10 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
@@ -91,7 +91,7 @@ def measure(services: Services, crowd: Crowd, clock: FixedClock) -> dict[str, An
     draw, chance = random.Random(7), np.random.default_rng(7)
     found = _step("open", lambda: services.segments.preview({"where": {"sample": 0.01}}), rounds=1)
     found |= _beside_sql(services)
-    names = _define(services, draw)
+    names = define(services, assorted(draw))
     found |= _step("refresh_100_first", lambda: services.segments.refresh(names), rounds=1)
     found |= _step("refresh_100", lambda: services.segments.refresh(names), rounds=3)
     found |= _step("funnel_4", lambda: services.segments.preview({"where": FUNNEL}), rounds=3)
@@ -109,10 +109,10 @@ def measure(services: Services, crowd: Crowd, clock: FixedClock) -> dict[str, An
     return found | _previews(services)
 
 
-def _define(services: Services, draw: random.Random) -> list[str]:
-    """Store a hundred segments, without evaluating them one by one, and return their names."""
+def define(services: Services, wheres: Iterable[dict[str, Any]]) -> list[str]:
+    """Store segments, without evaluating them one by one, and return their names."""
     names = []
-    for number, where in enumerate(assorted(draw)):
+    for number, where in enumerate(wheres):
         parsed = services.segments.parse({"name": f"s{number}", "where": where})
         with services.committer.batch() as batch:
             stored = queries.Stored(parsed.name, 1, parsed.source, services.clock.now(), "system")
@@ -155,26 +155,44 @@ TWO: dict[str, Any] = {
 }
 
 
-def assorted(draw: random.Random) -> Iterator[dict[str, Any]]:
+class Words(NamedTuple):
+    """What definitions are made of.
+
+    :param amount: a property that is a number.
+    :param chosen: one that is a text, with some of its values; ``trait`` alike.
+    """
+
+    events: Sequence[str]
+    amount: str
+    chosen: tuple[str, Sequence[str]]
+    trait: tuple[str, Sequence[str]]
+    funnel: dict[str, Any]
+
+
+CROWD = Words(NAMES, "revenue", ("currency", CURRENCIES), ("country", COUNTRIES), FUNNEL)
+
+
+def assorted(draw: random.Random, words: Words = CROWD) -> Iterator[dict[str, Any]]:
     """Yield a hundred definitions of one to three conditions of all kinds."""
     for number in range(100):
-        parts = [_leaf(draw) for _ in range(draw.randint(1, 3))]
+        parts = [_leaf(draw, words) for _ in range(draw.randint(1, 3))]
         if number % 10 == 0:
-            parts.append({**FUNNEL, "within": f"{draw.choice([7, 14, 30])}d"})
+            parts.append({**words.funnel, "within": f"{draw.choice([7, 14, 30])}d"})
         yield {draw.choice(["all", "any"]): parts}
 
 
-def _leaf(draw: random.Random) -> dict[str, Any]:
+def _leaf(draw: random.Random, words: Words) -> dict[str, Any]:
     within = {"within": f"{draw.choice([1, 3, 7, 14, 30, 60, 90, 180])}d"}
-    event = {"event": draw.choice(NAMES), **within}
+    event = {"event": draw.choice(words.events), **within}
+    (chosen, values), (trait, told) = words.chosen, words.trait
     return draw.choice(
         [
-            {"trait": "country", "op": "eq", "value": draw.choice(COUNTRIES)},
-            {**event, "sum": {"property": "revenue", "gte": draw.randint(20, 400)}},
+            {"trait": trait, "op": "eq", "value": draw.choice(told)},
+            {**event, "sum": {"property": words.amount, "gte": draw.randint(20, 400)}},
             {**event, "count": {"gte": draw.randint(2, 5)}},
             {"not": event},
-            {**event, "where": [{"property": "currency", "op": "eq", "value": draw.choice(CURRENCIES)}]},
-            {**event, "max": {"property": "revenue", "gte": draw.randint(20, 90)}},
+            {**event, "where": [{"property": chosen, "op": "eq", "value": draw.choice(values)}]},
+            {**event, "max": {"property": words.amount, "gte": draw.randint(20, 90)}},
             {**event, "distinct": {"property": "product_id", "gte": draw.randint(2, 4)}},
             {"event": event["event"], "from": draw.choice(["this_month", "today-7d", "this_quarter-1q"])},
             event,

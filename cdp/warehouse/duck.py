@@ -62,6 +62,7 @@ class DuckEngine:
     """
 
     dialect = "duckdb"
+    together = 1  # what one has gathered of everybody is given back before the next
 
     def __init__(self, directory: Path, memory_limit: str = "1GB") -> None:
         self._unused: deque[str] = deque()

@@ -98,11 +98,17 @@ class Engine(Protocol):
     """What runs the queries. Its verbs are called by one thread at a time.
 
     :cvar dialect: the SQL that it takes, as ``ibis.to_sql`` names it.
+    :cvar together: how many queries are best put into one statement.
     """
 
     @property
     def dialect(self) -> str:
         """Return the SQL that it takes, as ``ibis.to_sql`` names it."""
+        ...
+
+    @property
+    def together(self) -> int:
+        """Return how many queries are best put into one statement."""
         ...
 
     def map(self, files: Sequence[Path]) -> object:

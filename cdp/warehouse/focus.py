@@ -34,9 +34,11 @@ class Focus:
     :param everyone: the profiles.
     :param numbers: all their identities.
     :param dialect: the SQL that ``run`` takes, as ``ibis.to_sql`` names it.
+    :param together: how many queries are best put into one statement.
     """
 
     dialect = "duckdb"
+    together = 32  # few rows: what a statement costs is being planned
 
     def __init__(
         self, everyone: BitMap, numbers: BitMap, declared: Declared, tables: dict[str, pa.Table]

@@ -61,11 +61,13 @@ class Snapshot:
     :param as_of: when that was mirrored.
     :param erasure_epoch: whoever was erased up to it is in no file; -1 while somebody is on the way out.
     :param dialect: the SQL that ``run`` takes, as ``ibis.to_sql`` names it.
+    :param together: how many queries are best put into one statement.
     """
 
-    def __init__(self, dialect: str, opened: _Opened, manifest: Manifest) -> None:
+    def __init__(self, engine: Engine, opened: _Opened, manifest: Manifest) -> None:
         self._opened = opened
-        self.dialect = dialect
+        self.dialect = engine.dialect
+        self.together = engine.together
         self.commit_no = manifest.commit_no
         self.as_of: Micros = manifest.refreshed_at
         self.erasure_epoch = -1 if manifest.erasing else manifest.epoch
@@ -168,7 +170,7 @@ class Warehouse:
                 raise UnavailableError("the warehouse is empty; it fills within seconds of the start")
             try:
                 with self._lock:
-                    return Snapshot(self._engine.dialect, self._open(manifest), manifest)
+                    return Snapshot(self._engine, self._open(manifest), manifest)
             except OSError as error:  # merged away between the manifest and the files
                 if attempt == _TRIES - 1:
                     raise UnavailableError("the warehouse's files cannot be read") from error

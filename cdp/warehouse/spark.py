@@ -101,6 +101,7 @@ class SparkEngine:
     """
 
     dialect = "pyspark"
+    together = 32  # each statement costs a job of its own
 
     def __init__(self, master: str) -> None:
         self._master = master

@@ -32,7 +32,6 @@ from cdp.segments.definition import Sequence as Steps
 from cdp.warehouse import Columns, Focus, Snapshot, Tables, bitmap
 
 _SHARED = 16  # leaves in one pass: each costs memory for everybody that the pass meets
-_UNION = 32  # passes in one statement
 _KEPT = 10_000
 _APART = {"distinct", "first", "last", "most_frequent"}  # leaves by these share the scan of one property only
 
@@ -93,19 +92,21 @@ def find(passes: Sequence[Compiled], snapshot: Snapshot | Focus, now: Micros) ->
     Of a leaf that is a complement, those are the profiles for which it does not hold.
     """
     found: dict[Asked, BitMap] = {}
-    for start in range(0, len(passes), _UNION):
-        part = passes[start : start + _UNION]
+    for start in range(0, len(passes), snapshot.together):
+        part = passes[start : start + snapshot.together]
         union = "\nUNION ALL\n".join(
             f"SELECT {place} AS pass, profile_no, flags FROM ({one.sql}) AS p{place}"  # noqa: S608  # compiled SQL
             for place, one in enumerate(part)
         )
-        columns = snapshot.run(union, now)
+        columns = snapshot.run(union if len(part) > 1 else part[0].sql, now)
         for place, one in enumerate(part):
-            if len(part) == 1:
-                profiles, flags = columns["profile_no"], columns["flags"]
-            else:
+            profiles, flags = columns["profile_no"], columns["flags"]
+            if len(part) > 1:
                 here = columns["pass"] == place
-                profiles, flags = columns["profile_no"][here], columns["flags"][here]
+                profiles, flags = profiles[here], flags[here]
+            if len(one.leaves) == 1:
+                found[one.leaves[0]] = bitmap(profiles)
+                continue
             for bit, leaf in enumerate(one.leaves):
                 found[leaf] = bitmap(profiles[np.bitwise_and(flags, 1 << bit) != 0])
     return found

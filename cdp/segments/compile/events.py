@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import and_, or_
 from typing import Any
 
 import ibis  # type: ignore[import-untyped]  # publishes no types
 
-from cdp.segments.compile.common import Found, column, compare, happening, mapped, rounded
+from cdp.segments.compile.common import (
+    Found,
+    bit_or,
+    column,
+    compare,
+    flagged,
+    happening,
+    mapped,
+    rounded,
+)
 from cdp.segments.definition import COUNTS, Aggregate, Event, Ratio
 from cdp.warehouse import Tables, evaluated_at, event_column
 
@@ -29,22 +38,33 @@ def event_pass(leaves: Sequence[Event], tables: Tables) -> Found:
         narrow += wanted[0]
     else:
         narrow += _common(leaves, tables)
-        if all(wanted):
+        if all(kind.where for kind in kinds):  # windows alone leave out no more than what they have in common
             narrow.append(reduce(or_, (reduce(and_, parts) for parts in wanted)))
         columns = {f"is_{place}": reduce(and_, parts) for place, parts in enumerate(wanted) if parts}
+    source = events.filter(*narrow)
+    if len(leaves) == 1 and leaves[0].aggregate is None:
+        return Found.of(mapped(source.select("identity_no"), tables).distinct(), [ibis.literal(True)])
     for leaf in leaves:
         if leaf.aggregate is not None and leaf.aggregate.property:
             columns[_of(leaf.aggregate)] = column(tables, leaf.aggregate.property, leaf.aggregate.zone)
     if any(_instant(leaf) for leaf in leaves):
         columns["occurred_at"] = events.occurred_at
-    facts = mapped(events.filter(*narrow).select("identity_no", **columns), tables)
-    marks = (f"is_{kinds.index(_kind(leaf))}" for leaf in leaves)
+    once = [kinds.index(_kind(leaf)) for leaf in leaves if leaf.aggregate is None]
+    if once:
+        columns["fits"] = flagged([reduce(and_, wanted[place], ibis.literal(True)) for place in once])
+    facts = mapped(source.select("identity_no", **columns), tables)
+    counted = [leaf for leaf in leaves if leaf.aggregate is not None]
+    marks = (f"is_{kinds.index(_kind(leaf))}" for leaf in counted)
     wheres = [facts[mark] if mark in columns else None for mark in marks]
-    grouped = _grouped([leaf.aggregate for leaf in leaves], facts, wheres)
+    more = {"fits": bit_or(facts.fits)} if once else {}
+    grouped = _grouped([leaf.aggregate for leaf in counted], facts, wheres, more)
     complements = [leaf.aggregate is not None and _holds_of_none(leaf.aggregate) for leaf in leaves]
+    bits, places = iter(range(len(once))), iter(range(len(counted)))
     holds = [
-        _holds(leaf, grouped[f"amount_{place}"], complement=complement)
-        for place, (leaf, complement) in enumerate(zip(leaves, complements, strict=True))
+        (grouped.fits & (1 << next(bits))) > 0
+        if leaf.aggregate is None
+        else _holds(leaf.aggregate, grouped[f"amount_{next(places)}"], complement=complement)
+        for leaf, complement in zip(leaves, complements, strict=True)
     ]
     return Found.of(grouped, holds, complements)
 
@@ -61,7 +81,7 @@ def amounts(leaf: Event, tables: Tables) -> Any:
     counted = facts.group_by("profile_no").aggregate(matched=facts.count())
     if wanted is None or wanted.function == "count":
         return counted.mutate(amount=counted.matched)
-    found = _grouped([wanted], facts, [None]).select("profile_no", amount="amount_0")
+    found = _grouped([wanted], facts, [None], {}).select("profile_no", amount="amount_0")
     joined = counted.left_join(found, "profile_no")
     return joined.select(profile_no=counted.profile_no, matched=counted.matched, amount=found.amount)
 
@@ -130,18 +150,21 @@ def _instant(leaf: Event) -> bool:
     return leaf.aggregate is not None and leaf.aggregate.function in {"first", "last", "most_frequent"}
 
 
-def _grouped(wanted: Sequence[Aggregate | None], facts: Any, wheres: Sequence[Any]) -> Any:
+def _grouped(
+    wanted: Sequence[Aggregate | None], facts: Any, wheres: Sequence[Any], more: Mapping[str, Any]
+) -> Any:
     """Return one row a profile with ``amount_i``, what its events amount to by the aggregate ``i``.
 
     :param wheres: for each, which of the events count; all where it is None.
+    :param more: what else to aggregate, unless it is values that are counted.
     """
-    first = wanted[0]
+    first = wanted[0] if wanted else None
     if first is None or first.function != "most_frequent":
         found = {
             f"amount_{place}": _amount(one, facts, where)
             for place, (one, where) in enumerate(zip(wanted, wheres, strict=True))
         }
-        return facts.group_by("profile_no").aggregate(**found)
+        return facts.group_by("profile_no").aggregate(**more, **found)
     counts = {}
     for place, where in enumerate(wheres):
         counts[f"times_{place}"] = facts.count(where=where)
@@ -173,11 +196,9 @@ def _amount(wanted: Aggregate | None, facts: Any, where: Any) -> Any:
     return {"min": value.min, "max": value.max, "distinct": value.nunique}[wanted.function](where=where)
 
 
-def _holds(leaf: Event, amount: Any, *, complement: bool) -> Any:
+def _holds(wanted: Aggregate, amount: Any, *, complement: bool) -> Any:
     """Return whether the pass finds a profile: of a complement, whether the condition does not hold."""
-    if leaf.aggregate is None:
-        return amount > 0
-    holds = compare(amount, leaf.aggregate.op, leaf.aggregate.value)
+    holds = compare(amount, wanted.op, wanted.value)
     return ~holds if complement else holds
 
 

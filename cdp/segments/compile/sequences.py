@@ -28,7 +28,8 @@ _Between = tuple[tuple[int, Step], ...]  # the negated steps between two that ha
 
 def sequence_pass(leaves: SequenceOf[Sequence], tables: Tables) -> Found:
     """Return the query of sequences of which each is the beginning of the longest."""
-    instants = _reached(_longest(leaves), tables)
+    longest, shortest = (extreme(leaves, key=lambda leaf: len(leaf.steps)) for extreme in (max, min))
+    instants = _reached(longest, _hopeful(shortest, _marks(longest, tables)))
     ends = {f"done_{place}": _ends(instants, leaf) for place, leaf in enumerate(leaves)}
     instants = instants.mutate(**ends)
     done = instants.group_by("profile_no").aggregate(**{name: instants[name].any() for name in ends})
@@ -42,13 +43,9 @@ def begins(leaf: Sequence, other: Sequence) -> bool:
 
 def reached_steps(leaf: Sequence, tables: Tables) -> Any:
     """Return one row: of everybody together, whether each step that happens was reached."""
-    instants = _reached(leaf, tables)
+    instants = _reached(leaf, _marks(leaf, tables))
     steps = [f"reached_{number}" for number in range(len(_happening(leaf)))]
     return instants.aggregate(**{name: instants[name].any().fill_null(False) for name in steps})
-
-
-def _longest(leaves: SequenceOf[Sequence]) -> Sequence:
-    return max(leaves, key=lambda leaf: len(leaf.steps))
 
 
 def _happening(leaf: Sequence) -> list[int]:
@@ -56,9 +53,10 @@ def _happening(leaf: Sequence) -> list[int]:
     return [place for place, step in enumerate(leaf.steps) if not step.negated]
 
 
-def _reached(leaf: Sequence, tables: Tables) -> Any:
+def _reached(leaf: Sequence, marks: Any) -> Any:
     """Return the instants; ``reached_i`` says whether one reached step ``i`` of those that happen."""
-    rows = _instants(leaf, tables)
+    fits = {f"fits_{place}": marks[f"fits_{place}"].any() for place in range(len(leaf.steps))}
+    rows = marks.group_by("profile_no", "occurred_at").aggregate(**fits)
     happen = _happening(leaf)
     order = {"group_by": "profile_no", "order_by": "occurred_at"}
     earlier = ibis.window(**order, preceding=(None, 1))
@@ -95,8 +93,24 @@ def _ends(rows: Any, leaf: Sequence) -> Any:
     return reduce(and_, ends)
 
 
-def _instants(leaf: Sequence, tables: Tables) -> Any:
-    """Return one row for each person and instant: which steps an event of that instant fits."""
+def _hopeful(leaf: Sequence, marks: Any) -> Any:
+    """Leave out the events of whoever cannot have done the steps in order, who are most people.
+
+    Whoever did has for each two steps that follow each other an event that fits the first before one that
+    fits the second.
+    """
+    at, happen = marks.occurred_at, _happening(leaf)
+    if len(happen) == 1:
+        return marks
+    spans = {f"first_{place}": at.min(where=marks[f"fits_{place}"]) for place in happen[:-1]}
+    spans |= {f"last_{place}": at.max(where=marks[f"fits_{place}"]) for place in happen[1:]}
+    people = marks.group_by("profile_no").aggregate(**spans)
+    ordered = [people[f"first_{before}"] < people[f"last_{after}"] for before, after in pairwise(happen)]
+    return marks.semi_join(people.filter(*ordered), "profile_no")
+
+
+def _marks(leaf: Sequence, tables: Tables) -> Any:
+    """Return the events that the steps are about, and which steps each fits."""
     events = tables.events
     fits = {f"fits_{place}": step_fits(step, tables) for place, step in enumerate(leaf.steps)}
     about = {(step.type, step.name) for step in leaf.steps}
@@ -112,8 +126,7 @@ def _instants(leaf: Sequence, tables: Tables) -> Any:
         narrow.append(events.occurred_at >= evaluated_at() - leaf.within)
     source = events.filter(*narrow)
     marks = mapped(source.select("identity_no", "occurred_at", **fits), tables)
-    marks = marks.filter(reduce(or_, (marks[name] for name in fits)))
-    return marks.group_by("profile_no", "occurred_at").aggregate(**{name: marks[name].any() for name in fits})
+    return marks.filter(reduce(or_, (marks[name] for name in fits)))
 
 
 def step_fits(step: Step, tables: Tables) -> Any:

@@ -14,14 +14,13 @@ import ibis  # type: ignore[import-untyped]  # publishes no types
 
 from cdp.clock import DAY
 from cdp.policy import Survivorship
-from cdp.segments.compile.common import Found, behind, compare, mapped, rounded
+from cdp.segments.compile.common import WIDE, Found, behind, compare, flagged, mapped, max_by, rounded
 from cdp.segments.definition import Trait
 from cdp.warehouse import VALUE_COLUMN, Tables, evaluated_at
 
 _Leaves = Sequence[Trait]
 _Folded = tuple[Any, list[Any]]  # one row a profile, and for each leaf whether it is found
-_WIDE = "decimal(38, 0)"  # a rank packs trust | instant (60 bits) | tie (48 bits) into one number
-_TIES = 1 << 48
+_TIES = 1 << 48  # a rank packs trust | instant (60 bits) | tie (48 bits) into one number
 _MARKS = 1 << 16  # the part of a tie that tells what one event says twice
 _INSTANTS = 1 << 60
 
@@ -58,37 +57,32 @@ def _counted(tables: Tables, name: str, expires: int | None) -> Any:
 
 def _rank(source: Any) -> Any:
     """Return the place of an observation in the order."""
-    return source.observed_at.cast(_WIDE) * _TIES + source.tie
+    return source.observed_at.cast(WIDE) * _TIES + source.tie
 
 
 def _ranked(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
     """Compare the value with the highest ``rank``.
 
-    The winner fits when the best that fits is the best: comparing maxima is much faster than carrying the
-    winner's value along.
+    Whether it fits each leaf is one number, which is carried along: much faster than its value.
     """
-    return _best(leaves, mapped(source.select("identity_no", "rank", **_fitting(leaves, source)), tables))
+    fits = _fits(leaves, source.value)
+    return _best(leaves, mapped(source.select("identity_no", "rank", fits=fits), tables))
 
 
-def _fitting(leaves: _Leaves, source: Any) -> dict[str, Any]:
-    """Return for each leaf the rank of an observation that fits it."""
-    return {
-        f"fits_{place}": ibis.ifelse(_compare(leaf, source.value), source["rank"], ibis.null())
-        for place, leaf in enumerate(leaves)
-    }
+def _fits(leaves: _Leaves, value: Any) -> Any:
+    """Return a number whose bit says which leaf a value fits."""
+    return flagged([_compare(leaf, value) for leaf in leaves])
 
 
 def _best(leaves: _Leaves, facts: Any) -> _Folded:
-    places = [f"fits_{place}" for place in range(len(leaves))]
-    most = {place: facts[place].max() for place in places}
-    best = facts.group_by("profile_no").aggregate(best=facts["rank"].max(), **most)
-    return best, [best[place] == best.best for place in places]
+    best = facts.group_by("profile_no").aggregate(fits=max_by(facts.fits, facts["rank"]))
+    return best, [(best.fits & (1 << place)) > 0 for place in range(len(leaves))]
 
 
 def _most_trusted(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
     trust = tables.trust.filter(tables.trust.name == leaves[0].name).select("source_id", trust="rank")
     joined = source.left_join(trust, "source_id")
-    rank = joined.trust.coalesce(0).cast(_WIDE) * _INSTANTS * _TIES + joined["rank"]
+    rank = joined.trust.coalesce(0).cast(WIDE) * _INSTANTS * _TIES + joined["rank"]
     return _ranked(leaves, joined.mutate(rank=rank), tables)
 
 
@@ -118,9 +112,9 @@ def _validated(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
         value=said.value.max(where=stated),
         valid=(said["rank"].max(where=said.flag) == last).fill_null(False),
     )
-    rank = found.valid.cast("int64").cast(_WIDE) * _INSTANTS * _TIES + found.own
+    rank = found.valid.cast("int64").cast(WIDE) * _INSTANTS * _TIES + found.own
     found = found.mutate(rank=rank)
-    return _best(leaves, found.mutate(**_fitting(leaves, found)))
+    return _best(leaves, found.mutate(fits=_fits(leaves, found.value)))
 
 
 def _longest_lived(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
@@ -132,7 +126,7 @@ def _longest_lived(leaves: _Leaves, source: Any, tables: Tables) -> _Folded:
         alone=ibis.ifelse(facts.value.isnull(), facts["rank"], ibis.null()),
     )
     said = held.group_by("profile_no", "value", "alone").aggregate(
-        held=held.span.sum().cast(_WIDE), last=held["rank"].max()
+        held=held.span.sum().cast(WIDE), last=held["rank"].max()
     )
     return _first_by(leaves, said, "held")
 
