@@ -294,8 +294,8 @@ def test_every_table_is_the_same_on_both(tmp_path: Path, cluster: Any) -> None:
         people.link(batch, *([number, number + 60] for number in range(1, 61)))
         for _ in range(1500):
             moment = NOW - random.randrange(40) * DAY - random.choice([0, 1, DAY // 12, DAY // 2])
-            name, gift = random.choice("ABC"), {"gift": random.random() < 0.5}
-            people.event(batch, random.randint(1, 120), name, gift, at=moment)
+            name, said = random.choice("ABC"), {"gift": random.random() < 0.5}
+            people.event(batch, random.randint(1, 120), name, said, at=moment)
         for _ in range(400):
             name = random.choice(list(values))
             people.trait(
@@ -310,6 +310,8 @@ def test_every_table_is_the_same_on_both(tmp_path: Path, cluster: Any) -> None:
     ]
     given: list[Where] = [{"property": "gift", "op": "eq", "value": True}]
     engines.duckdb.apply("system", {"name": "gifted", "where": {"event": "A", "where": given}})
+    gift: list[Where] = [{"property": "gift", "op": "eq", "value": True}]
+    engines.duckdb.apply("system", {"name": "gifted", "where": {"event": "A", "where": gift}})
 
     def tables(segments: SegmentService) -> list[Any]:
         explore = segments.explore

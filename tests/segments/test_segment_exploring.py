@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from generated import NAMES, definitions, sequences
+from generated import NAMES, definitions, sequences, tags
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from oracle import World
@@ -68,8 +68,10 @@ def test_every_version_says_what_it_changed_also_of_a_deleted_segment(rig: Rig) 
 
 
 @WORLDS
-@given(worlds, st.lists(definitions, min_size=3, max_size=3), st.integers(1, 6))
-def test_an_overlap_is_that_of_the_sets(world: World, wheres: list[Any], restrained: int) -> None:
+@given(worlds, st.lists(definitions, min_size=3, max_size=3), tags, st.integers(1, 6))
+def test_an_overlap_is_that_of_the_sets(
+    world: World, wheres: list[Any], defined: dict[str, Any], restrained: int
+) -> None:
     with TemporaryDirectory() as folder:
         rig = rig_of(folder)
         load(rig, world)
@@ -79,6 +81,7 @@ def test_an_overlap_is_that_of_the_sets(world: World, wheres: list[Any], restrai
         world.segments["other"] = {"event": NAMES[0]}
         rig.segments.lists.put("system", "some", "white", [])
         world.lists["some"] = []
+        rig.define(world, defined)
         rig.segments.apply("system", {"name": "other", "where": world.segments["other"]})
         for place, where in enumerate(wheres):
             rig.segments.apply("system", {"name": f"s{place}", "where": where})

@@ -137,6 +137,30 @@ def test_a_step_between_forbids_until_the_next_one_happens(rig: Rig) -> None:
     assert found(rig, A, {"not": B, "within": "2h"}, c) == {1, 3, 4, 5}
 
 
+def test_beginnings_of_one_sequence_in_one_definition_are_each_found_for_itself(rig: Rig) -> None:
+    people(
+        rig,
+        [("A", NOW - 3 * HOUR)],
+        [("A", NOW - 3 * HOUR), ("B", NOW - 2 * HOUR)],
+        [("A", NOW - 3 * HOUR), ("B", NOW - 2 * HOUR), ("C", NOW - HOUR)],
+        [("A", NOW - 3 * DAY), ("B", NOW - 2 * DAY)],
+    )
+    c = {"event": "C"}
+    for wanted, without in (
+        ({"sequence": [A]}, {"sequence": [A, B]}),
+        ({"sequence": [A, B]}, {"sequence": [A, B, c]}),
+        ({"sequence": [A, {"not": B, "within": "2h"}]}, {"sequence": [A, B]}),
+        ({"sequence": [A, B]}, {"sequence": [A, B], "within": "1d"}),
+        ({"sequence": [A, B]}, {"sequence": [A], "within": "1d"}),
+    ):
+        both = {"all": [wanted, {"not": without}]}
+        told = set(rig.segments.preview({"where": both}).members)
+        assert told == set(rig.segments.preview({"where": wanted}).members) - set(
+            rig.segments.preview({"where": without}).members
+        )
+    assert told == {4}
+
+
 def test_steps_look_at_properties_and_across_merged_identities(rig: Rig) -> None:
     with rig.people.committer.batch() as batch:
         rig.people.link(batch, [1, 2], [3])
