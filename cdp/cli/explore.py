@@ -104,11 +104,13 @@ def retention(file: Path, as_json: AsJson = False) -> None:  # noqa: FBT002  # a
 def portrait(
     name: str,
     trait: Annotated[list[str] | None, typer.Option(help="Only this trait; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only this tag; may be repeated.")] = None,
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Show what the people of a segment are like, against everyone."""
     with connected() as api:
-        found = api.get(("segments", name, "portrait"), traits=",".join(trait) if trait else None)
+        given = {"traits": ",".join(trait) if trait else None, "tags": ",".join(tag) if tag else None}
+        found = api.get(("segments", name, "portrait"), **given)
     if as_json:
         show_json(found)
         return

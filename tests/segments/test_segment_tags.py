@@ -11,7 +11,7 @@ import yaml
 from generated import FIELDS
 from jsonschema import Draft202012Validator
 from population import NOW, index_of
-from rig import Rig
+from rig import Rig, exact
 
 from cdp.clock import DAY
 from cdp.errors import ConflictError, DefinitionError, NotFoundError
@@ -139,6 +139,35 @@ def test_followed_segments_follow_their_tags(rig: Rig) -> None:
     apply(rig, "stage", {**STAGE, "cases": STAGE["cases"][:1], "otherwise": "older"})
     rig.follow()
     assert set(rig.stored("some")) == {1, 2, 3}
+
+
+def test_a_group_is_pictured_by_its_tags(rig: Rig) -> None:
+    crowd(rig, 30)
+    apply(rig, "stage", {**STAGE, "cases": STAGE["cases"][:1]})
+    apply(rig, "score", SCORE)
+    apply(rig, "spent", {"kind": "behaviour", "amount": {"event": "A", "sum": {"property": "revenue"}}})
+    apply(rig, "share", {"kind": "event", "amount": {"event": "A", "max": {"property": "event.time"}}})
+    rig.segments.apply("ann", {"name": "busy", "where": {"event": "A", "count": {"gte": 20}}})
+    found = rig.segments.explore.portrait("busy").shown(exact, exact=True)
+    told = {one["name"]: one for one in found["attributes"] if one["kind"] == "tag"}
+    assert [(v["value"], v["count"], v["everyone"]) for v in told["stage"]["values"]] == [
+        ("new", 0, 1),
+        ("old", 11, 32),
+    ]
+    assert [(v["value"], v["count"], v["everyone"]) for v in told["score"]["values"]] == [
+        (1, 0, 16),
+        (2, 11, 16),
+    ]
+    assert (told["score"]["none"]["everyone"], told["spent"]["none"]["count"]) == (1, 11)
+    assert sum(v["everyone"] for v in told["spent"]["values"]) == 2
+    assert [(v["year"], v["everyone"]) for v in told["share"]["values"]] == [(2024, 32)]
+    only = rig.segments.explore.portrait("busy", [], ["stage"]).shown(exact, exact=True)
+    assert [one["name"] for one in only["attributes"]] == ["stage"]
+    with pytest.raises(NotFoundError, match="did you mean stage"):
+        rig.segments.explore.portrait("busy", [], ["stag"])
+    rig.segments.lists.put("ann", "staff", "grey", [(index_of(1),)])
+    apply(rig, "stage", {"kind": "customer", "cases": [{"value": "x", "where": {"list": "staff"}}]})
+    assert "stage" in rig.segments.explore.portrait("busy").left_out
 
 
 def test_what_is_restrained_is_not_concluded_about(rig: Rig) -> None:

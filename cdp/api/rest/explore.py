@@ -86,19 +86,23 @@ def portrait(
     caller: InjectedCaller,
     name: FromPath[str],
     traits: FromQuery[str | None] = None,
+    tags: FromQuery[str | None] = None,
 ) -> dict[str, Any]:
-    """Tell what the people of a segment are like against everyone, by traits that are clear and name nobody.
+    """Tell what the people of a segment are like against everyone: by traits that name nobody, and by tags.
 
-    All such traits, or those named (`traits=country,plan`); with noise, up to 10 that are named.
+    All that are clear, or those named (`traits=country,plan`, `tags=lifecycle`): with noise up to 10.
     """
-    wanted = [one for one in (traits or "").split(",") if one]
+    wanted, by_tags = (
+        None if given is None else [one for one in given.split(",") if one] for given in (traits, tags)
+    )
     officer = caller.has("officer")
-    if not officer and not 1 <= len(wanted) <= MOST_TRAITS:
+    if not officer and not 1 <= len(wanted or ()) + len(by_tags or ()) <= MOST_TRAITS:
         raise NotPermittedError(
-            f"with noise a portrait is of 1 to {MOST_TRAITS} traits that are named (traits=country,plan)"
+            f"with noise a portrait is of 1 to {MOST_TRAITS} traits and tags that are named "
+            "(traits=country,plan, tags=lifecycle)"
         )
     _check(services, caller, name)
-    found = services.segments.explore.portrait(name, wanted, actor=caller.actor)
+    found = services.segments.explore.portrait(name, wanted, by_tags, actor=caller.actor)
     target: dict[str, str | int] = {"of": "portrait", "segment": name, "version": found.version}
     with showing(services, caller, {**target, "as_of": found.as_of}) as show:
         return {**found.shown(show, exact=officer), "exact": officer}

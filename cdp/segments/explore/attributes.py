@@ -1,4 +1,4 @@
-"""attributes: the traits that people may be told apart by, with the values that are worth counting.
+"""attributes: the traits and tags that people may be told apart by, with the values that are worth counting.
 
 Texts: those said most often, of which the portrait shows the most common. Numbers: buckets, whose bounds are
 the fifths of what was said, to two digits. Times: years (UTC). Booleans: true and false. Each value is parsed
@@ -7,19 +7,24 @@ as a condition of a definition would be, so it finds whom a segment would.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from cdp.clock import Micros, rfc3339
 from cdp.errors import DefinitionError, InvalidInputError
-from cdp.policy import FieldCatalogue, FieldRule
-from cdp.segments.compile.observed import observed, spread, year_begins
-from cdp.segments.definition import Node
+from cdp.policy import FieldCatalogue, FieldRule, ValueType
+from cdp.segments.compile import valued
+from cdp.segments.compile.observed import YEARS, observed, spread, year_begins
+from cdp.segments.definition import Node, settled
 from cdp.segments.explore.portrait import Attribute, Choice
 from cdp.segments.parse import parse
 from cdp.segments.reader import suggest
 from cdp.segments.references import identifies
+from cdp.segments.tags.model import TagDefinition
 from cdp.warehouse import Snapshot
 
 _LOOKED_AT = 15  # and whether there is any: as many leaves as one pass has
@@ -64,7 +69,7 @@ def attributes(
             kind="trait",
             name=rule.name,
             known=_known(rule, fields),
-            choices=tuple(_choices(rule, said.get(rule.name, []), fields)),
+            choices=tuple(_choices({"trait": rule.name}, rule.type, said.get(rule.name, []), fields)),
             ranked=rule.type in {"string", "time"},
             several=rule.survivorship == "union",
         )
@@ -72,33 +77,70 @@ def attributes(
     )
 
 
-def _choices(rule: FieldRule, said: list[Any], fields: FieldCatalogue) -> list[Choice]:
-    if rule.type == "number":
+def tagged(tag: TagDefinition, fields: FieldCatalogue, snapshot: Snapshot, now: Micros) -> Attribute:
+    """Return a computed tag with the values that are worth counting: all that cases or scores can have."""
+    subject, kind = {"tag": tag.name}, tag.type
+    said: list[Any] = []
+    if tag.of is None:
+        values = [*(case.value for case in tag.cases), tag.otherwise]
+        said = list(dict.fromkeys(value for value in values if value is not None))
+    elif tag.form == "score":
+        said, kind = list(range(1, tag.into + 1)), "string"  # each class by itself
+    else:
+        amounts = valued(settled(tag.of, now), snapshot, now)["amount"].tolist()
+        said = _worth(kind, amounts)
+    return Attribute(
+        kind="tag",
+        name=tag.name,
+        known=_parsed({**subject, "op": "exists"}, fields),
+        choices=tuple(_choices(subject, kind, said, fields)),
+        ranked=tag.form == "amount" and kind in {"string", "time"},
+    )
+
+
+def _worth(kind: ValueType, amounts: list[Any]) -> list[Any]:
+    """Return which of the amounts of everybody are worth counting, as ``observed`` and ``spread`` do."""
+    if kind == "number":
+        return np.quantile(amounts, _FIFTHS).tolist() if amounts else []
+    if kind == "time":
+        amounts = [year for at in amounts if (year := int(rfc3339(at)[:4])) in YEARS]
+    often = sorted(Counter(amounts).items(), key=lambda item: (-item[1], item[0]))
+    return [value for value, _ in often[:_LOOKED_AT]]
+
+
+def _choices(
+    subject: Mapping[str, str], kind: ValueType, said: list[Any], fields: FieldCatalogue
+) -> list[Choice]:
+    """Return the values of a trait or tag.
+
+    :param subject: the key and name that a condition on it begins with.
+    """
+    if kind == "number":
         bounds = sorted({_plain(bound) for bound in said})
         spans = list(pairwise([None, *bounds, None])) if bounds else []
-        return [Choice(_named(low, high), _between(rule, low, high, fields)) for low, high in spans]
-    if rule.type == "time":
+        return [Choice(_named(low, high), _between(subject, low, high, fields)) for low, high in spans]
+    if kind == "time":
         return [
             Choice(
                 {"year": year},
-                _between(rule, rfc3339(year_begins(year)), rfc3339(year_begins(year + 1)), fields),
+                _between(subject, rfc3339(year_begins(year)), rfc3339(year_begins(year + 1)), fields),
             )
             for year in said
         ]
     found = []
-    for value in [True, False] if rule.type == "boolean" else said:
+    for value in [True, False] if kind == "boolean" else said:
         try:
-            where = _parsed({"trait": rule.name, "op": "eq", "value": value}, fields)
+            where = _parsed({**subject, "op": "eq", "value": value}, fields)
         except DefinitionError:
             continue  # no definition can say it (more than 1,000 characters), so it is among the others
         found.append(Choice({"value": value}, where))
     return found
 
 
-def _between(rule: FieldRule, low: Any, high: Any, fields: FieldCatalogue) -> Node:
+def _between(subject: Mapping[str, str], low: Any, high: Any, fields: FieldCatalogue) -> Node:
     """Return the condition of a value from ``low``, included, to ``high``, not; None is no bound."""
     bounds = [("gte", low), ("lt", high)]
-    parts = [{"trait": rule.name, "op": op, "value": value} for op, value in bounds if value is not None]
+    parts = [{**subject, "op": op, "value": value} for op, value in bounds if value is not None]
     return _parsed(parts[0] if len(parts) == 1 else {"all": parts}, fields)
 
 

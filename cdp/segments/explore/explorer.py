@@ -21,16 +21,20 @@ from cdp.clock import Clock
 from cdp.errors import DefinitionError, InvalidInputError, NotFoundError
 from cdp.policy import FieldRule
 from cdp.segments.compile.retention import retention
-from cdp.segments.definition import Definition, Sample
+from cdp.segments.definition import Definition, ListOf, Sample
 from cdp.segments.definitions import Definitions, newest_of
 from cdp.segments.evaluate import Evaluator
-from cdp.segments.explore.attributes import attributes, described
+from cdp.segments.explore.attributes import attributes, described, tagged
 from cdp.segments.explore.funnel import Funnel, FunnelQuestion, funnel, read_funnel
 from cdp.segments.explore.history import Version, history
 from cdp.segments.explore.overlap import MOST, Overlap, overlap
 from cdp.segments.explore.portrait import Pictured, Portrait
 from cdp.segments.explore.retention import Retention, RetentionQuestion, read_retention, retained
 from cdp.segments.model import PURPOSE
+from cdp.segments.reader import suggest
+from cdp.segments.references import identifies
+from cdp.segments.tags import queries as tag_queries
+from cdp.segments.tags.model import TagDefinition
 from cdp.store import Committer, Connection, Store
 from cdp.warehouse import Warehouse
 
@@ -117,21 +121,37 @@ class Explorer:
         self._record("segment.retention", actor, found.as_of, members)
         return found
 
-    def portrait(self, name: str, wanted: Sequence[str] = (), *, actor: str = "system") -> Portrait:
+    def portrait(
+        self,
+        name: str,
+        wanted: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        *,
+        actor: str = "system",
+    ) -> Portrait:
         """Return what the people of a segment are like, against everyone.
 
-        :param wanted: the traits to show; all that may be, unless given.
-        :raises NotFoundError: there is no such segment.
+        :param wanted: the traits to show, ``tags`` the tags; all that may be, unless either is given.
+        :raises NotFoundError: there is no such segment, or no tag that is wanted.
         :raises DefinitionError: it no longer holds.
         :raises InvalidInputError: one of ``wanted`` is no trait that a portrait may show.
         """
+        fields, everything = self._definitions.fields, wanted is None and tags is None
         with self._store.reading() as connection:
             stored = newest_of(connection, name)
             rules: list[FieldRule] = []
-            left_out: list[FieldRule] = []
-            for rule in described(self._definitions.fields, wanted):
-                (rules if self._readable(connection, rule) else left_out).append(rule)
-        shown = attributes(rules, self._definitions.fields, self._warehouse.snapshot(), self._clock.now())
+            left_out: list[str] = []
+            for rule in described(fields, wanted or ()) if wanted or everything else ():
+                if self._readable(connection, {"trait": rule.name, "op": "exists"}):
+                    rules.append(rule)
+                else:
+                    left_out.append(rule.name)
+            known = self._tags(connection, None if everything else tags or (), left_out)
+        snapshot, now = self._warehouse.snapshot(), self._clock.now()
+        shown = [
+            *attributes(rules, fields, snapshot, now),
+            *(tagged(tag, fields, snapshot, now) for tag in known),
+        ]
         wheres = [where for one in shown for where in one.wheres]
         asked = [self._definitions.parsed(stored), *(Definition("", "", where, {}) for where in wheres)]
         group, *results = self._evaluate([*asked, _EVERYONE])
@@ -151,17 +171,42 @@ class Explorer:
             group.bitmap,
             everyone,
             tuple(pictured),
-            tuple(rule.name for rule in left_out),
+            tuple(left_out),
         )
 
-    def _readable(self, connection: Connection, rule: FieldRule) -> bool:
-        """Return whether the policies let a segment read a trait now."""
-        condition = {"where": {"trait": rule.name, "op": "exists"}}
+    def _tags(
+        self, connection: Connection, wanted: Sequence[str] | None, left_out: list[str]
+    ) -> list[TagDefinition]:
+        """Return the tags that a portrait may show; adds to ``left_out`` the names of the others.
+
+        :param wanted: those to show; None: all.
+        """
+        held = {
+            name: one for name, one in tag_queries.held(connection).items() if one.stored.source is not None
+        }
+        found = []
+        for name in sorted(held) if wanted is None else wanted:
+            if name not in held:
+                raise NotFoundError(f"one of the tags given is none{suggest(name, list(held))}")
+            if self._readable(connection, {"tag": name, "op": "exists"}):
+                found.append(self._definitions.tag(held[name].stored))
+            else:
+                left_out.append(name)
+        return found
+
+    def _readable(self, connection: Connection, condition: Mapping[str, Any]) -> bool:
+        """Return whether a portrait may show by whom a condition is met.
+
+        The policies let segments read what it does, and it stands on no list and on nothing that names a
+        person: a list may be of one.
+        """
         try:
-            self._definitions.question(connection, self._definitions.parse(condition, ""))
+            definition = self._definitions.parse({"where": condition}, "")
+            question = self._definitions.question(connection, definition)
         except DefinitionError:
             return False
-        return True
+        fields = self._definitions.fields
+        return not any(isinstance(leaf, ListOf) or identifies(leaf, fields) for leaf in question.leaves)
 
     def _record(self, action: str, actor: str, as_of: int, members: BitMap, **target: str | int) -> None:
         """Record a use, before anybody sees what was found."""
