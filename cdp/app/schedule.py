@@ -26,6 +26,7 @@ _PAGES_A_TURN = 20
 _UNDECLARED_SECONDS = 60.0
 _RECALLS_SECONDS = 2.0
 _SEGMENTS_SECONDS = 1.0
+_SCHEDULES_SECONDS = 10.0
 _LAG_SECONDS = 5.0
 _FIGURES_SECONDS = 30.0
 
@@ -76,6 +77,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("identity", _POLICIES_SECONDS, services.rules_pass.advance),
             Periodic("identifiers", _POLICIES_SECONDS, services.index_pass.advance),
             Periodic("undeclared", _UNDECLARED_SECONDS, services.undeclared.flush),
+            Periodic("schedules", _SCHEDULES_SECONDS, services.segments.keep_schedules),
             Periodic("segments", _SEGMENTS_SECONDS, services.segments.follow.turn),
             Periodic("lag", _LAG_SECONDS, partial(observe, services.store, services.clock)),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),

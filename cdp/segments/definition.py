@@ -15,6 +15,7 @@ import msgspec
 from cdp.clock import Micros
 from cdp.policy import Survivorship, ValueType
 from cdp.segments.moments import Moment
+from cdp.segments.scheduled import Schedule
 
 Operator = Literal["eq", "ne", "in", "lt", "lte", "gt", "gte", "between", "contains", "starts_with", "exists"]
 Function = Literal["count", "sum", "avg", "min", "max", "distinct", "first", "last", "most_frequent"]
@@ -210,12 +211,14 @@ class Definition(msgspec.Struct, frozen=True):
     """A named definition.
 
     :param source: what was given, as plain data in the shape of the YAML file; stored and shown.
+    :param schedule: when its members are found anew; None: they follow what happens.
     """
 
     name: str
     description: str
     where: Node
     source: dict[str, Any]
+    schedule: Schedule | None = None
 
 
 def leaves(node: Node) -> Iterator[Leaf]:

@@ -335,6 +335,8 @@ class Follower:
                 continue
             try:
                 definition = self._definitions.parsed(held)
+                if definition.schedule is not None:
+                    continue
                 questions[name] = held.version, self._definitions.question(connection, definition, stored)
             except DefinitionError:
                 broken.add(name)

@@ -72,7 +72,9 @@ class Parser(EventReader):
 
     def definition(self, name: str | None) -> Definition:
         """Return the definition of a segment; parameters and errors as of ``parse``."""
-        data = self._map((), self._data, {"name", "description", "timezone", "where"}, "a definition")
+        data = self._map(
+            (), self._data, {"name", "description", "timezone", "schedule", "where"}, "a definition"
+        )
         given = data.get("name", name)
         if given is None:
             self._fail((), "the definition needs a name")
@@ -87,7 +89,8 @@ class Parser(EventReader):
             self._zone = self._timezone(("timezone",), data["timezone"])
         description = self._text(("description",), data.get("description", ""), empty=True)
         where = self._node(("where",), data["where"], 1)
-        return Definition(given, description, where, {**plain(data), "name": given})
+        schedule = self._schedule(("schedule",), data["schedule"]) if "schedule" in data else None
+        return Definition(given, description, where, {**plain(data), "name": given}, schedule)
 
     # -- nodes ----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from cdp.policy import FieldCatalogue, FieldRule, ValueType
 from cdp.segments.definition import AGE, OfEvent, Operator, Value
 from cdp.segments.document import Document, Path
 from cdp.segments.moments import Moment, local, moment
+from cdp.segments.scheduled import AT, EVERY, Schedule
 
 MAX_CONDITIONS = 1000
 MAX_TEXT = 1000
@@ -199,6 +200,16 @@ class Reader:
             return ZoneInfo(data).key
         except (ValueError, TypeError, OSError, KeyError, AttributeError):
             self._fail(path, "timezone is a name of the IANA time zone database, such as Europe/Berlin")
+
+    def _schedule(self, path: Path, data: Any) -> Schedule:
+        body = self._map(path, data, {"every", "at"}, "a schedule")
+        every, at = body.get("every"), body.get("at", "00:00")
+        if every not in EVERY:
+            self._fail((*path, "every"), f"a schedule is every one of: {', '.join(EVERY)}")
+        found = re.fullmatch(AT, at) if isinstance(at, str) else None
+        if found is None or (every == "hour" and "at" in body):
+            self._fail((*path, "at"), 'at is a time of day such as "06:00"; every hour has none')
+        return Schedule(every, int(found[1]) * 60 + int(found[2]), self._zone)
 
     def _text(self, path: Path, data: Any, *, empty: bool = False) -> str:
         if not isinstance(data, str) or not (data or empty):

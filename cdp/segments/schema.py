@@ -24,6 +24,7 @@ from cdp.segments.reader import (
     OF_EVENT,
     OPERATORS,
 )
+from cdp.segments.scheduled import AT, EVERY
 
 Schema = dict[str, Any]
 _DATE = r"\d{4}-\d{2}-\d{2}"
@@ -47,6 +48,18 @@ def schema(fields: FieldCatalogue) -> Schema:
                 "name": {"type": "string", "pattern": f"^({NAME})?$"},
                 "description": {"type": "string", "maxLength": MAX_TEXT},
                 "timezone": {"type": "string", "description": "of the IANA time zone database"},
+                "schedule": {
+                    "anyOf": [
+                        _object({"every": {"const": "hour"}}, "every"),
+                        _object(
+                            {
+                                "every": {"enum": [one for one in EVERY if one != "hour"]},
+                                "at": {"type": "string", "pattern": f"^{AT}$"},
+                            },
+                            "every",
+                        ),
+                    ]
+                },
                 "where": _NODE,
             },
             "where",

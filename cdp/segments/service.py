@@ -15,6 +15,7 @@ from pyroaring import BitMap
 from cdp.audit import Entry
 from cdp.clock import Clock
 from cdp.errors import ConflictError, DefinitionError, NotFoundError
+from cdp.identity import profiles_of
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
 from cdp.segments.definition import Definition, Leaf
@@ -171,17 +172,19 @@ class SegmentService:
     # -- members --------------------------------------------------------------------------------
 
     def evaluate(self, name: str, *, actor: str = "system") -> Members:
-        """Evaluate a segment now, store who is in it and return it.
+        """Evaluate a segment now, store who is in it and return it; a scheduled one only if it is due.
 
         :raises NotFoundError: there is no such segment.
         :raises DefinitionError: it reads a field that is no longer clear, or uses what is gone.
         """
-        return self.refresh([name], actor=actor)[0]
+        kept = self._kept(name)
+        return self.refresh([name], actor=actor)[0] if kept is None else kept
 
     def refresh(self, names: Sequence[str], *, actor: str = "system") -> tuple[Members, ...]:
         """Evaluate segments over one snapshot, in shared passes and one transaction.
 
-        Stored unless somebody follows the segment (``follow``): then what is stored follows every commit.
+        Also those that are scheduled; of these who came and went is put on record. Others are followed
+        (``follow``) from then on, as before.
 
         :raises NotFoundError: one of them does not exist.
         :raises DefinitionError: one reads a field that is no longer clear, or uses what is gone.
@@ -191,6 +194,8 @@ class SegmentService:
         results = self._evaluate([self._definitions.parsed(one) for one in stored])
         with self._committer.batch() as batch:
             for one, result in zip(stored, results, strict=True):
+                if result.question.definition.schedule is not None:
+                    self._tell(batch, one, result)
                 self._keep(batch, actor, one, result)
         return tuple(
             Members(
@@ -206,13 +211,35 @@ class SegmentService:
             for one, result in zip(stored, results, strict=True)
         )
 
+    def keep_schedules(self) -> int:
+        """Evaluate the scheduled segments that are due, those that still hold; returns how many.
+
+        :raises UnavailableError: the warehouse cannot answer now.
+        """
+        with self._store.reading() as connection:
+            held = queries.newest(connection)
+        due = []
+        for name in (name for name, one in held.items() if one.source and "schedule" in one.source):
+            try:
+                if self._kept(name) is None:
+                    due.append(name)
+            except DefinitionError:
+                continue
+        if due:
+            self.refresh(due)
+        return len(due)
+
     def members(self, name: str, *, actor: str = "system") -> Members:
         """Return who was in a segment when it was last evaluated, and is not restrained since.
 
-        Evaluated anew when anybody came apart since; who did after what the warehouse knows is left out.
+        Evaluated anew when anybody came apart since; who did after what the warehouse knows is left out. Of a
+        scheduled one whoever came apart is left out until it is due.
 
         :raises NotFoundError: there is no such segment.
         """
+        kept = self._kept(name)
+        if kept is not None:
+            return kept
         with self._store.reading() as connection:
             newest = newest_of(connection, name)
             stored = queries.members(connection, name)
@@ -220,7 +247,8 @@ class SegmentService:
             question = self._definitions.question(connection, definition)
             gone = BitMap() if stored is None else self._evaluate.gone(connection, stored.as_of)
             parted = stored is not None and queries.parted_since(connection, stored.as_of)
-        if stored is None or stored.version != newest.version or parted:
+        due = definition.schedule is not None
+        if stored is None or stored.version != newest.version or parted or due:
             made = self.evaluate(name, actor=actor)
             with self._store.reading() as connection:
                 unknown = queries.parted_since(connection, made.as_of)
@@ -273,6 +301,49 @@ class SegmentService:
         return queries.profiles_on(connection, "black")
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _kept(self, name: str) -> Members | None:
+        """Return the members that a scheduled segment has until it is due; None when it is, and of others."""
+        with self._store.reading() as connection:
+            newest = newest_of(connection, name)
+            definition = self._definitions.parsed(newest)
+            schedule, stored = definition.schedule, queries.members(connection, name)
+            if schedule is None or stored is None or stored.version != newest.version:
+                return None
+            if stored.computed_at < schedule.due(self._clock.now()):
+                return None
+            question = self._definitions.question(connection, definition)
+            gone = self._evaluate.gone(connection, stored.as_of)
+            parted = queries.parted_since(connection, stored.as_of)
+        return Members(
+            name=name,
+            version=newest.version,
+            definition=definition,
+            bitmap=stored.bitmap - gone - parted,
+            as_of=stored.as_of,
+            computed_at=stored.computed_at,
+            reads=question.reads,
+            categories=question.categories,
+        )
+
+    @staticmethod
+    def _tell(batch: Batch, held: queries.Stored, result: Result) -> None:
+        """Put on record who came and went since a scheduled segment was last due."""
+        stored = queries.members(batch.connection, held.name)
+        if stored is None or stored.version != held.version:
+            return
+        before = BitMap(profiles_of(batch.connection, stored.bitmap).values())
+        now = BitMap(profiles_of(batch.connection, result.bitmap).values())
+        change = Change(
+            name=held.name,
+            version=held.version,
+            as_of=result.as_of,
+            changed_at=result.now,
+            entered=now - before,
+            exited=before - now,
+        )
+        if change.entered or change.exited:
+            queries.add_change(batch.connection, held.name, batch.id, change)
 
     def _keep(self, batch: Batch, actor: str, held: queries.Stored, result: Result) -> None:
         stored = queries.StoredMembers(held.version, result.as_of, result.now, result.bitmap)
