@@ -159,7 +159,9 @@ def test_a_funnel_says_which_share_of_the_first_and_of_the_step_before_got_on(ri
     assert found["completed"]["count"] == 0
 
 
-def test_a_funnel_is_one_pass_over_the_events(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_funnel_reads_the_events_twice_however_many_steps_it_has(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     happened(rig, [("A", NOW)])
     ran: list[str] = []
     kept = rig.warehouse.snapshot().__class__.run
@@ -173,7 +175,7 @@ def test_a_funnel_is_one_pass_over_the_events(rig: Rig, monkeypatch: pytest.Monk
     explore.funnel(question)
     monkeypatch.setattr(rig.warehouse.snapshot().__class__, "run", run)
     explore.funnel(question)
-    assert " ".join(ran).count("events") == 1, ran
+    assert " ".join(ran).count("events") == 2, ran  # whoever did the first step, and all the rest
 
 
 @pytest.mark.parametrize(

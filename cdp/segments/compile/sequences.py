@@ -37,8 +37,12 @@ def sequence_pass(leaves: SequenceOf[Sequence], tables: Tables) -> Found:
 
 
 def begins(leaf: Sequence, other: Sequence) -> bool:
-    """Return whether ``leaf`` is the beginning of ``other``, or all of it."""
-    return leaf.within == other.within and leaf.steps == other.steps[: len(leaf.steps)]
+    """Return whether ``leaf`` is the beginning of ``other``, or all of it, and best found in a pass with it.
+
+    One step alone is not: those who may have done two are few beside it (``_hopeful``).
+    """
+    beginning = leaf.within == other.within and leaf.steps == other.steps[: len(leaf.steps)]
+    return beginning and (len(_happening(leaf)) > 1) == (len(_happening(other)) > 1)
 
 
 def reached_steps(leaf: Sequence, tables: Tables) -> Any:
