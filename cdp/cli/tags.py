@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,14 +23,11 @@ _COLUMNS = ("name", "version", "kind", "category", "description", "problem")
 
 @tags.command("apply")
 def apply(files: list[Path], as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
-    """Store the definitions in YAML or JSON files, in their order, as the newest versions of tags."""
+    """Store the definitions in YAML or JSON files as newest versions of tags; those that others use first."""
     made = []
-    for file in files:
+    for file in _in_order(files):
         with definition_of(file) as definition, connected() as api:
-            name = definition.get("name")
-            if not isinstance(name, str) or not name:
-                raise DefinitionError("the definition has no name")
-            made.append(api.call("PUT", ("tags", name), body=definition))
+            made.append(api.call("PUT", ("tags", definition["name"]), body=definition))
         if not as_json:
             say(_headline(made[-1]))
     if as_json:
@@ -88,6 +86,36 @@ def schema(
         return
     out.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     say(f"{out}: begin a file with `# yaml-language-server: $schema={out}`")
+
+
+def _in_order(files: list[Path]) -> list[Path]:
+    """Return files of definitions such that each comes after those of the tags that it uses."""
+    known: dict[str, Path] = {}
+    uses: dict[str, set[str]] = {}
+    for file in files:
+        with definition_of(file) as definition:
+            name = definition.get("name")
+            if not isinstance(name, str) or not name:
+                raise DefinitionError("the definition has no name")
+            if name in known:
+                raise DefinitionError(f"the tag {name} is in {known[name]}, too")
+            known[name], uses[name] = file, set(_used(definition))
+    try:
+        order = list(TopologicalSorter(uses).static_order())
+    except CycleError:
+        return files  # which the platform refuses, naming the circle
+    return [known[name] for name in order if name in known]
+
+
+def _used(data: Any) -> Iterator[str]:
+    """Yield the tags that a definition names."""
+    if isinstance(data, Mapping):
+        if isinstance(data.get("tag"), str):
+            yield data["tag"]
+        data = list(data.values())
+    if isinstance(data, list):
+        for item in data:
+            yield from _used(item)
 
 
 def _headline(held: Mapping[str, Any]) -> str:
