@@ -23,8 +23,13 @@ def register(app: typer.Typer) -> None:
 
 def history(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """List the versions of a segment, the newest first, with what each changed."""
+    show_history(("segments", name, "history"), as_json=as_json)
+
+
+def show_history(path: tuple[str, ...], *, as_json: bool) -> None:
+    """Show the versions of a definition."""
     with connected() as api:
-        versions = list(api.items(("segments", name, "history")))
+        versions = list(api.items(path))
     if as_json:
         show_json(versions)
         return

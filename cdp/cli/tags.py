@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from cdp.cli.client import connected
+from cdp.cli.explore import show_history
 from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list
 from cdp.cli.segments import definition_of
@@ -53,6 +54,12 @@ def show(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     if held["problem"]:
         say(held["problem"])
     say(yaml.safe_dump(held["definition"], sort_keys=False, allow_unicode=True).rstrip())
+
+
+@tags.command("history")
+def history(name: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """List the versions of a tag, the newest first, with what each changed."""
+    show_history(("tags", name, "history"), as_json=as_json)
 
 
 @tags.command("rebuild")
@@ -122,5 +129,6 @@ def _headline(held: Mapping[str, Any]) -> str:
     text = f"tag {held['name']}, version {held['version']}: {held['kind']}, tells {held['category']}"
     if found := held["thresholds"]:
         values = ", ".join(f"{value:g}" for value in found["values"])
-        text += f"; thresholds {values} of {found['people']} people, {found['computed_at']}"
+        of = "" if found["people"] is None else f" of {found['people']} people"
+        text += f"; thresholds {values}{of}, {found['computed_at']}"
     return text

@@ -90,9 +90,9 @@ def _stored(row: Any) -> Stored:
     return Stored(row.name, row.version, source, row.created_at, row.created_by)
 
 
-def every_version(connection: Connection, name: str) -> list[Stored]:
-    """Return every version of a segment, in their order."""
-    query = select(segments).where(segments.c.name == name).order_by(segments.c.version)
+def every_version(connection: Connection, name: str, table: Table = segments) -> list[Stored]:
+    """Return every version of a segment, in their order; of a tag where the ``table`` is theirs."""
+    query = select(table).where(table.c.name == name).order_by(table.c.version)
     return [_stored(row) for row in connection.execute(query)]
 
 

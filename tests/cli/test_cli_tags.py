@@ -42,6 +42,11 @@ def test_files_are_applied_in_the_order_in_which_they_are_used(
     assert "tells user.inferred.churn_risk" in printed[1]
     listed = msgspec.json.decode(shell("tag", "list", "--json"))
     assert [(tag["name"], tag["version"]) for tag in listed] == [("lifecycle", 1), ("recency", 1)]
+    files[0].write_text(STAGE.replace("there", "around"))
+    shell("tag", "apply", str(files[0]))
+    assert "otherwise changed: there → around" in shell("tag", "history", "lifecycle")
+    files[0].write_text(STAGE)
+    shell("tag", "apply", str(files[0]))
     shown = shell("tag", "show", "lifecycle")
     assert "otherwise: there" in shown
     assert "version 1" in shell("tag", "rebuild", "recency")

@@ -100,7 +100,14 @@ def test_marketers_define_and_officers_see(caller: Caller, profile: str) -> None
         "customer",
         None,
     )
-    assert caller.api("POST", "/tags/lifecycle/rebuild", {}, key=marketer)["version"] == 1
+    assert caller.api("POST", "/tags/lifecycle/rebuild", {})["version"] == 1
+    caller.api("POST", "/tags/lifecycle/rebuild", {}, key=marketer, expect=403)
+    score = {"kind": "customer", "score": {"event": "Order Completed"}}
+    refused = caller.api("PUT", "/tags/orders", {**score, "into": 3}, key=marketer, expect=403)
+    assert "give thresholds instead" in refused["detail"]
+    assert "needs 30 people" in caller.api("PUT", "/tags/orders", {**score, "into": 3}, expect=400)["detail"]
+    assert caller.api("PUT", "/tags/orders", {**score, "thresholds": [1]}, key=marketer)["version"] == 1
+    caller.api("DELETE", "/tags/orders", key=marketer)
     assert "anyOf" in caller.api("GET", "/schemas/tag", key=marketer)
     caller.api("PUT", "/tags/lifecycle", LIFECYCLE, key=steward, expect=403)
     caller.api("GET", f"/profiles/{profile}", key=marketer, purpose=REVIEW, expect=403)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -36,12 +37,15 @@ def history(
     services: InjectedServices, name: FromPath[str], limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[dict[str, Any]]:
     """List the versions of a segment, the newest first: who made each, when, and what it changed."""
-    after = decode_cursor("history", cursor, int)
-    found = [
-        one for one in services.segments.explore.history(name) if after is None or one.version < after[0]
-    ]
-    page = page_of(found[: checked_limit(limit) + 1], limit, "history", lambda one: (one.version,))
-    return Page([_version(one) for one in page.items], page.next)
+    return _versions(services.segments.explore.history(name), limit, cursor)
+
+
+@get("/tags/{name:str}/history", opt=_EXPLORE, sync_to_thread=True)
+def tag_history(
+    services: InjectedServices, name: FromPath[str], limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[dict[str, Any]]:
+    """List the versions of a tag, the newest first: who made each, when, and what it changed."""
+    return _versions(services.segments.tags.history(name), limit, cursor)
 
 
 @post("/segments/overlap", opt=_EXPLORE, sync_to_thread=True, status_code=200)
@@ -120,6 +124,13 @@ def _check(services: Services, caller: Caller, name: str) -> None:
     check_countable(services, caller, held.definition)
 
 
+def _versions(history: Sequence[Version], limit: int, cursor: str | None) -> Page[dict[str, Any]]:
+    after = decode_cursor("history", cursor, int)
+    found = [one for one in history if after is None or one.version < after[0]]
+    page = page_of(found[: checked_limit(limit) + 1], limit, "history", lambda one: (one.version,))
+    return Page([_version(one) for one in page.items], page.next)
+
+
 def _version(one: Version) -> dict[str, Any]:
     changes = []
     for change in one.changes:
@@ -136,4 +147,4 @@ def _version(one: Version) -> dict[str, Any]:
     }
 
 
-HANDLERS = [history, overlap, funnel, retention, portrait]
+HANDLERS = [history, tag_history, overlap, funnel, retention, portrait]

@@ -1,4 +1,8 @@
-"""Computed tags: define, rebuild, show. What a tag says of anybody is in portraits and segments only."""
+"""Computed tags: define, rebuild, show. What a tag says of anybody is in portraits and segments only.
+
+Thresholds that are found are exact numbers of what some people did, and that there are enough people is an
+exact count: so only officers have them found, and all others see them to two digits.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,11 @@ from typing import Any
 from litestar import delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
-from cdp.api.auth import allow
+from cdp.api.auth import Caller, allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
 from cdp.clock import rfc3339
-from cdp.errors import InvalidInputError
+from cdp.errors import InvalidInputError, NotPermittedError
 from cdp.segments import Tag
 
 _DEFINE = allow("marketer", "officer")
@@ -19,17 +23,17 @@ _DEFINE = allow("marketer", "officer")
 
 @get("/tags", opt=_DEFINE, sync_to_thread=True)
 def list_tags(
-    services: InjectedServices, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    services: InjectedServices, caller: InjectedCaller, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[dict[str, Any]]:
     """List the computed tags by name."""
-    items = [tag(held) for held in services.segments.tags.all()]
+    items = [tag(caller, held) for held in services.segments.tags.all()]
     return page_by_key(items, limit, cursor, "tags", lambda item: str(item["name"]))
 
 
 @get("/tags/{name:str}", opt=_DEFINE, sync_to_thread=True)
-def read_tag(services: InjectedServices, name: FromPath[str]) -> dict[str, Any]:
+def read_tag(services: InjectedServices, caller: InjectedCaller, name: FromPath[str]) -> dict[str, Any]:
     """Show a tag with its definition, the category of what it tells and the thresholds that hold."""
-    return tag(services.segments.tags.get(name))
+    return tag(caller, services.segments.tags.get(name))
 
 
 @get("/schemas/tag", opt=_DEFINE, sync_to_thread=False)
@@ -45,16 +49,21 @@ def apply_tag(
     name: FromPath[str],
     data: JSONBody[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Store a definition as the tag's newest version; a score finds its thresholds."""
+    """Store a definition as the tag's newest version; a score finds its thresholds, for officers."""
     if data.get("name", name) != name:
         raise InvalidInputError("the definition has another name than the one it is stored under")
-    return tag(services.segments.tags.apply(caller.actor, data, name))
+    if "into" in data and not caller.has("officer"):
+        raise NotPermittedError(
+            "the thresholds of a score are found in what everybody did, which is for officers; "
+            "give thresholds instead of into"
+        )
+    return tag(caller, services.segments.tags.apply(caller.actor, data, name))
 
 
-@post("/tags/{name:str}/rebuild", opt=_DEFINE, sync_to_thread=True, status_code=200)
+@post("/tags/{name:str}/rebuild", opt=allow("officer"), sync_to_thread=True, status_code=200)
 def rebuild_tag(services: InjectedServices, caller: InjectedCaller, name: FromPath[str]) -> dict[str, Any]:
     """Find the thresholds of a score anew in what everybody amounts to now."""
-    return tag(services.segments.tags.rebuild(caller.actor, name))
+    return tag(caller, services.segments.tags.rebuild(caller.actor, name))
 
 
 @delete("/tags/{name:str}", opt=_DEFINE, sync_to_thread=True)
@@ -63,9 +72,9 @@ def remove_tag(services: InjectedServices, caller: InjectedCaller, name: FromPat
     services.segments.tags.delete(caller.actor, name)
 
 
-def tag(held: Tag) -> dict[str, Any]:
-    """Return a tag as REST shows it."""
-    found = held.thresholds
+def tag(caller: Caller, held: Tag) -> dict[str, Any]:
+    """Return a tag as this caller may see it."""
+    found, exact = held.thresholds, caller.has("officer")
     return {
         "name": held.name,
         "version": held.version,
@@ -77,8 +86,8 @@ def tag(held: Tag) -> dict[str, Any]:
         "thresholds": None
         if found is None
         else {
-            "values": list(found.values),
-            "people": found.people,
+            "values": [value if exact else float(f"{value:.1e}") for value in found.values],
+            "people": found.people if exact else None,
             "as_of": found.as_of,
             "computed_at": rfc3339(found.computed_at),
         },

@@ -7,7 +7,7 @@ one change. Places of what was removed are those of before, all others those of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
@@ -49,9 +49,14 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 def history(connection: Connection, name: str) -> tuple[Version, ...]:
     """Return every version of a segment, also of a deleted one, the newest first; none of an unknown name."""
+    return versions(queries.every_version(connection, name))
+
+
+def versions(stored: Iterable[queries.Stored]) -> tuple[Version, ...]:
+    """Return versions given in their order, the newest first, with what each changed."""
     found: list[Version] = []
     before: dict[str, Any] | None = None
-    for held in queries.every_version(connection, name):
+    for held in stored:
         found.append(
             Version(
                 version=held.version,

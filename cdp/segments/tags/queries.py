@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select
 
 from cdp.segments.queries import Stored, add_version, newest, versions
+from cdp.segments.queries import every_version as versions_of
 from cdp.segments.tables import tag_thresholds, tags
 from cdp.segments.tags.model import Thresholds
 
@@ -24,6 +25,11 @@ def held(connection: Connection, name: str | None = None) -> dict[str, Held]:
     known = _thresholds(connection, name)
     found = newest(connection, name, table=tags).items()
     return {key: Held(stored, known.get((key, stored.version))) for key, stored in found}
+
+
+def every_version(connection: Connection, name: str) -> list[Stored]:
+    """Return every version of a tag, in their order."""
+    return versions_of(connection, name, table=tags)
 
 
 def state(connection: Connection) -> tuple[dict[str, int], int]:

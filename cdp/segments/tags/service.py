@@ -27,6 +27,7 @@ from cdp.segments.compile import valued
 from cdp.segments.definition import COUNTS, Any_, Definition, Event, ListOf, Node, Ratio, settled
 from cdp.segments.definitions import Definitions, Question, TagSource, uses
 from cdp.segments.evaluate import Evaluator, evaluation
+from cdp.segments.explore.history import Version, versions
 from cdp.segments.model import PURPOSE
 from cdp.segments.queries import Stored
 from cdp.segments.queries import list_identities as listed_on
@@ -106,6 +107,17 @@ class TagService:
         """
         with self._store.reading() as connection:
             return self._shown(self._newest(connection, name))
+
+    def history(self, name: str) -> tuple[Version, ...]:
+        """Return every version of a tag, the newest first, also of one that was deleted.
+
+        :raises NotFoundError: there never was one.
+        """
+        with self._store.reading() as connection:
+            found = versions(queries.every_version(connection, name))
+        if not found:
+            raise NotFoundError("there is no tag with this name, and never was")
+        return found
 
     def all(self) -> tuple[Tag, ...]:
         """Return every tag, by name."""
