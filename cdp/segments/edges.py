@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cdp.clock import DAY, Micros
-from cdp.segments.definition import Asked, Event, Sequence, Trait, bounds
+from cdp.segments.definition import Asked, Event, Sample, Sequence, Trait, bounds
 
 Span = tuple[Micros, Micros]
 """Both ends included."""
@@ -37,6 +37,21 @@ def edges(leaves: Iterable[Asked], before: Micros, now: Micros) -> dict[Facts, l
         for facts, span in _edges(leaf, before, now):
             found.setdefault(facts, []).append(span)
     return {facts: _united(spans) for facts, spans in found.items()}
+
+
+def oldest(leaves: Iterable[Asked], now: Micros) -> Micros | None:
+    """Return the instant before which no event counts for any of the leaves; None where there is none."""
+    found = now
+    for leaf in leaves:
+        if isinstance(leaf, Trait | Sample):
+            continue
+        start = bounds(leaf, now)[0] if isinstance(leaf, Event) else None
+        if leaf.within is not None:
+            start = now - leaf.within
+        if start is None:
+            return None
+        found = min(found, start)
+    return found
 
 
 _Edges = Iterator[tuple[Facts, Span]]
