@@ -31,7 +31,7 @@ from cdp.segments.definition import Asked, Event, Sample, Trait
 from cdp.segments.definition import Sequence as Steps
 from cdp.warehouse import Focus, Snapshot, Tables, bitmap
 
-_SHARED = 16  # leaves in one pass: each costs memory for everybody that the pass meets
+_SHARED = 16  # leaves in one pass, at first: each costs memory for everybody that the pass meets
 _KEPT = 10_000
 
 
@@ -61,6 +61,7 @@ class Compiler:
     """Compiles passes and keeps what it compiled."""
 
     def __init__(self) -> None:
+        self._shared = _SHARED
         self._kept: dict[tuple[str, tuple[Asked, ...]], Compiled] = {}
         self._declared: Any = None
 
@@ -74,7 +75,7 @@ class Compiler:
         if self._declared != tables.declared or len(self._kept) > _KEPT:
             self._kept, self._declared = {}, tables.declared
         found = []
-        for group in _groups(leaves):
+        for group in _groups(leaves, self._shared):
             kept = self._kept.get((dialect, group))
             if kept is None:
                 expression = express(group, tables)
@@ -83,6 +84,10 @@ class Compiler:
                 self._kept[dialect, group] = kept
             found.append(kept)
         return found
+
+    def narrow(self) -> None:
+        """Let half as many leaves share a pass from now on."""
+        self._shared = max(1, self._shared // 2)
 
 
 def find(passes: Sequence[Compiled], snapshot: Snapshot | Focus, now: Micros) -> dict[Asked, BitMap]:
@@ -140,15 +145,15 @@ def _drawn(leaf: Sample, tables: Tables) -> Any:
     return drawn < (everyone if leaf.share == 1 else f"{bound:032x}")
 
 
-def _groups(leaves: Iterable[Asked]) -> list[tuple[Asked, ...]]:
-    """Put leaves that read the same facts together, in the order in which they came."""
+def _groups(leaves: Iterable[Asked], shared: int) -> list[tuple[Asked, ...]]:
+    """Put leaves that read the same facts together, at most ``shared``, in the order in which they came."""
     sharing: dict[Any, list[Asked]] = {}
     for leaf in leaves:
         sharing.setdefault(_shared(leaf), []).append(leaf)
     return [
-        tuple(group[start : start + _SHARED])
+        tuple(group[start : start + shared])
         for group in sharing.values()
-        for start in range(0, len(group), _SHARED)
+        for start in range(0, len(group), shared)
     ]
 
 
