@@ -283,7 +283,9 @@ def _step(
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (most,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     figures = {"median": statistics.median(taken), "least": min(taken), "cpu": own / rounds}
-    return {name: {**{key: round(value, 3) for key, value in figures.items()}, "mib": int(most) >> 10}}
+    found = {name: {**{key: round(value, 3) for key, value in figures.items()}, "mib": int(most) >> 10}}
+    print(json.dumps(found), file=sys.stderr, flush=True)  # large ones take long
+    return found
 
 
 if __name__ == "__main__":
