@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,17 +50,26 @@ def main() -> None:
     parser.add_argument("events", type=int)
     parser.add_argument("people", type=int)
     parser.add_argument("--one-in", type=int, default=1, help="keep one in so many profiles in the store")
+    parser.add_argument("--rounds", type=int, default=3, help="of what takes long")
     parser.add_argument("--folder", type=Path, help="keep the crowd here, or take the one that is there")
     parser.add_argument("--step", choices=["fill", "measure"], help=argparse.SUPPRESS)  # of a process
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="cdp-bench-"))
     crowd = Crowd(given.events, given.people, NOW, given.one_in)
     if given.step:
-        work = _fill if given.step == "fill" else measure
+        work = _fill if given.step == "fill" else partial(measure, rounds=given.rounds)
         print(json.dumps(_on_platform(folder, crowd, work)))
         return
     command = [sys.executable, "-m", "benchmarks.segments_scale", str(given.events), str(given.people)]
-    command += ["--one-in", str(given.one_in), "--folder", str(folder), "--step"]
+    command += [
+        "--one-in",
+        str(given.one_in),
+        "--rounds",
+        str(given.rounds),
+        "--folder",
+        str(folder),
+        "--step",
+    ]
     try:
         steps = ["fill", "measure"] if not (folder / "warehouse").exists() else ["measure"]
         found = {"events": given.events, "people": given.people}
@@ -86,23 +96,23 @@ def _fill(services: Services, crowd: Crowd, _clock: FixedClock) -> dict[str, Any
     return _step("fill", lambda: crowd.fill(services), rounds=1)
 
 
-def measure(services: Services, crowd: Crowd, clock: FixedClock) -> dict[str, Any]:
-    """Return seconds by step, and ``_mib``: the most memory that the process held meanwhile."""
+def measure(services: Services, crowd: Crowd, clock: FixedClock, rounds: int) -> dict[str, Any]:
+    """Return by step the median and the least seconds of its rounds, those of our processors, and memory."""
     draw, chance = random.Random(7), np.random.default_rng(7)
     found = _step("open", lambda: services.segments.preview({"where": {"sample": 0.01}}), rounds=1)
     found |= _beside_sql(services)
     names = define(services, assorted(draw))
     found |= _step("refresh_100_first", lambda: services.segments.refresh(names), rounds=1)
-    found |= _step("refresh_100", lambda: services.segments.refresh(names), rounds=3)
-    found |= _step("funnel_4", lambda: services.segments.preview({"where": FUNNEL}), rounds=3)
+    found |= _step("refresh_100", lambda: services.segments.refresh(names), rounds)
+    found |= _step("funnel_4", lambda: services.segments.preview({"where": FUNNEL}), rounds)
     follow = services.segments.follow
     found |= _step("follow_first", follow.turn, rounds=1)
-    looked = []
-    for _ in range(ROUNDS):
+
+    def happen() -> None:
         clock.advance(SECOND)
         crowd.happen(services, TRICKLE, chance)
-        looked.append(timed(follow.turn))
-    found |= {"follow_turn": round(statistics.median(looked), 3), "follow_turn_slowest": max(looked)}
+
+    found |= _step("follow_turn", follow.turn, ROUNDS, before=happen)
     services.mirror.refresh()
     clock.advance(30 * SECOND)
     found |= _step("follow_slide", lambda: follow.turn(slide=True), rounds=1)
@@ -112,12 +122,16 @@ def measure(services: Services, crowd: Crowd, clock: FixedClock) -> dict[str, An
 def define(services: Services, wheres: Iterable[dict[str, Any]]) -> list[str]:
     """Store segments, without evaluating them one by one, and return their names."""
     names = []
+    with services.store.reading() as connection:
+        there = queries.versions(connection)
     for number, where in enumerate(wheres):
         parsed = services.segments.parse({"name": f"s{number}", "where": where})
+        names.append(parsed.name)
+        if parsed.name in there:
+            continue
         with services.committer.batch() as batch:
             stored = queries.Stored(parsed.name, 1, parsed.source, services.clock.now(), "system")
             queries.add_version(batch.connection, stored, batch.id)
-        names.append(parsed.name)
     return names
 
 
@@ -231,7 +245,7 @@ def _beside_sql(services: Services) -> dict[str, Any]:
 
     if ours() != by_hand():
         raise AssertionError(f"{len(ours())} here, {len(by_hand())} by hand")
-    here, there = zip(*((timed(ours), timed(by_hand)) for _ in range(2 * ROUNDS)), strict=True)
+    here, there = zip(*((timed(ours), timed(by_hand)) for _ in range(ROUNDS)), strict=True)
     ratio = round(statistics.median(here) / statistics.median(there), 2)
     return {
         "two": round(statistics.median(here), 3),
@@ -248,18 +262,30 @@ def timed(work: Callable[[], object]) -> float:
     return round(time.perf_counter() - started, 3)
 
 
-def _step(name: str, work: Callable[[], object], rounds: int) -> dict[str, Any]:
-    """Return the median seconds of some rounds, and the most memory meanwhile; one round more to warm up.
+def _step(
+    name: str, work: Callable[[], object], rounds: int, *, before: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
+    """Return what some rounds took, and the most memory meanwhile; one round more to warm up.
 
     Linux only: what the process held at most is set back before, and read after.
+
+    :param before: done before each round, and not measured.
     """
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    if rounds > 1:
-        work()
-    taken = statistics.median(timed(work) for _ in range(rounds))
+    taken, own = [], 0.0
+    for warm in range(rounds + (rounds > 1)):
+        before()
+        began = time.process_time()
+        took = timed(work)
+        if warm or rounds == 1:
+            taken.append(took)
+            own += time.process_time() - began
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (most,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return {name: round(taken, 3), f"{name}_mib": int(most) >> 10}
+    figures = {"median": statistics.median(taken), "least": min(taken), "cpu": own / rounds}
+    found = {name: {**{key: round(value, 3) for key, value in figures.items()}, "mib": int(most) >> 10}}
+    print(json.dumps(found), file=sys.stderr, flush=True)  # large ones take long
+    return found
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@
     │   ├── KeyAccessError          a key cannot be reached or does not open what it should
     │   ├── JournalError            the journal cannot be written: nothing that restrains is taken
     │   ├── NotRecoveredError       the database came out of a backup and its journal is not replayed
-    │   └── OverloadedError         the queue is full
+    │   ├── OverloadedError         the queue is full
+    │   └── OutOfMemoryError        a query needs more memory than the warehouse may use
     └── IntegrityError              stored data does not verify
         ├── SealError               a sealed value does not open in its place
         └── AuditError              the audit log does not verify: names the entry
@@ -119,6 +120,10 @@ class NotRecoveredError(UnavailableError):
 
 class OverloadedError(UnavailableError):
     """Too many events are waiting."""
+
+
+class OutOfMemoryError(UnavailableError):
+    """The query needs more memory than the warehouse may use."""
 
 
 class IntegrityError(CdpError):

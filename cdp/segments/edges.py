@@ -12,7 +12,18 @@ from itertools import chain
 from typing import NamedTuple, cast
 
 from cdp.clock import DAY, Micros
-from cdp.segments.definition import AGE, Asked, Condition, Event, Ratio, Sequence, Trait, Value, bounds
+from cdp.segments.definition import (
+    AGE,
+    Asked,
+    Condition,
+    Event,
+    Ratio,
+    Sample,
+    Sequence,
+    Trait,
+    Value,
+    bounds,
+)
 
 Span = tuple[Micros, Micros]
 """Both ends included."""
@@ -38,6 +49,22 @@ def edges(leaves: Iterable[Asked], before: Micros, now: Micros) -> dict[Facts, l
         for facts, span in _edges(leaf, before, now):
             found.setdefault(facts, []).append(span)
     return {facts: _united(spans) for facts, spans in found.items()}
+
+
+def oldest(leaves: Iterable[Asked], now: Micros) -> Micros | None:
+    """Return the instant before which no event counts for any of the leaves; None where there is none."""
+    found = now
+    parts = ((leaf.of, leaf.to) if isinstance(leaf, Ratio) else (leaf,) for leaf in leaves)
+    for leaf in chain.from_iterable(parts):
+        if isinstance(leaf, Trait | Sample):
+            continue
+        start = bounds(leaf, now)[0] if isinstance(leaf, Event) else None
+        if leaf.within is not None:
+            start = now - leaf.within
+        if start is None:
+            return None
+        found = min(found, start)
+    return found
 
 
 _Edges = Iterator[tuple[Facts, Span]]

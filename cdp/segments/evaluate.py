@@ -19,6 +19,7 @@ import msgspec
 from pyroaring import BitMap
 
 from cdp.clock import Clock, Micros
+from cdp.errors import OutOfMemoryError
 from cdp.segments import queries
 from cdp.segments.compile import Compiler, complemented, find
 from cdp.segments.definition import Asked, Definition, Leaf, ListOf, settled
@@ -95,10 +96,20 @@ class Evaluator:
         )
 
     def tell(self, snapshot: Snapshot | Focus, leaves: Iterable[Asked], now: Micros) -> dict[Asked, Told]:
-        """Return what a snapshot tells of some leaves at ``now``."""
+        """Return what a snapshot tells of some leaves at ``now``.
+
+        Where that needs more memory than there is, fewer leaves share a pass from then on.
+        """
         moments = {leaf: settled(leaf, now) for leaf in leaves}
-        passes = self._compiler(dict.fromkeys(moments.values()), snapshot.tables, snapshot.dialect)
-        found, rest = find(passes, snapshot, now), complemented(passes)
+        while True:
+            passes = self._compiler(dict.fromkeys(moments.values()), snapshot.tables, snapshot.dialect)
+            try:
+                found, rest = find(passes, snapshot, now), complemented(passes)
+                break
+            except OutOfMemoryError:
+                if all(len(one.leaves) == 1 for one in passes):
+                    raise
+                self._compiler.narrow()
         return {leaf: Told(found[one], rest[one]) for leaf, one in moments.items()}
 
     def sql(self, question: Question) -> str:

@@ -35,7 +35,7 @@ from cdp.segments import queries
 from cdp.segments.compile import ahead, crossing
 from cdp.segments.definition import Asked, Event, Leaf, ListOf, Ratio, Sequence
 from cdp.segments.definitions import Definitions, Question
-from cdp.segments.edges import edges
+from cdp.segments.edges import edges, oldest
 from cdp.segments.evaluate import Evaluator, Told, combined
 from cdp.segments.model import PURPOSE, Change
 from cdp.segments.people import Moves, People
@@ -212,6 +212,7 @@ class Follower:
                 state.declared,
                 self._warehouse.trust,
                 events=plan.events,
+                since=oldest(plan.asked, now),
                 columns=plan.columns(state.declared),
             )
         ) as facts:

@@ -11,6 +11,7 @@ dropped when nobody uses it any more.
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import duckdb
 import ibis  # type: ignore[import-untyped]  # publishes no types
 
 from cdp.clock import Micros
-from cdp.errors import UnavailableError
+from cdp.errors import OutOfMemoryError, UnavailableError
 from cdp.warehouse.engine import Columns, Rank, Tables
 from cdp.warehouse.model import EVENTS, TRAITS
 
@@ -29,6 +30,7 @@ _FUNCTIONS = (
     "CREATE MACRO evaluated_at() AS getvariable('evaluated_at')::BIGINT",
     "CREATE MACRO wall_clock(instant, place) AS epoch_us(timezone(place, make_timestamptz(instant)))",
 )
+_MEMORY_MIB = min(2400, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 21)  # half the machine's
 _TYPES = {"int64": "BIGINT", "float64": "DOUBLE", "string": "VARCHAR", "boolean": "BOOLEAN"}
 
 
@@ -58,13 +60,13 @@ class DuckEngine:
     """DuckDB in memory.
 
     :param directory: the only one whose files it may open.
-    :param memory_limit: e.g. ``1GB``.
+    :param memory_limit: in MiB.
     """
 
     dialect = "duckdb"
     together = 1  # what one has gathered of everybody is given back before the next
 
-    def __init__(self, directory: Path, memory_limit: str = "1GB") -> None:
+    def __init__(self, directory: Path, memory_limit: int = _MEMORY_MIB) -> None:
         self._unused: deque[str] = deque()
         self._serial = 0
         self._root = _connect(directory, memory_limit)
@@ -79,7 +81,7 @@ class DuckEngine:
         try:
             yield cursor
         except duckdb.OutOfMemoryException as error:
-            raise UnavailableError("the query needs more memory than the warehouse may use") from error
+            raise OutOfMemoryError from error
         except duckdb.Error as error:
             raise UnavailableError(f"the warehouse failed ({type(error).__name__})") from error
         finally:
@@ -163,13 +165,13 @@ def _read(files: Sequence[Path]) -> str:
     return "read_parquet([{}], union_by_name = true)".format(", ".join(f"'{path}'" for path in paths))
 
 
-def _connect(directory: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
+def _connect(directory: Path, memory_limit: int) -> duckdb.DuckDBPyConnection:
     directory.mkdir(parents=True, exist_ok=True)
     root = duckdb.connect(
         ":memory:",
         config={
             "temp_directory": "",  # clear values never spill to a file
-            "memory_limit": memory_limit,
+            "memory_limit": f"{memory_limit}MiB",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "preserve_insertion_order": "false",

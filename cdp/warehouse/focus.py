@@ -86,6 +86,7 @@ def focus(
     trust: Callable[[], Trust],
     *,
     events: Collection[str] | None = None,
+    since: Micros | None = None,
     columns: Declared | None = None,
 ) -> Focus:
     """Read what is known of some profiles.
@@ -93,6 +94,7 @@ def focus(
     :param declared: what a query may name.
     :param trust: as a ``Warehouse`` takes it.
     :param events: the names of the events to read; all unless given.
+    :param since: events before it are not read.
     :param columns: the properties and traits that queries will name; all that are declared unless given.
     """
     columns = declared if columns is None else columns
@@ -100,7 +102,7 @@ def focus(
     identities = [identity_no for identity_no, _ in numbers]
     tables = {dataset: shape.schema(dataset, columns).empty_table() for dataset in (EVENTS, TRAITS)}
     mistyped = Counter[str]()
-    pages = queries.read_events_of(connection, identities, events)
+    pages = queries.read_events_of(connection, identities, events, since)
     found = [tables[EVENTS], *(shape.event_table(page, columns, mistyped) for page in pages)]
     tables[EVENTS] = pa.concat_tables(found, promote_options="default")
     pages = queries.read_traits_of(connection, identities, columns.traits)

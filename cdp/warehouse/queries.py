@@ -8,6 +8,7 @@ from typing import Any
 from pyroaring import BitMap
 from sqlalchemy import Connection, Select, literal, or_, select, true
 
+from cdp.clock import Micros
 from cdp.identity.tables import identifier_index, profile_members
 from cdp.ingest.tables import events
 from cdp.profiles.tables import trait_observations
@@ -76,14 +77,19 @@ def read_members(connection: Connection, after: int, upto: int) -> Generator[Col
 
 
 def read_events_of(
-    connection: Connection, identity_nos: Sequence[int], names: Iterable[str] | None
+    connection: Connection,
+    identity_nos: Sequence[int],
+    names: Iterable[str] | None,
+    start: Micros | None = None,
 ) -> Iterator[Columns]:
     """Yield the events of some identities, columns as those of ``read_events``; their commit is not told.
 
     :param names: of the events; all unless given.
+    :param start: only those that did not occur before it.
     """
     e = events.c
-    wanted = true() if names is None else e.name.in_(sorted(names))
+    named = true() if names is None else e.name.in_(sorted(names))
+    wanted = named if start is None else named & (e.occurred_at >= start)
     for chunk in chunks(identity_nos):
         query = select(
             literal(0), e.identity_no, e.type, e.name, e.occurred_at, e.received_at, e.source_id, e.properties

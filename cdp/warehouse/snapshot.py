@@ -64,10 +64,10 @@ class Snapshot:
     :param together: how many queries are best put into one statement.
     """
 
-    def __init__(self, engine: Engine, opened: _Opened, manifest: Manifest) -> None:
+    def __init__(self, dialect: str, together: int, opened: _Opened, manifest: Manifest) -> None:
         self._opened = opened
-        self.dialect = engine.dialect
-        self.together = engine.together
+        self.dialect = dialect
+        self.together = together
         self.commit_no = manifest.commit_no
         self.as_of: Micros = manifest.refreshed_at
         self.erasure_epoch = -1 if manifest.erasing else manifest.epoch
@@ -170,7 +170,8 @@ class Warehouse:
                 raise UnavailableError("the warehouse is empty; it fills within seconds of the start")
             try:
                 with self._lock:
-                    return Snapshot(self._engine, self._open(manifest), manifest)
+                    opened = self._open(manifest)
+                    return Snapshot(self._engine.dialect, self._engine.together, opened, manifest)
             except OSError as error:  # merged away between the manifest and the files
                 if attempt == _TRIES - 1:
                     raise UnavailableError("the warehouse's files cannot be read") from error

@@ -235,6 +235,35 @@ def test_an_event_that_is_later_than_now_counts_when_its_time_has_come(rig: Rig)
     assert set(rig.stored("b")) == {2}
 
 
+@pytest.mark.parametrize(
+    ("window", "first"),
+    [({"within": "2d"}, NOW - 2 * DAY), ({"from": "today-3d"}, NOW - 3 * DAY), ({}, NOW - 900 * DAY)],
+)
+def test_facts_at_the_far_end_of_a_window_count_for_whoever_does_something_now(
+    rig: Rig, window: dict[str, str], first: int
+) -> None:
+    twice = {"count": {"gte": 2}, **window}
+    steps = {
+        "sequence": [{"event": "A"}, {"event": "A"}],
+        **{k: v for k, v in window.items() if k == "within"},
+    }
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2])
+        rig.people.event(batch, 1, "A", at=first)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A", **twice}})
+    rig.segments.apply("system", {"name": "b", "where": {"event": "A", "within": "1d"}})
+    if "from" not in window:
+        rig.segments.apply("system", {"name": "c", "where": steps})
+    rig.follow()
+    with rig.people.committer.batch() as batch:
+        rig.people.event(batch, 1, "A", at=NOW)
+    rig.follow()
+    assert {segment.name: set(rig.stored(segment.name)) for segment in rig.segments.list()} == {
+        segment.name: {1} for segment in rig.segments.list()
+    }
+
+
 def test_how_far_it_is_behind_is_told(rig: Rig) -> None:
     def told() -> tuple[float, int]:
         observe(rig.people.store, rig.people.clock)

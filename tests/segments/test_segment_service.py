@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from population import Population, catalogue, index_of, rule
 from pyroaring import BitMap
 
-from cdp.errors import ConflictError, DefinitionError, InvalidInputError, NotFoundError
+from cdp.errors import ConflictError, DefinitionError, InvalidInputError, NotFoundError, OutOfMemoryError
 from cdp.policy import FieldCatalogue
 from cdp.segments import SegmentService
-from cdp.warehouse import Mirror, Warehouse
+from cdp.warehouse import Mirror, Snapshot, Warehouse
 
 FIELDS = catalogue(properties=[rule("revenue", "number")], traits=[rule("country", category="user.location")])
 BUYERS = {"name": "buyers", "where": {"event": "A"}}
@@ -182,3 +183,26 @@ def test_the_sql_is_shown(platform: Platform) -> None:
     assert "profiles of" in shown
     assert "everyone but" in shown
     assert "'O''Hara'" in shown
+
+
+def test_fewer_conditions_share_a_pass_where_memory_is_short(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, asked = Snapshot.run, []
+
+    def short(self: Snapshot, sql: str, now: int) -> Any:
+        if sql.count("COUNT(") > 2:
+            raise OutOfMemoryError
+        asked.append(sql)
+        return run(self, sql, now)
+
+    def nothing(_self: Snapshot, _sql: str, _now: int) -> Any:
+        raise OutOfMemoryError
+
+    monkeypatch.setattr(Snapshot, "run", short)
+    counts = [{"event": "A", "count": {"gte": number}} for number in range(1, 8)]
+    assert platform.segments.preview({"where": {"any": counts}}).count == 2
+    assert len(asked) >= 4
+    monkeypatch.setattr(Snapshot, "run", nothing)
+    with pytest.raises(OutOfMemoryError):  # not even one by one
+        platform.segments.preview({"where": {"any": counts}})

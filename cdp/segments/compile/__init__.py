@@ -31,7 +31,7 @@ from cdp.segments.definition import Asked, Event, Ratio, Sample, Trait
 from cdp.segments.definition import Sequence as Steps
 from cdp.warehouse import Columns, Focus, Snapshot, Tables, bitmap
 
-_SHARED = 16  # leaves in one pass: each costs memory for everybody that the pass meets
+_SHARED = 16  # leaves in one pass, at first: each costs memory for everybody that the pass meets
 _KEPT = 10_000
 _APART = {"distinct", "first", "last", "most_frequent"}  # leaves by these share the scan of one property only
 
@@ -62,6 +62,7 @@ class Compiler:
     """Compiles passes and keeps what it compiled."""
 
     def __init__(self) -> None:
+        self._shared = _SHARED
         self._kept: dict[tuple[str, tuple[Asked, ...]], Compiled] = {}
         self._declared: Any = None
 
@@ -75,7 +76,7 @@ class Compiler:
         if self._declared != tables.declared or len(self._kept) > _KEPT:
             self._kept, self._declared = {}, tables.declared
         found = []
-        for group in _groups(leaves):
+        for group in _groups(leaves, self._shared):
             kept = self._kept.get((dialect, group))
             if kept is None:
                 expression = express(group, tables)
@@ -84,6 +85,10 @@ class Compiler:
                 self._kept[dialect, group] = kept
             found.append(kept)
         return found
+
+    def narrow(self) -> None:
+        """Let half as many leaves share a pass from now on."""
+        self._shared = max(1, self._shared // 2)
 
 
 def find(passes: Sequence[Compiled], snapshot: Snapshot | Focus, now: Micros) -> dict[Asked, BitMap]:
@@ -150,8 +155,8 @@ def _drawn(leaf: Sample, tables: Tables) -> Any:
     return drawn < (everyone if leaf.share == 1 else f"{bound:032x}")
 
 
-def _groups(leaves: Iterable[Asked]) -> list[tuple[Asked, ...]]:
-    """Put leaves that read the same facts together, in the order in which they came."""
+def _groups(leaves: Iterable[Asked], most: int) -> list[tuple[Asked, ...]]:
+    """Put leaves that read the same facts together, at most ``most``, in the order in which they came."""
     leaves = list(leaves)
     sequences = sorted({leaf for leaf in leaves if isinstance(leaf, Steps)}, key=lambda one: -len(one.steps))
     sharing: dict[Any, list[Asked]] = {}
@@ -161,9 +166,9 @@ def _groups(leaves: Iterable[Asked]) -> list[tuple[Asked, ...]]:
         )
         sharing.setdefault(shared, []).append(leaf)
     return [
-        tuple(group[start : start + _SHARED])
+        tuple(group[start : start + most])
         for group in sharing.values()
-        for start in range(0, len(group), _SHARED)
+        for start in range(0, len(group), most)
     ]
 
 
