@@ -130,13 +130,7 @@ class Definitions:
         :raises DefinitionError: a segment or list that it uses does not exist, segments form a circle, or the
             policies keep something that it reads from segments.
         """
-        newest = queries.newest(connection) if stored is None else stored
-        tags = cache(partial(tag_queries.held, connection))
-
-        def resolve(leaf: Used) -> Definition:
-            return self._tag(tags(), leaf) if isinstance(leaf, TagOf) else self._segment(newest, leaf)
-
-        used = closure(definition, resolve)
+        used = self.used(connection, definition, stored)
         question = Question(definition, used, reads([definition, *used.values()]) | also, frozenset())
         lists = queries.list_categories(connection)
         for leaf in question.leaves:
@@ -145,6 +139,21 @@ class Definitions:
         categories = classified(question.reads, self.fields, lists)
         check_readable(self._unreadable(categories))
         return msgspec.structs.replace(question, categories=categories)
+
+    def used(
+        self, connection: Connection, definition: Definition, stored: Mapping[str, Stored] | None = None
+    ) -> dict[Used, Definition]:
+        """Return what the segments and tags that a definition uses stand for.
+
+        :raises DefinitionError: one does not exist, or they form a circle.
+        """
+        newest = queries.newest(connection) if stored is None else stored
+        tags = cache(partial(tag_queries.held, connection))
+
+        def resolve(leaf: Used) -> Definition:
+            return self._tag(tags(), leaf) if isinstance(leaf, TagOf) else self._segment(newest, leaf)
+
+        return closure(definition, resolve)
 
     def tag(self, held: Stored) -> TagDefinition:
         """Return the definition of a stored tag.

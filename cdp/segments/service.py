@@ -18,7 +18,7 @@ from cdp.errors import ConflictError, DefinitionError, NotFoundError
 from cdp.identity import profiles_of
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
-from cdp.segments.definition import Definition, Leaf
+from cdp.segments.definition import Definition, Leaf, leaves
 from cdp.segments.definitions import Definitions, Source, newest_of, uses
 from cdp.segments.evaluate import Evaluator, Result
 from cdp.segments.explore import Explorer
@@ -277,10 +277,11 @@ class SegmentService:
     def leaves(self, definition: Definition) -> tuple[Leaf, ...]:
         """Return every condition of a definition, and of the segments and tags that it uses.
 
-        :raises DefinitionError: it no longer holds.
+        :raises DefinitionError: one that it uses does not exist.
         """
         with self._store.reading() as connection:
-            return tuple(self._definitions.question(connection, definition).leaves)
+            parts = (definition, *self._definitions.used(connection, definition).values())
+        return tuple(leaf for part in parts for leaf in leaves(part.where))
 
     def read_by(self, connection: Connection, name: str) -> frozenset[str] | None:
         """Return every data category that a stored segment reads; None for one that no longer holds."""
