@@ -98,9 +98,8 @@ def test_each_trait_that_is_shown_says_where_it_comes_from_and_no_other_does(
     assert known["observed_at"].startswith("2026-02-01T10:00:00")
     assert found["provenance"]["plan"]["rule"] == "most_trusted"
     assert found["provenance"]["email"]["source"] == "test-server", "of a sealed trait, too"
-    fields = (
-        "traits tags {name value basis} provenance {trait source observedAt rule sources conflict} identities"
-    )
+    provenance = "provenance {trait source observedAt rule sources conflict}"
+    fields = f"traits tags {{name value basis version}} {provenance} identities"
     seen = ask(caller, f"query($id: ID!) {{profile(id: $id) {{{fields}}}}}", REVIEW, id=ann)["profile"]
     assert {one.pop("trait"): one for one in seen["provenance"]} == {
         name: {"observedAt": held.pop("observed_at"), **held} for name, held in found["provenance"].items()

@@ -13,7 +13,7 @@ import pytest
 from generated import TRUST, event_leaves, events, groups
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from oracle import World, compare
+from oracle import World
 from population import NOW
 from rig import Rig, exact, happened, load, profiles, rig_of
 
@@ -72,10 +72,7 @@ def retained(world: World, body: Any) -> dict[int, list[int]]:
         return (
             event["at"] <= world.now
             and (event["name"], event["type"]) == (leaf["event"], leaf.get("type", "track"))
-            and all(
-                compare(event["properties"].get(c["property"]), c["op"], c.get("value", True))
-                for c in leaf.get("where", [])
-            )
+            and all(world.fits(event, condition) for condition in leaf.get("where", []))
         )
 
     found: dict[int, list[int]] = {}
@@ -125,6 +122,7 @@ def test_retention_counts_by_the_local_calendar(
         rig.mirror.refresh()
         for body in bodies:
             asked = {**body, "from": first.isoformat()}
+            world.zone = body["timezone"]
             explore = rig.segments.explore
             found = explore.retention(explore.read_retention(asked)).shown(exact)
             wanted = retained(world, asked)
