@@ -75,7 +75,7 @@ def main() -> None:
         found = {"events": given.events, "people": given.people}
         for step in steps:
             done = subprocess.run([*command, step], check=True, stdout=subprocess.PIPE)  # ours
-            found |= json.loads(done.stdout)
+            found |= json.loads(done.stdout.splitlines()[-1])  # the others are a log
         print(json.dumps(found, indent=2))
     finally:
         if given.folder is None:
