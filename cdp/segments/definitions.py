@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from cdp.errors import DefinitionError, NotFoundError
+from cdp.errors import ConflictError, DefinitionError, NotFoundError
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
 from cdp.segments.definition import Asked, Definition, Leaf, ListOf, SegmentOf, TagOf, Used, leaves
@@ -206,8 +206,20 @@ def newest_of(connection: Connection, name: str) -> Stored:
     return found
 
 
-def uses(source: Any, name: str, kind: str = "segment") -> bool:
-    """Return whether plain definition data names the segment, or tag, even where it no longer parses."""
+def check_unused(connection: Connection, name: str, kind: Literal["segment", "tag"]) -> None:
+    """Refuse to go on while a segment or a tag uses this one, even one that no longer parses.
+
+    :raises ConflictError: one does.
+    """
+    tags = (one.stored for one in tag_queries.held(connection).values())
+    for other_kind, others in (("segment", queries.newest(connection).values()), ("tag", tags)):
+        for other in others:
+            if other.source is not None and _uses(other.source, name, kind):
+                raise ConflictError(f"the {other_kind} {other.name} uses this {kind}; change that first")
+
+
+def _uses(source: Any, name: str, kind: str) -> bool:
+    """Return whether plain definition data names the segment or tag."""
     if isinstance(source, Mapping):
-        return source.get(kind) == name or any(uses(value, name, kind) for value in source.values())
-    return isinstance(source, list) and any(uses(item, name, kind) for item in source)
+        return source.get(kind) == name or any(_uses(value, name, kind) for value in source.values())
+    return isinstance(source, list) and any(_uses(item, name, kind) for item in source)

@@ -46,8 +46,9 @@ def lag(store: Store, clock: Clock) -> Lag:
     :raises StoreError: the store does not answer.
     """
     with store.reading() as connection:
-        if not any(held.source is not None for held in queries.newest(connection).values()):
-            return Lag(0.0, 0)
+        held = queries.newest(connection).values()
+        if not any(one.source is not None and "schedule" not in one.source for one in held):
+            return Lag(0.0, 0)  # what is scheduled is not followed
         known = queries.following(connection)
         found = factual_since(connection, 0 if known is None else known.as_of, _COUNTED)
     return Lag(max(0, clock.now() - found[0]) / SECOND if found else 0.0, len(found))

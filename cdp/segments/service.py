@@ -14,12 +14,12 @@ from pyroaring import BitMap
 
 from cdp.audit import Entry
 from cdp.clock import Clock
-from cdp.errors import ConflictError, DefinitionError, NotFoundError
+from cdp.errors import DefinitionError, NotFoundError, NotPermittedError
 from cdp.identity import profiles_of
 from cdp.policy import FieldCatalogue
 from cdp.segments import queries
-from cdp.segments.definition import Definition, Leaf, leaves
-from cdp.segments.definitions import Definitions, Source, newest_of, uses
+from cdp.segments.definition import Definition, Leaf, TagOf, leaves
+from cdp.segments.definitions import Definitions, Source, check_unused, newest_of
 from cdp.segments.evaluate import Evaluator, Result
 from cdp.segments.explore import Explorer
 from cdp.segments.follow import Follower
@@ -149,24 +149,29 @@ class SegmentService:
     def delete(self, actor: str, name: str) -> None:
         """Delete a segment; its versions stay on record.
 
-        :raises ConflictError: another segment uses it.
+        :raises ConflictError: another segment or a tag uses it.
         """
         with self._committer.batch(head_first=True) as batch:
             last = newest_of(batch.connection, name)
-            for other in queries.newest(batch.connection).values():
-                if other.source is not None and uses(other.source, name):
-                    raise ConflictError(f"the segment {other.name} uses this one; change that first")
+            check_unused(batch.connection, name, "segment")
             gone = queries.Stored(name, last.version + 1, None, self._clock.now(), actor)
             queries.add_version(batch.connection, gone, batch.id)
             queries.drop_members(batch.connection, name)
             target: dict[str, str | int] = {"segment": name, "version": gone.version}
             batch.record(Entry(action="segment.delete", actor=actor, purpose=PURPOSE, object=target))
 
-    def sql(self, name: str) -> str:
-        """Return the SQL that evaluating a segment runs, pass by pass, those of used segments included."""
+    def sql(self, name: str, *, exact: bool = True) -> str:
+        """Return the SQL that evaluating a segment runs, pass by pass, those of used segments included.
+
+        :param exact: exact numbers about people may stand in it: thresholds of scores that were found.
+        :raises NotPermittedError: they may not, and one does.
+        """
         with self._store.reading() as connection:
             definition = self._definitions.parsed(newest_of(connection, name))
             question = self._definitions.question(connection, definition)
+            found = self.tags.found(connection)
+        if not exact and any(isinstance(leaf, TagOf) and leaf.name in found for leaf in question.used):
+            raise NotPermittedError("the SQL holds thresholds found in what people did; it is for officers")
         return self._evaluate.sql(question)
 
     # -- members --------------------------------------------------------------------------------

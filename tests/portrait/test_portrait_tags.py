@@ -120,6 +120,35 @@ def test_marketers_define_and_officers_see(caller: Caller, profile: str) -> None
     caller.api("PUT", "/tags/lifecycle", {**LIFECYCLE, "name": "orders"}, expect=400)
 
 
+def test_sql_with_the_thresholds_of_a_score_is_for_officers(caller: Caller) -> None:
+    marketer = caller.api("POST", "/keys", {"name": "m", "roles": ["marketer"]})["key"]
+    people = [
+        {"type": "track", "event": "Order Completed", "messageId": f"o{number}", "userId": f"u{number}"}
+        for number in range(20)
+    ]
+    caller.send(*({**one, "properties": {"revenue": 100.25 + n}} for n, one in enumerate(people)), wait=True)
+    score = {"event": "Order Completed", "sum": {"property": "revenue"}}
+    caller.api("PUT", "/tags/monetary", {"kind": "customer", "score": score, "into": 3}, expect=400)
+    for _ in range(2):  # the second time nothing changed, so nobody is looked at
+        found = caller.api("PUT", "/tags/monetary", {"kind": "customer", "score": score, "into": 2})
+    told = caller.api("GET", "/audit?action=tag.rebuild")["items"]
+    assert [(entry["outcome"], entry["people"]) for entry in told] == [
+        ("allowed", {"evaluated": 20}),
+        ("denied", {"evaluated": 20}),
+    ]
+    assert found["thresholds"]["values"] == [109.25]
+    shown = caller.api("GET", "/tags/monetary", key=marketer)["thresholds"]
+    assert (shown["values"], shown["people"]) == ([110.0], None)
+    caller.api("PUT", "/segments/good", {"where": {"tag": "monetary", "op": "eq", "value": 2}}, key=marketer)
+    caller.api("PUT", "/segments/better", {"where": {"segment": "good"}}, key=marketer)
+    for name in ("good", "better"):
+        assert "109.25" in caller.api("GET", f"/segments/{name}/sql")["sql"]
+        refused = caller.api("GET", f"/segments/{name}/sql", key=marketer, expect=403)
+        assert "109.25" not in str(refused)
+    caller.api("PUT", "/segments/other", {"where": {"event": "Order Completed"}}, key=marketer)
+    caller.api("GET", "/segments/other/sql", key=marketer)
+
+
 @pytest.mark.usefixtures("profile")
 def test_a_count_by_a_tag_that_looks_somebody_up_is_for_officers(caller: Caller) -> None:
     marketer = caller.api("POST", "/keys", {"name": "m", "roles": ["marketer"]})["key"]

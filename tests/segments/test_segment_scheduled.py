@@ -17,7 +17,7 @@ from rig import Rig
 
 from cdp.clock import DAY, parse_rfc3339
 from cdp.errors import DefinitionError
-from cdp.segments import parse
+from cdp.segments import lag, parse
 from cdp.segments.scheduled import Schedule
 from cdp.segments.schema import schema
 
@@ -71,6 +71,13 @@ def test_members_stay_until_the_next_one_is_due(rig: Rig) -> None:
     happen(rig, 3)
     rig.people.clock.advance(DAY)
     assert members(rig) == {1, 2, 3}  # due, and nobody had looked yet
+
+
+def test_what_is_scheduled_is_not_behind(rig: Rig) -> None:
+    rig.segments.delete("ann", "always")
+    happen(rig, 2)
+    rig.people.clock.advance(DAY)
+    assert lag(rig.people.store, rig.people.clock).commits == 0
 
 
 def test_who_is_restrained_leaves_at_once(rig: Rig) -> None:

@@ -216,6 +216,15 @@ def test_circles_through_tags_are_refused(rig: Rig) -> None:
         apply(rig, "stage", {**STAGE, "cases": [{"value": "new", "where": TAGGED}]})
 
 
+def test_a_segment_that_a_tag_uses_is_not_deleted(rig: Rig) -> None:
+    rig.segments.apply("ann", {"name": "doers", "where": {"event": "A"}})
+    apply(rig, "stage", {"kind": "customer", "cases": [{"value": "old", "where": {"segment": "doers"}}]})
+    with pytest.raises(ConflictError, match="tag stage uses"):
+        rig.segments.delete("ann", "doers")
+    rig.segments.tags.delete("ann", "stage")
+    rig.segments.delete("ann", "doers")
+
+
 def test_what_is_used_is_not_deleted(rig: Rig) -> None:
     apply(rig, "stage", STAGE)
     rig.segments.apply("ann", {"name": "some", "where": {"not": TAGGED}})

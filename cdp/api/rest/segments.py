@@ -56,9 +56,9 @@ def read_schema(services: InjectedServices) -> dict[str, Any]:
 
 
 @get("/segments/{name:str}/sql", opt=_DEFINE, sync_to_thread=True)
-def read_sql(services: InjectedServices, name: FromPath[str]) -> dict[str, str]:
-    """Show the SQL that finds a segment's members, pass by pass."""
-    return {"name": name, "sql": services.segments.sql(name)}
+def read_sql(services: InjectedServices, caller: InjectedCaller, name: FromPath[str]) -> dict[str, str]:
+    """Show the SQL that finds a segment's members, pass by pass; to officers, where scores stand in it."""
+    return {"name": name, "sql": services.segments.sql(name, exact=caller.has("officer"))}
 
 
 @put("/segments/{name:str}", opt=_DEFINE, sync_to_thread=True)

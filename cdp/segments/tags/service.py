@@ -11,6 +11,7 @@ whoever defines a tag has no say in it. What it is found from counts, too.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -20,12 +21,12 @@ from pyroaring import BitMap
 
 from cdp.audit import Entry
 from cdp.clock import Clock, Micros
-from cdp.errors import ConflictError, DefinitionError, NotFoundError
+from cdp.errors import DefinitionError, NotFoundError
 from cdp.identity import profiles_of
 from cdp.segments import queries as segment_queries
 from cdp.segments.compile import valued
 from cdp.segments.definition import COUNTS, Any_, Definition, Event, ListOf, Node, Ratio, settled
-from cdp.segments.definitions import Definitions, Question, TagSource, uses
+from cdp.segments.definitions import Definitions, Question, TagSource, check_unused
 from cdp.segments.evaluate import Evaluator, evaluation
 from cdp.segments.explore.history import Version, versions
 from cdp.segments.model import PURPOSE
@@ -70,7 +71,10 @@ class TagService:
         :raises UnavailableError: it is a score, and the warehouse cannot answer now.
         """
         definition = self._definitions.parse_tag(source, name)
-        made = self._thresholds(definition) if definition.rebuilt else None
+        with self._store.reading() as connection:
+            known = queries.held(connection, definition.name).get(definition.name)
+        changes = known is None or known.stored.source != definition.source
+        made = self._thresholds(actor, definition) if definition.rebuilt and changes else None
         with self._committer.batch(head_first=True) as batch:  # so that no two make a circle at once
             self._question(batch.connection, definition)
             held = queries.held(batch.connection, definition.name).get(definition.name)
@@ -94,7 +98,7 @@ class TagService:
         with self._store.reading() as connection:
             stored = self._newest(connection, name).stored
         definition = self._definitions.tag(stored)
-        made = self._thresholds(definition) if definition.rebuilt else None
+        made = self._thresholds(actor, definition) if definition.rebuilt else None
         if made is not None:
             with self._committer.batch() as batch:
                 self._keep(batch, actor, stored, made)
@@ -134,16 +138,14 @@ class TagService:
         with self._committer.batch(head_first=True) as batch:
             connection = batch.connection
             last = self._newest(connection, name).stored
-            for kind, others in (
-                ("segment", segment_queries.newest(connection).values()),
-                ("tag", (one.stored for one in queries.held(connection).values())),
-            ):
-                for other in others:
-                    if other.source is not None and uses(other.source, name, "tag"):
-                        raise ConflictError(f"the {kind} {other.name} uses this tag; change that first")
+            check_unused(connection, name, "tag")
             gone = Stored(name, last.version + 1, None, self._clock.now(), actor)
             queries.add(connection, gone, batch.id)
             self._record(batch, actor, "tag.delete", gone)
+
+    def found(self, connection: Connection) -> frozenset[str]:
+        """Return the tags whose thresholds were found in what people did."""
+        return frozenset(name for name, one in queries.held(connection).items() if one.thresholds is not None)
 
     # -- what they say --------------------------------------------------------------------------
 
@@ -158,12 +160,13 @@ class TagService:
         found: dict[int, list[TagValue]] = {}
         if not tags or not profiles:
             return found
+        segments = segment_queries.newest(connection)
         now, columns = self._clock.now(), declared(self._definitions.fields)
         with closing(focus(connection, profiles, columns, self._warehouse.trust)) as facts:
             for held in tags:
                 try:
                     definition = self._definitions.tag(held.stored)
-                    question = self._question(connection, definition)
+                    question = self._question(connection, definition, segments)
                     if definition.cases:
                         told = self._classes(connection, definition, question, facts, now)
                     else:
@@ -215,7 +218,7 @@ class TagService:
             for profile_no, place in places.items()
         }
 
-    def _thresholds(self, definition: TagDefinition) -> Thresholds:
+    def _thresholds(self, actor: str, definition: TagDefinition) -> Thresholds:
         """Find the quantiles of what a score is given to, among all who are not restrained."""
         snapshot, now = self._warehouse.snapshot(), self._clock.now()
         with self._store.reading() as connection:
@@ -226,6 +229,16 @@ class TagService:
         counted = np.isin(columns["profile_no"], np.array(everyone, dtype=np.int64))
         amounts = np.sort(np.asarray(columns["amount"], dtype=np.float64)[counted])
         if len(amounts) < LEAST * definition.into:
+            refused = Entry(
+                action="tag.rebuild",
+                actor=actor,
+                outcome="denied",
+                purpose=PURPOSE,
+                object={"tag": definition.name},
+                people={"evaluated": len(amounts)},
+            )
+            with self._committer.batch() as batch:  # everybody was looked at
+                batch.record(refused)
             raise DefinitionError(
                 f"a score of {definition.into} classes needs {LEAST * definition.into} people who have what "
                 "it is given to; there are fewer: give thresholds instead of into, or fewer classes"
@@ -239,9 +252,15 @@ class TagService:
             computed_at=now,
         )
 
-    def _question(self, connection: Connection, definition: TagDefinition) -> Question:
+    def _question(
+        self,
+        connection: Connection,
+        definition: TagDefinition,
+        segments: Mapping[str, Stored] | None = None,
+    ) -> Question:
         """Return all that it takes to answer a tag.
 
+        :param segments: the newest versions, where they were read before.
         :raises DefinitionError: the policies do not say what it tells, or keep that or an input back.
         """
         if definition.name not in self._definitions.fields.inferences:
@@ -253,7 +272,8 @@ class TagService:
             Any_(tuple(case.where for case in definition.cases)) if definition.cases else _of(definition)
         )
         whole = Definition(f"tag {definition.name}", "", where, definition.source)
-        return self._definitions.question(connection, whole, also=frozenset({f"tag:{definition.name}"}))
+        also = frozenset({f"tag:{definition.name}"})
+        return self._definitions.question(connection, whole, segments, also)
 
     def _newest(self, connection: Connection, name: str) -> Held:
         found = queries.held(connection, name).get(name)
