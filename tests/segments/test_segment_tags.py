@@ -16,7 +16,8 @@ from rig import Rig, exact
 from cdp.clock import DAY
 from cdp.errors import ConflictError, DefinitionError, NotFoundError
 from cdp.policy import load
-from cdp.segments import Tag
+from cdp.segments import Tag, parse
+from cdp.segments.definition import ListOf, SegmentOf, TagOf, leaves
 from cdp.segments.tags.parse import parse_tag
 from cdp.segments.tags.schema import schema
 
@@ -309,4 +310,10 @@ def test_the_examples_hold_under_the_starter_policies() -> None:
         Draft202012Validator(known).validate(yaml.safe_load(file.read_text()))
         assert tag.name == file.stem
         assert fields.inferences[tag.name]
+    for file in sorted((ROOT / "examples" / "segments").glob("*.yaml")):
+        definition = parse(file.read_bytes(), fields)
+        used = {leaf.name for leaf in leaves(definition.where) if isinstance(leaf, TagOf)}
+        assert used <= {tag.stem for tag in files}
+        assert definition.name == file.stem
+        assert not any(isinstance(leaf, ListOf | SegmentOf) for leaf in leaves(definition.where))
     assert not Draft202012Validator(known).is_valid({"kind": "mood", "amount": {"event": "A"}})
