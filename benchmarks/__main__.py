@@ -9,8 +9,6 @@ reads, decrypts and writes the same rows. Ratios are taken within one run.
 from __future__ import annotations
 
 import argparse
-import atexit
-import gc
 import json
 import os
 import shutil
@@ -18,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -59,9 +58,7 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, object]:
                 key = (folder / app.OPERATOR_FILE).read_text(encoding="ascii").strip()
                 load = _load(url, port, key, arguments)
             platform = app.build(settings)
-            app.calm_collector()  # as the server does
-            atexit.register(gc.unfreeze)
-            try:
+            with closing(platform), app.calm_collector():  # as the server does
                 platform.services.mirror.refresh()
                 stored = size_of(database) + size_of(keys)
                 mirrored = sum(file.stat().st_size for file in settings.mirror_dir.rglob("*.parquet"))
@@ -74,8 +71,6 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, object]:
                     "segments": segments.measure(platform.services, settings.mirror_dir),
                     "export": export.measure(platform.services),
                 }
-            finally:
-                platform.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

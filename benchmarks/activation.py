@@ -9,23 +9,17 @@ and not stored. Processor time is given beside the clock's, as other work may sh
 from __future__ import annotations
 
 import argparse
-import atexit
-import gc
 import json
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from benchmarks.databases import fresh_databases
+from benchmarks.databases import fresh_platform
 from benchmarks.scale import PURPOSE, populate
-from cdp import app
 from cdp.api import Services
 from cdp.consent.derive import derive
-from cdp.settings import Settings
 
 _SAMPLE = 20_000
 
@@ -40,20 +34,9 @@ def main() -> None:
 
 
 def _run(store: str, people: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="cdp-bench-") as name:
-        folder = Path(name)
-        with fresh_databases(store, folder) as (database, keys):
-            settings = Settings(data_dir=folder, database_url=database, keys_database_url=keys)
-            app.initialise(settings)
-            platform = app.build(settings)
-            app.calm_collector()  # as the server does
-            atexit.register(gc.unfreeze)
-            try:
-                populate(platform.services, people, sealed=False)
-                return measure(platform.services)
-            finally:
-                platform.writer.stop()
-                platform.close()
+    with fresh_platform(store) as platform:
+        populate(platform.services, people, sealed=False)
+        return measure(platform.services)
 
 
 def measure(services: Services) -> dict[str, Any]:

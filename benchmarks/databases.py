@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import secrets
 import tempfile
@@ -52,13 +51,12 @@ def fresh_platform(store: str) -> Iterator[Platform]:
             settings = Settings(data_dir=folder, database_url=database, keys_database_url=keys)
             app.initialise(settings)
             platform = app.build(settings)
-            app.calm_collector()
-            try:
-                yield platform
-            finally:
-                platform.writer.stop()
-                platform.close()
-                gc.unfreeze()
+            with app.calm_collector():
+                try:
+                    yield platform
+                finally:
+                    platform.writer.stop()
+                    platform.close()
 
 
 def size_of(url: str) -> int:

@@ -15,6 +15,7 @@ from cdp.ingest.tables import events
 from cdp.policy import FieldCatalogue, FieldRule
 from cdp.profiles.tables import trait_observations
 from cdp.store import Batch, Committer, Store, initialise, insert_ignoring, insert_many, metadata, upsert
+from cdp.warehouse import Snapshot
 
 NOW: Micros = 20_000 * DAY
 
@@ -48,6 +49,11 @@ def catalogue(
         identifiers={},
         inferences=dict.fromkeys(inferences, "user.inferred.preference"),
     )
+
+
+def profiles(snapshot: Snapshot, sql: str) -> list[int]:
+    """Return the column ``profile_no`` of a query over the mirror, ascending."""
+    return sorted(snapshot.run(sql, NOW)["profile_no"].tolist())
 
 
 def index_of(identity_no: int) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import structlog
 from litestar import Litestar, Router
@@ -13,7 +15,7 @@ from cdp.app.wiring import Platform, build
 from cdp.console import Confirmations, PreferencePage, router
 from cdp.settings import Settings, load
 
-_OBJECTS = 100_000  # made and not freed, before Python looks for cycles
+_OBJECTS = 100_000, 5, 2  # made and not freed, before Python looks for cycles: among all, after a million
 _PAGE_TRIES = 30  # a minute, for one link or for what opens nothing from one address
 
 
@@ -24,21 +26,30 @@ def create(settings: Settings | None = None, *, mirror_apart: bool = False) -> L
     return application(build(chosen, mirror_apart=mirror_apart))
 
 
-def calm_collector() -> None:
-    """Let Python look for cycles seldom, and never among what was there at the start.
+@contextmanager
+def calm_collector() -> Iterator[None]:
+    """Let Python look for cycles seldom meanwhile, and never among what was there at the start.
 
     Events and rows are many, short-lived and in no cycle; looking through them took a third of an export.
-    ``gc.unfreeze`` ends it, so that extension modules find everything freed when the process ends.
+    What was there is looked at again after it, so that extension modules find everything freed when the
+    process ends.
     """
+    before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(*_OBJECTS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def application(platform: Platform) -> Litestar:
     """Make the HTTP application around a platform, whose writer and worker run while it is started."""
+    meanwhile = ExitStack()
 
     def start() -> None:
-        calm_collector()
+        meanwhile.enter_context(calm_collector())
         platform.writer.start()
         platform.services.recovery.when_ready(platform.worker.start)
 
@@ -46,7 +57,7 @@ def application(platform: Platform) -> Litestar:
         platform.writer.stop()
         platform.worker.stop()
         platform.close()
-        gc.unfreeze()
+        meanwhile.close()
 
     pages = preference_pages(platform.services)
     return create_app(platform.services, extra=[pages], on_startup=[start], on_shutdown=[stop])

@@ -5,12 +5,12 @@ An identity without a row in the map is a profile of its own number; snapshots w
 share what the engine opened.
 """
 
-# ruff: noqa: S608  # SQL is put together from our own names; values are quoted by Ibis or are integers
+# SQL is put together from our own names; values are quoted by Ibis or are integers
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, Manifest
 from cdp.warehouse.sets import bitmap
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.uint32]]
-_UNION = 32  # queries in one pass
 _TRIES = 3
 
 
@@ -89,28 +88,6 @@ class Snapshot:
         :raises UnavailableError: the engine failed or needs more memory than it may have.
         """
         return self._opened.run(sql, now)
-
-    def sets(self, queries: Sequence[str], now: Micros) -> list[BitMap]:
-        """Run queries that each yield the column ``profile_no`` and return their sets, in order.
-
-        :param queries: SQL over the tables, as compiled from Ibis.
-        :param now: what ``evaluated_at()`` returns in them.
-        :raises UnavailableError: the engine failed or needs more memory than it may have.
-        """
-        found: list[BitMap] = []
-        for start in range(0, len(queries), _UNION):
-            part = queries[start : start + _UNION]
-            union = "\nUNION ALL\n".join(
-                f"SELECT CAST({leaf} AS SMALLINT) AS leaf, profile_no FROM ({query}) AS found_{leaf}"
-                for leaf, query in enumerate(part)
-            )
-            columns = self.run(union, now)
-            leaves, profiles = columns["leaf"], columns["profile_no"]
-            if len(part) == 1:
-                found.append(bitmap(profiles))
-            else:
-                found.extend(bitmap(profiles[leaves == leaf]) for leaf in range(len(part)))
-        return found
 
     def mapped(self, identities: BitMap) -> BitMap:
         """Return the profiles, as this snapshot maps them, of some identities."""

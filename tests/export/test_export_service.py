@@ -64,7 +64,7 @@ def test_a_dry_run_has_no_id(world: World) -> None:
 
 
 def test_marketers_see_noised_counts_and_few_reasons(world: World) -> None:
-    for number in range(200):
+    for number in range(300):  # so many that noise does not bring them under the least audience
         world.person(f"Y{number}")
     for number in range(200):  # so many that noise cannot hide the reason
         world.person(f"N{number}", consent="refused")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from population import NOW, Population, catalogue, rule
+from population import Population, catalogue, profiles, rule
 
 from cdp.clock import SECOND
 from cdp.errors import ConfigurationError
@@ -53,15 +53,12 @@ def test_a_newly_declared_property_is_null_in_old_files(people: Population, home
     assert mirror.refresh() == 1
     warehouse = Warehouse(home)
     snapshot = warehouse.snapshot()
-    found = snapshot.sets(["SELECT identity_no AS profile_no FROM events WHERE p_revenue IS NULL"], NOW)
-    assert list(found[0]) == [1]
+    assert profiles(snapshot, "SELECT identity_no AS profile_no FROM events WHERE p_revenue IS NULL") == [1]
     with people.committer.batch() as batch:
         people.event(batch, 2, "A", {"revenue": 5})
     mirror.refresh()
-    found = warehouse.snapshot().sets(
-        ["SELECT identity_no AS profile_no FROM events WHERE p_revenue = 5"], NOW
-    )
-    assert list(found[0]) == [2]
+    new = warehouse.snapshot()
+    assert profiles(new, "SELECT identity_no AS profile_no FROM events WHERE p_revenue = 5") == [2]
     warehouse.close()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from population import NOW, Population, catalogue, rule
+from population import Population, catalogue, profiles, rule
 from sqlalchemy import delete
 
 from cdp.errors import UnavailableError
@@ -52,7 +52,7 @@ def in_files(home: Path) -> set[int]:
 
 
 def seen(warehouse: Warehouse, dataset: str = "events") -> list[int]:
-    return sorted(warehouse.snapshot().sets([SQL.format(dataset)], NOW)[0])
+    return profiles(warehouse.snapshot(), SQL.format(dataset))
 
 
 def test_nothing_of_the_forgotten_is_left_in_any_file(
@@ -101,11 +101,11 @@ def test_a_snapshot_of_before_fails_cleanly_and_the_next_answers(
     mirror.refresh()
     warehouse = Warehouse(tmp_path)
     old = warehouse.snapshot()
-    assert sorted(old.sets([SQL.format("events")], NOW)[0]) == [1, 2, 3, 4, 5, 6]
+    assert profiles(old, SQL.format("events")) == [1, 2, 3, 4, 5, 6]
     people.erase(3)
     mirror.forget([3])
     with pytest.raises(UnavailableError):
-        old.sets([SQL.format("events")], NOW)
+        profiles(old, SQL.format("events"))
     assert seen(warehouse) == LEFT
     warehouse.close()
 
@@ -127,7 +127,7 @@ def test_readers_meanwhile_see_all_of_somebody_or_nothing(
     def read() -> None:
         while not stop.is_set():
             try:
-                counts.update(warehouse.snapshot().sets([count], NOW)[0])
+                counts.update(profiles(warehouse.snapshot(), count))
             except UnavailableError:
                 continue  # its snapshot was from before: it asks again
             except Exception as error:  # noqa: BLE001  # a thread's failure must reach the test
@@ -142,7 +142,7 @@ def test_readers_meanwhile_see_all_of_somebody_or_nothing(
     mirror.forget([3])
     stop.set()
     reader.join()
-    counts.update(warehouse.snapshot().sets([count], NOW)[0])
+    counts.update(profiles(warehouse.snapshot(), count))
     assert wrong == []
     assert counts == {0, 2}
     warehouse.close()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from population import NOW, Population, catalogue, rule
+from population import NOW, Population, catalogue, profiles, rule
 
 from cdp.clock import SECOND
 from cdp.errors import IntegrityError, StoreError
@@ -213,7 +213,7 @@ def test_a_flipped_bit_is_a_named_error_and_a_rebuild_heals(
         warehouse.snapshot()
     assert (named or [dataset])[0] in told.value.message
     assert mirror.rebuild() == 3
-    assert sorted(warehouse.snapshot().sets([SQL], NOW)[0]) == [1, 2, 3]
+    assert profiles(warehouse.snapshot(), SQL) == [1, 2, 3]
     warehouse.close()
     leave(people, mirror)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from population import NOW, Population, catalogue, rule
+from population import Population, catalogue, profiles, rule
 
 import cdp
 from cdp.store import Committer, Store
@@ -43,7 +43,7 @@ def people(database_url: str) -> Iterator[Population]:
 
 
 def seen(warehouse: Warehouse) -> list[int]:
-    return sorted(warehouse.snapshot().sets([SQL], NOW)[0])
+    return profiles(warehouse.snapshot(), SQL)
 
 
 def add(people: Population, *numbers: int) -> None:
@@ -87,8 +87,7 @@ def test_mirrors_of_one_directory_take_turns(people: Population, tmp_path: Path)
             thread.join()
         assert warehouse.snapshot().commit_no == number
         assert seen(warehouse) == list(range(1, number + 1))
-    (count,) = warehouse.snapshot().sets(["SELECT count(*) AS profile_no FROM events"], NOW)
-    assert list(count) == [5]
+    assert profiles(warehouse.snapshot(), "SELECT count(*) AS profile_no FROM events") == [5]
     warehouse.close()
 
 
@@ -103,7 +102,7 @@ def test_readers_are_not_cut_off_by_merges(people: Population, tmp_path: Path) -
     mirror.compact()
     add(people, 3)
     mirror.refresh()
-    assert sorted(old.sets([SQL], NOW)[0]) == [1, 2]
+    assert profiles(old, SQL) == [1, 2]
     assert old.commit_no == 2
     assert seen(warehouse) == [1, 2, 3]
     warehouse.close()
@@ -121,7 +120,7 @@ def test_many_readers_while_the_mirror_works(people: Population, tmp_path: Path)
         try:
             while not stop.is_set():
                 snapshot = warehouse.snapshot()
-                found = sorted(snapshot.sets([SQL], NOW)[0])
+                found = profiles(snapshot, SQL)
                 if found != list(range(1, snapshot.commit_no + 1)):
                     wrong.append(found)
         except Exception as error:  # noqa: BLE001  # a thread's failure must reach the test
@@ -139,8 +138,8 @@ def test_many_readers_while_the_mirror_works(people: Population, tmp_path: Path)
     for reader in readers:
         reader.join()
     assert wrong == []
-    schemas = warehouse.snapshot().sets(["SELECT count(*) AS profile_no FROM duckdb_schemas()"], NOW)
-    assert min(schemas[0]) < 20  # generations that nobody uses are dropped
+    schemas = profiles(warehouse.snapshot(), "SELECT count(*) AS profile_no FROM duckdb_schemas()")
+    assert schemas[0] < 20  # generations that nobody uses are dropped
     warehouse.close()
 
 
