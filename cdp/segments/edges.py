@@ -7,7 +7,7 @@ is returned may cover more than that, never less.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple, cast
 
@@ -24,6 +24,7 @@ from cdp.segments.definition import (
     Value,
     bounds,
 )
+from cdp.warehouse import Scan
 
 Span = tuple[Micros, Micros]
 """Both ends included."""
@@ -65,6 +66,22 @@ def oldest(leaves: Iterable[Asked], now: Micros) -> Micros | None:
             return None
         found = min(found, start)
     return found
+
+
+def scan(leaves: Collection[Asked], now: Micros) -> Scan | None:
+    """Return which events leaves are about; None where they are about none."""
+    names = frozenset(name for leaf in leaves for name in event_names(leaf))
+    return Scan(names, oldest(leaves, now)) if names else None
+
+
+def event_names(leaf: Asked) -> Iterator[str]:
+    """Yield the names of the events that a leaf is about."""
+    if isinstance(leaf, Event):
+        yield leaf.name
+    elif isinstance(leaf, Ratio):
+        yield from (leaf.of.name, leaf.to.name)
+    elif isinstance(leaf, Sequence):
+        yield from (step.name for step in leaf.steps)
 
 
 _Edges = Iterator[tuple[Facts, Span]]

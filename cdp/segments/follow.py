@@ -22,7 +22,7 @@ memory; the next one begins anew. A merge or a split is no coming or going by it
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 
 import numpy as np
@@ -33,9 +33,9 @@ from cdp.clock import SECOND, Clock, Micros, random_id
 from cdp.errors import DefinitionError, NotPermittedError
 from cdp.segments import queries
 from cdp.segments.compile import ahead, crossing
-from cdp.segments.definition import Asked, Event, Leaf, ListOf, Ratio, Sequence
+from cdp.segments.definition import Asked, Leaf, ListOf
 from cdp.segments.definitions import Definitions, Question
-from cdp.segments.edges import edges, oldest
+from cdp.segments.edges import edges, event_names, oldest
 from cdp.segments.evaluate import Evaluator, Told, combined
 from cdp.segments.model import PURPOSE, Change
 from cdp.segments.people import Moves, People
@@ -66,7 +66,7 @@ class _Plan:
         }
         self.asked = [leaf for leaf in wanted if isinstance(leaf, Asked)]
         self.lists = [leaf for leaf in wanted if isinstance(leaf, ListOf)]
-        self.events = {name for leaf in self.asked for name in _events(leaf)}
+        self.events = {name for leaf in self.asked for name in event_names(leaf)}
         self._reads = frozenset[str]().union(*(question.reads for _, question in questions.values()))
 
     def columns(self, declared: Declared) -> Declared:
@@ -342,12 +342,3 @@ class Follower:
             except DefinitionError:
                 broken.add(name)
         return _Plan(key, questions, frozenset(broken))
-
-
-def _events(leaf: Asked) -> Iterator[str]:
-    if isinstance(leaf, Event):
-        yield leaf.name
-    elif isinstance(leaf, Ratio):
-        yield from (leaf.of.name, leaf.to.name)
-    elif isinstance(leaf, Sequence):
-        yield from (step.name for step in leaf.steps)

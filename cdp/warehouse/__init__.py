@@ -4,7 +4,7 @@ from cdp.warehouse.engine import Columns, Tables, evaluated_at, wall_clock
 from cdp.warehouse.files import Directory
 from cdp.warehouse.focus import Focus, focus
 from cdp.warehouse.mirror import Mirror
-from cdp.warehouse.model import VALUE_COLUMN, Declared, declared, event_column
+from cdp.warehouse.model import VALUE_COLUMN, Declared, Scan, declared, event_column
 from cdp.warehouse.queries import factual_since, touched
 from cdp.warehouse.sets import bitmap
 from cdp.warehouse.snapshot import Snapshot, Warehouse, open_engine
@@ -16,6 +16,7 @@ __all__ = [
     "Directory",
     "Focus",
     "Mirror",
+    "Scan",
     "Snapshot",
     "Tables",
     "Warehouse",

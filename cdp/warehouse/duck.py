@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,10 @@ _MEMORY_MIB = min(2400, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 _TYPES = {"int64": "BIGINT", "float64": "DOUBLE", "string": "VARCHAR", "boolean": "BOOLEAN"}
 
 
+_Stored = Mapping[Path, tuple[str, ...]]
+"""File → its columns, in its order."""
+
+
 class _Map:
     """The schema of an identity→profile map."""
 
@@ -42,14 +46,22 @@ class _Map:
 
 
 class _Generation:
-    """The schema of one manifest's views, and the map that belongs to it."""
+    """The schema of one manifest's views, and the map that belongs to it.
 
-    def __init__(self, engine: DuckEngine, schema: str, members: _Map) -> None:
+    :param select: returns the query for the table ``events`` in some of its files.
+    """
+
+    def __init__(
+        self, engine: DuckEngine, schema: str, members: _Map, select: Callable[[Sequence[Path]], str]
+    ) -> None:
         self._engine = engine
         self._members = members
+        self._select = select
         self.schema = schema
 
-    def run(self, sql: str, now: Micros) -> Columns:
+    def run(self, sql: str, now: Micros, events: Sequence[Path] | None = None) -> Columns:
+        if events is not None:
+            sql = f"WITH {EVENTS} AS NOT MATERIALIZED ({self._select(events)}) SELECT * FROM ({sql})"
         with self._engine.cursor() as cursor:
             cursor.execute(f"SET search_path = '{self.schema},{self._members.schema},main'")
             cursor.execute(f"SET VARIABLE evaluated_at = {int(now)}::BIGINT")
@@ -69,6 +81,7 @@ class DuckEngine:
     def __init__(self, directory: Path, memory_limit: int = _MEMORY_MIB) -> None:
         self._unused: deque[str] = deque()
         self._serial = 0
+        self._stored: _Stored = {}
         self._root = _connect(directory, memory_limit)
 
     @contextmanager
@@ -116,13 +129,14 @@ class DuckEngine:
             self._root.execute(f"DROP SCHEMA {self._unused.popleft()} CASCADE")
         schema = self._schema("generation")
         with self._gone(schema):
+            stored = self._stored = self._described([*files[EVENTS], *files[TRAITS]])
             for dataset, table in ((EVENTS, tables.events), (TRAITS, tables.traits)):
-                query = self._select(table, files[dataset])
+                query = _select(table, files[dataset], stored)
                 self._root.execute(f"CREATE VIEW {schema}.{dataset} AS {query}")
         self._root.execute(f"CREATE TABLE {schema}.trust (name VARCHAR, source_id BIGINT, rank BIGINT)")
         if ranks:
             self._root.executemany(f"INSERT INTO {schema}.trust VALUES (?, ?, ?)", list(ranks))
-        made = _Generation(self, schema, members)
+        made = _Generation(self, schema, members, lambda some: _select(tables.events, some, stored))
         weakref.finalize(made, self._unused.append, schema).atexit = False
         return made
 
@@ -130,17 +144,17 @@ class DuckEngine:
         """Give the memory back."""
         self._root.close()
 
-    def _select(self, table: ibis.Table, files: Sequence[Path]) -> str:
-        """Return the query for a table's columns; one that no file has is NULL."""
-        there: set[str] = set()
-        if files:
-            described = self._root.execute(f"DESCRIBE SELECT * FROM {_read(files)}").fetchall()
-            there = {str(name) for name, *_ in described}
-        columns = ", ".join(
-            _quoted(name) if name in there else f"CAST(NULL AS {_TYPES[str(kind)]}) AS {_quoted(name)}"
-            for name, kind in table.schema().items()
-        )
-        return f"SELECT {columns} FROM {_read(files)}" if files else f"SELECT {columns} WHERE false"
+    def _described(self, files: Sequence[Path]) -> _Stored:
+        """Return the columns of each file; of those that were open before, as they were read then."""
+        known = {path: self._stored[path] for path in files if path in self._stored}
+        new = [path for path in files if path not in known]
+        if new:
+            rows = self._root.execute(
+                f"SELECT file_name, list(name ORDER BY column_id) FROM parquet_schema({_listed(new)})"
+                " WHERE num_children IS NULL GROUP BY 1"
+            ).fetchall()
+            known |= {Path(name): tuple(columns) for name, columns in rows}
+        return known
 
     @contextmanager
     def _gone(self, schema: str) -> Iterator[None]:
@@ -156,13 +170,29 @@ class DuckEngine:
         return f"{kind}_{self._serial}"
 
 
+def _select(table: ibis.Table, files: Sequence[Path], stored: _Stored) -> str:
+    """Return the query for a table's columns; one that no file has is NULL."""
+    there = {name for path in files for name in stored[path]}
+    columns = ", ".join(
+        _quoted(name) if name in there else f"CAST(NULL AS {_TYPES[str(kind)]}) AS {_quoted(name)}"
+        for name, kind in table.schema().items()
+    )
+    if not files:
+        return f"SELECT {columns} WHERE false"
+    return f"SELECT {columns} FROM {_read(files, alike=len({stored[path] for path in files}) == 1)}"
+
+
 def _quoted(name: str) -> str:
     return '"{}"'.format(name.replace('"', '""'))
 
 
-def _read(files: Sequence[Path]) -> str:
-    paths = (str(path).replace("'", "''") for path in files)
-    return "read_parquet([{}], union_by_name = true)".format(", ".join(f"'{path}'" for path in paths))
+def _listed(files: Sequence[Path]) -> str:
+    return "[{}]".format(", ".join("'{}'".format(str(path).replace("'", "''")) for path in files))
+
+
+def _read(files: Sequence[Path], *, alike: bool = False) -> str:
+    """Return the reading of some files; of those that are ``alike`` the columns of one are those of all."""
+    return f"read_parquet({_listed(files)}, union_by_name = {str(not alike).lower()})"
 
 
 def _connect(directory: Path, memory_limit: int) -> duckdb.DuckDBPyConnection:

@@ -85,10 +85,11 @@ def wall_clock(instant: Any, zone: Any) -> Any:
 class Generation(Protocol):
     """One manifest's files, opened as the tables of ``Tables``; given back when nobody refers to it."""
 
-    def run(self, sql: str, now: Micros) -> Columns:
+    def run(self, sql: str, now: Micros, events: Sequence[Path] | None = None) -> Columns:
         """Return the columns of a query; many threads may ask at once.
 
         :param now: what ``evaluated_at()`` returns in it.
+        :param events: some of the files of ``events`` that are enough for it, which an engine may heed.
         :raises UnavailableError: the engine failed, a file is gone, or it needs more memory than it may have.
         """
         ...

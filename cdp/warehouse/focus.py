@@ -22,7 +22,7 @@ from cdp.store import Connection
 from cdp.warehouse import queries, shape
 from cdp.warehouse.duck import define_functions
 from cdp.warehouse.engine import Columns, Tables
-from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, Declared
+from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, Declared, Scan
 from cdp.warehouse.snapshot import ranks_of
 
 _TRUST = pa.schema([("name", pa.string()), ("source_id", pa.int64()), ("rank", pa.int64())])
@@ -62,7 +62,7 @@ class Focus:
             self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM given")
             self._database.unregister("given")
 
-    def run(self, sql: str, now: Micros) -> Columns:
+    def run(self, sql: str, now: Micros, _scan: Scan | None = None) -> Columns:
         """Run a query over the tables and return its columns, as numpy arrays.
 
         :param now: what ``evaluated_at()`` returns in it.

@@ -43,6 +43,17 @@ KEYS = {
 """Dataset → the columns that a file is sorted by, and that the files of a run are cut along."""
 
 
+class Scan(msgspec.Struct, frozen=True):
+    """Which events a query looks at: whatever the others are, it finds the same.
+
+    :param names: those of these names.
+    :param since: of those, none that happened before it; None where the oldest count, too.
+    """
+
+    names: frozenset[str]
+    since: Micros | None
+
+
 class File(msgspec.Struct, frozen=True):
     """One Parquet file, whose rows are sorted by the key of its dataset.
 
@@ -57,6 +68,16 @@ class File(msgspec.Struct, frozen=True):
     run: str = ""
     first: Key = ()
     last: Key = ()
+
+    def may_hold(self, scan: Scan) -> bool:
+        """Return whether a file of events may hold any that ``scan`` looks at."""
+        if not self.rows:
+            return False
+        (first, *_), (last, until, *_) = self.first, self.last
+        inside = [name for name in scan.names if first <= name <= last]  # type: ignore[operator]  # texts
+        if inside != [last]:
+            return bool(inside)
+        return scan.since is None or until >= scan.since  # type: ignore[operator]  # an instant
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):

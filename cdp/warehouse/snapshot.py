@@ -23,7 +23,7 @@ from cdp.profiles import Trust
 from cdp.warehouse.duck import DuckEngine
 from cdp.warehouse.engine import Columns, Engine, Generation, Rank, Tables
 from cdp.warehouse.files import Directory
-from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, Manifest
+from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, Manifest, Scan
 from cdp.warehouse.sets import bitmap
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.uint32]]
@@ -44,13 +44,24 @@ class _Opened:
     """What snapshots of the same files share."""
 
     def __init__(
-        self, manifest: Manifest, ranks: list[Rank], tables: Tables, members: _Map, generation: Generation
+        self,
+        directory: Path,
+        manifest: Manifest,
+        ranks: list[Rank],
+        tables: Tables,
+        members: _Map,
+        generation: Generation,
     ) -> None:
+        self._directory = directory
         self.files = manifest.files
         self.ranks = ranks
         self.tables = tables
         self.members = members
         self.run = generation.run
+
+    def needed(self, scan: Scan) -> list[Path]:
+        """Return the files of ``events`` that may hold what ``scan`` looks at."""
+        return [self._directory / file.name for file in self.files.get(EVENTS, ()) if file.may_hold(scan)]
 
 
 class Snapshot:
@@ -80,14 +91,15 @@ class Snapshot:
             held.everyone = bitmap(self.run("SELECT profile_no FROM people", 0)["profile_no"])
         return held.everyone.copy()
 
-    def run(self, sql: str, now: Micros) -> Columns:
+    def run(self, sql: str, now: Micros, scan: Scan | None = None) -> Columns:
         """Run a query over the tables and return its columns, as numpy arrays.
 
         :param sql: of this snapshot's dialect, as compiled from Ibis.
         :param now: what ``evaluated_at()`` returns in it.
+        :param scan: which events it looks at, so that files without any stay closed; None: it may be any.
         :raises UnavailableError: the engine failed or needs more memory than it may have.
         """
-        return self._opened.run(sql, now)
+        return self._opened.run(sql, now, None if scan is None else self._opened.needed(scan))
 
     def mapped(self, identities: BitMap) -> BitMap:
         """Return the profiles, as this snapshot maps them, of some identities."""
@@ -171,7 +183,7 @@ class Warehouse:
         files = {dataset: self._paths(manifest, dataset) for dataset in (EVENTS, TRAITS)}
         tables = Tables(manifest.declared)
         generation = self._engine.open(files, tables, ranks, members.held)
-        self._current = _Opened(manifest, ranks, tables, members, generation)
+        self._current = _Opened(self._directory.path, manifest, ranks, tables, members, generation)
         return self._current
 
     def _paths(self, manifest: Manifest, dataset: str) -> list[Path]:

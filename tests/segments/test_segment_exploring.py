@@ -166,9 +166,9 @@ def test_a_funnel_reads_the_events_twice_however_many_steps_it_has(
     ran: list[str] = []
     kept = rig.warehouse.snapshot().__class__.run
 
-    def run(self: Any, sql: str, now: Micros) -> Any:
+    def run(self: Any, sql: str, *more: Any) -> Any:
         ran.append(sql)
-        return kept(self, sql, now)
+        return kept(self, sql, *more)
 
     explore = rig.segments.explore
     question = explore.read_funnel({"sequence": [{"event": name} for name in "ABCD"]})

@@ -13,7 +13,7 @@ from pyroaring import BitMap
 from cdp.errors import ConflictError, DefinitionError, InvalidInputError, NotFoundError, OutOfMemoryError
 from cdp.policy import FieldCatalogue
 from cdp.segments import SegmentService
-from cdp.warehouse import Mirror, Snapshot, Warehouse
+from cdp.warehouse import Mirror, Scan, Snapshot, Warehouse
 
 FIELDS = catalogue(properties=[rule("revenue", "number")], traits=[rule("country", category="user.location")])
 BUYERS = {"name": "buyers", "where": {"event": "A"}}
@@ -190,13 +190,13 @@ def test_fewer_conditions_share_a_pass_where_memory_is_short(
 ) -> None:
     run, asked = Snapshot.run, []
 
-    def short(self: Snapshot, sql: str, now: int) -> Any:
+    def short(self: Snapshot, sql: str, now: int, scan: Scan | None = None) -> Any:
         if sql.count("COUNT(") > 2:
             raise OutOfMemoryError
         asked.append(sql)
-        return run(self, sql, now)
+        return run(self, sql, now, scan)
 
-    def nothing(_self: Snapshot, _sql: str, _now: int) -> Any:
+    def nothing(*_: object) -> Any:
         raise OutOfMemoryError
 
     monkeypatch.setattr(Snapshot, "run", short)

@@ -29,6 +29,7 @@ from cdp.segments.compile.sequences import begins, sequence_pass
 from cdp.segments.compile.traits import trait_pass
 from cdp.segments.definition import Asked, Event, Ratio, Sample, Trait
 from cdp.segments.definition import Sequence as Steps
+from cdp.segments.edges import scan
 from cdp.warehouse import Columns, Focus, Snapshot, Tables, bitmap
 
 _SHARED = 16  # leaves in one pass, at first: each costs memory for everybody that the pass meets
@@ -103,7 +104,8 @@ def find(passes: Sequence[Compiled], snapshot: Snapshot | Focus, now: Micros) ->
             f"SELECT {place} AS pass, profile_no, flags FROM ({one.sql}) AS p{place}"  # noqa: S608  # compiled SQL
             for place, one in enumerate(part)
         )
-        columns = snapshot.run(union if len(part) > 1 else part[0].sql, now)
+        looked = scan([leaf for one in part for leaf in one.leaves], now)
+        columns = snapshot.run(union if len(part) > 1 else part[0].sql, now, looked)
         for place, one in enumerate(part):
             profiles, flags = columns["profile_no"], columns["flags"]
             if len(part) > 1:
@@ -144,7 +146,7 @@ def valued(leaf: Event | Ratio, snapshot: Snapshot | Focus, now: Micros) -> Colu
     """Return ``profile_no`` and ``amount`` of everybody whose events amount to anything known."""
     found = ratios(leaf, snapshot.tables) if isinstance(leaf, Ratio) else amounts(leaf, snapshot.tables)
     known = found.filter(found.amount.notnull()).select("profile_no", "amount")
-    return snapshot.run(str(ibis.to_sql(known, dialect=snapshot.dialect)), now)
+    return snapshot.run(str(ibis.to_sql(known, dialect=snapshot.dialect)), now, scan([leaf], now))
 
 
 def _drawn(leaf: Sample, tables: Tables) -> Any:

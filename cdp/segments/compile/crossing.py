@@ -12,7 +12,7 @@ from pyroaring import BitMap
 
 from cdp.clock import Micros
 from cdp.segments.edges import Facts, Span
-from cdp.warehouse import Declared, Focus, Snapshot, Tables, bitmap, evaluated_at
+from cdp.warehouse import Declared, Focus, Scan, Snapshot, Tables, bitmap, evaluated_at
 
 
 def crossing(snapshot: Snapshot, edges: Mapping[Facts, list[Span]], now: Micros) -> BitMap:
@@ -21,7 +21,8 @@ def crossing(snapshot: Snapshot, edges: Mapping[Facts, list[Span]], now: Micros)
     for facts, spans in edges.items():
         expression = _facts(snapshot, facts, spans)
         sql = str(ibis.to_sql(expression, dialect=snapshot.dialect))
-        found |= bitmap(snapshot.run(sql, now)["identity_no"])
+        looked = Scan(frozenset([facts.name]), spans[0][0]) if facts.type else None
+        found |= bitmap(snapshot.run(sql, now, looked)["identity_no"])
     return found
 
 

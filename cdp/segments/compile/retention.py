@@ -10,6 +10,7 @@ import ibis  # type: ignore[import-untyped]  # publishes no types
 from cdp.clock import Micros
 from cdp.segments.compile.common import happening, mapped
 from cdp.segments.definition import Event
+from cdp.segments.edges import scan
 from cdp.warehouse import Snapshot, Tables, evaluated_at
 
 
@@ -26,7 +27,7 @@ def retention(
     :raises UnavailableError: the warehouse cannot answer now.
     """
     expression = _came(start, back, begins, most, snapshot.tables)
-    return snapshot.run(str(ibis.to_sql(expression, dialect=snapshot.dialect)), now)
+    return snapshot.run(str(ibis.to_sql(expression, dialect=snapshot.dialect)), now, scan([start, back], now))
 
 
 def _came(start: Event, back: Event, begins: Sequence[Micros], most: int, tables: Tables) -> Any:
