@@ -15,7 +15,7 @@ from oracle import World
 from population import NOW
 from rig import Rig, exact, happened, load, rig_of, worlds
 
-from cdp.clock import DAY, SECOND, Micros
+from cdp.clock import DAY, SECOND
 from cdp.errors import DefinitionError, InvalidInputError, NotFoundError
 
 HOUR = DAY // 24
