@@ -147,11 +147,11 @@ class Definitions:
 
         :raises DefinitionError: one does not exist, or they form a circle.
         """
-        newest = queries.newest(connection) if stored is None else stored
+        newest = cache(lambda: queries.newest(connection) if stored is None else stored)
         tags = cache(partial(tag_queries.held, connection))
 
         def resolve(leaf: Used) -> Definition:
-            return self._tag(tags(), leaf) if isinstance(leaf, TagOf) else self._segment(newest, leaf)
+            return self._tag(tags(), leaf) if isinstance(leaf, TagOf) else self._segment(newest(), leaf)
 
         return closure(definition, resolve)
 

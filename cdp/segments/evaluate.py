@@ -79,7 +79,7 @@ class Evaluator:
         snapshot = self._warehouse.snapshot()  # 1
         now = self._clock.now()
         with self._store.reading() as connection:
-            stored = queries.newest(connection)
+            stored = queries.newest(connection) if len(definitions) > 1 else None  # one may use none
             questions = [self._definitions.question(connection, one, stored) for one in definitions]  # 2
             wanted = {leaf: None for question in questions for leaf in question.leaves}
             lists = {

@@ -1,0 +1,22 @@
+"""A column of numbers as a set, whatever their order and however far apart they are."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdp.warehouse import bitmap
+
+NEAR, FAR = st.integers(0, 300), st.integers(0, 2**32 - 1)
+
+
+@given(
+    numbers=st.lists(NEAR) | st.lists(FAR) | st.lists(NEAR | FAR), kind=st.sampled_from(["int64", "uint32"])
+)
+def test_it_holds_each_of_them(numbers: list[int], kind: str) -> None:
+    assert set(bitmap(np.array(numbers, dtype=kind))) == set(numbers)
+
+
+def test_of_none_it_is_empty() -> None:
+    assert not bitmap(np.array([], dtype=np.float64))
