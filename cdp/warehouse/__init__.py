@@ -6,7 +6,7 @@ from cdp.warehouse.focus import Focus, focus
 from cdp.warehouse.mirror import Mirror
 from cdp.warehouse.model import VALUE_COLUMN, Declared, Scan, declared, event_column
 from cdp.warehouse.queries import factual_since, touched
-from cdp.warehouse.sets import bitmap
+from cdp.warehouse.sets import bitmap, flagged
 from cdp.warehouse.snapshot import Snapshot, Warehouse, open_engine
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "evaluated_at",
     "event_column",
     "factual_since",
+    "flagged",
     "focus",
     "open_engine",
     "touched",

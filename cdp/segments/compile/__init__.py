@@ -17,7 +17,6 @@ from typing import Any
 
 import ibis  # type: ignore[import-untyped]  # publishes no types
 import msgspec
-import numpy as np
 from pyroaring import BitMap
 
 from cdp.clock import Micros
@@ -30,7 +29,7 @@ from cdp.segments.compile.traits import trait_pass
 from cdp.segments.definition import Asked, Event, Ratio, Sample, Trait
 from cdp.segments.definition import Sequence as Steps
 from cdp.segments.edges import scan
-from cdp.warehouse import Columns, Focus, Snapshot, Tables, bitmap
+from cdp.warehouse import Columns, Focus, Snapshot, Tables, bitmap, flagged
 
 _SHARED = 16  # leaves in one pass, at first: each costs memory for everybody that the pass meets
 _KEPT = 10_000
@@ -114,8 +113,8 @@ def find(passes: Sequence[Compiled], snapshot: Snapshot | Focus, now: Micros) ->
             if len(one.leaves) == 1:
                 found[one.leaves[0]] = bitmap(profiles)
                 continue
-            for bit, leaf in enumerate(one.leaves):
-                found[leaf] = bitmap(profiles[np.bitwise_and(flags, 1 << bit) != 0])
+            sets = flagged(profiles, flags, len(one.leaves))
+            found |= dict(zip(one.leaves, sets, strict=True))
     return found
 
 
