@@ -79,7 +79,7 @@ def receiving() -> Iterator[Receiver]:
 class Desk:
     """A world with an outbox and the webhook of its destination."""
 
-    def __init__(self, world: World, url: str) -> None:
+    def __init__(self, world: World, url: str, timeout: float = 20.0) -> None:
         def policy(_: Connection) -> object:
             return world.bundle
 
@@ -92,7 +92,7 @@ class Desk:
             self.outbox,
             world.clock,
             loopback=True,
-            timeout=1.0,
+            timeout=timeout,
         )
         self.refs: dict[str, str] = {}
         shown = self.webhooks.put("key:1", "mailer", url)

@@ -183,7 +183,8 @@ def test_gone_disables_the_endpoint_until_it_is_set_anew(desk: Desk, receiver: R
     assert desk.turn() == 1
 
 
-def test_a_slow_receiver_does_not_hold_the_turn(desk: Desk, receiver: Receiver) -> None:
+def test_a_slow_receiver_does_not_hold_the_turn(world: World, receiver: Receiver) -> None:
+    desk = Desk(world, receiver.url, timeout=1.0)
     desk.people("Ada")
     desk.withdraw(1)
     receiver.seconds = 1.5
