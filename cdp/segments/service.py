@@ -160,7 +160,7 @@ class SegmentService:
             target: dict[str, str | int] = {"segment": name, "version": gone.version}
             batch.record(Entry(action="segment.delete", actor=actor, purpose=PURPOSE, object=target))
 
-    def sql(self, name: str, *, exact: bool = True) -> str:
+    def sql(self, name: str, *, exact: bool) -> str:
         """Return the SQL that evaluating a segment runs, pass by pass, those of used segments included.
 
         :param exact: exact numbers about people may stand in it: thresholds of scores that were found.

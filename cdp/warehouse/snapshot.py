@@ -5,8 +5,6 @@ An identity without a row in the map is a profile of its own number; snapshots w
 share what the engine opened.
 """
 
-# SQL is put together from our own names; values are quoted by Ibis or are integers
-
 from __future__ import annotations
 
 import threading

@@ -276,7 +276,7 @@ class _Generation:
         self._made: tuple[_Connection, SparkSession] | None = None
 
     def run(self, sql: str, now: Micros, events: Sequence[Path] | None = None) -> Columns:
-        del events  # its planner reads where each file's names begin and end
+        del events  # its executors see from a file's footer that nothing in it is looked at
         connection = self._engine.connected()
         with connection.bounded(), _failures("the warehouse failed"):
             with self._lock:

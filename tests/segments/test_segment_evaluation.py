@@ -19,7 +19,7 @@ from cdp.audit import Entry
 from cdp.clock import DAY, Micros
 
 
-@settings(max_examples=30, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
+@settings(max_examples=40, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
 @given(
     groups,
     st.lists(events, max_size=14),

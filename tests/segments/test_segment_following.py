@@ -37,7 +37,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=30, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
+@settings(max_examples=40, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
 @given(
     groups,
     st.lists(events, max_size=10),

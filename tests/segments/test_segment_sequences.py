@@ -33,7 +33,7 @@ happened = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=20, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
+@settings(max_examples=30, phases=[Phase.explicit, Phase.generate])  # each builds a database: no shrinking
 @given(st.lists(happened, min_size=3, max_size=16), st.lists(sequences, min_size=12, max_size=12))
 def test_any_sequence_finds_whom_trying_every_chain_finds(
     seen: list[dict[str, Any]], leaves: list[Any]
