@@ -25,6 +25,7 @@ _POLICIES_SECONDS = 1.0
 _PAGES_A_TURN = 20
 _UNDECLARED_SECONDS = 60.0
 _RECALLS_SECONDS = 2.0
+_RIGHTS_SECONDS = 1.0
 _SEGMENTS_SECONDS = 1.0
 _SCHEDULES_SECONDS = 10.0
 _LAG_SECONDS = 5.0
@@ -81,6 +82,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("segments", _SEGMENTS_SECONDS, services.segments.follow.turn),
             Periodic("lag", _LAG_SECONDS, partial(observe, services.store, services.clock)),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
+            Periodic("rights", _RIGHTS_SECONDS, services.rights.advance),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
             Periodic("figures", _FIGURES_SECONDS, services.outbox.observe),
             Periodic("mirrored", _FIGURES_SECONDS, services.mirror.observe),

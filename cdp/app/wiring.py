@@ -42,7 +42,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation, KeptApart, Recovery
-from cdp.rights import Acts, Links, RightsService
+from cdp.rights import Acts, Fulfiller, Links, RequestKind, RightsService
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Batch, Committer, Store, migrate
@@ -196,6 +196,7 @@ def _wire(
     )
     writer = Writer(pipeline, batch_events=settings.batch_events, queue_events=settings.queue_events)
     acts = Acts(committer, keyring, identity, ledger, clock)
+    fulfillers: dict[RequestKind, Fulfiller] = {}
     ids = ProfileIds(keyring.secret("index"), settings.workspace)
 
     def arrived(batch: Batch, resolved: Resolved) -> Collection[int]:
@@ -263,7 +264,7 @@ def _wire(
         conflicts=Conflicts(committer, ids, identity, profiles, ledger, gate),
         reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,
-        rights=RightsService(committer, identity, acts, clock, in_force.refresh),
+        rights=RightsService(committer, identity, acts, clock, in_force.refresh, fulfillers),
         links=links,
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))

@@ -1,22 +1,40 @@
-"""Requests of people about their data. Append-only; no column holds anything personal in clear."""
+"""Requests of people about their data. No column holds anything personal in clear.
+
+Steps are appended and never change. A request's own row repeats its newest step, so that what is open is
+found by index, and holds who works on it.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Table
+from sqlalchemy import Column, Index, Table, false, text
 
-from cdp.store import Instant, Name, Number, metadata
+from cdp.store import Flag, Instant, Json, Name, Number, metadata
 
 rights_requests = Table(
     "rights_requests",
     metadata,
     Column("request_id", Name, primary_key=True),
     Column("batch", Number, nullable=False),
-    Column("identity_no", Number, nullable=False, index=True),
+    Column("identity_no", Number, nullable=False, index=True),  # 0: nobody is known
     Column("kind", Name, nullable=False),
     Column("channel", Name, nullable=False),
     Column("opened_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
+    Column("identity_nos", Json, nullable=False, server_default="[]"),
+    Column("submitted_at", Instant, nullable=False, server_default="0"),
+    Column("regulation", Name, nullable=False, server_default=text("''")),
+    Column("external_id", Name, nullable=False, server_default=text("''"), index=True),
+    Column("purpose", Name, nullable=False, server_default=text("''")),
+    Column("state", Name, nullable=False, server_default="received"),
+    Column("state_at", Instant, nullable=False, server_default="0"),
+    Column("step", Number, nullable=False, server_default="0"),
+    Column("reason", Name, nullable=False, server_default=text("''")),
+    Column("result", Json, nullable=False, server_default="{}"),
+    Column("begun", Flag, nullable=False, server_default=false()),
+    Column("held_until", Instant, nullable=False, server_default="0"),  # the lease of whoever works on it
     Index(None, "opened_at", "request_id"),
+    Index(None, "state", "opened_at", "request_id"),
+    Index(None, "state", "due_at"),
 )
 
 rights_states = Table(
@@ -27,5 +45,7 @@ rights_states = Table(
     Column("batch", Number, nullable=False),
     Column("state", Name, nullable=False),
     Column("at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False, server_default="0"),
+    Column("reason", Name, nullable=False, server_default=text("''")),
 )
 """Two that race for the same step cannot both win."""

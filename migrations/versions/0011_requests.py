@@ -1,12 +1,49 @@
-"""Nothing yet: requests."""
+"""Requests of people: their steps, who works on them, and what came of them."""
 
 from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
 
 revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
 
+_REQUESTS = (
+    ("identity_nos", sa.Text(), "[]"),
+    ("submitted_at", sa.BigInteger(), "0"),
+    ("regulation", sa.Text(), sa.text("''")),
+    ("external_id", sa.Text(), sa.text("''")),
+    ("purpose", sa.Text(), sa.text("''")),
+    ("state", sa.Text(), "received"),
+    ("state_at", sa.BigInteger(), "0"),
+    ("step", sa.BigInteger(), "0"),
+    ("reason", sa.Text(), sa.text("''")),
+    ("result", sa.Text(), "{}"),
+    ("begun", sa.Boolean(), sa.false()),
+    ("held_until", sa.BigInteger(), "0"),
+)
+_STATES = (("due_at", sa.BigInteger(), "0"), ("reason", sa.Text(), sa.text("''")))
+_INDEXES = (("external_id",), ("state", "opened_at", "request_id"), ("state", "due_at"))
+
 
 def upgrade() -> None:
-    """Change nothing."""
+    for table, columns in (("rights_requests", _REQUESTS), ("rights_states", _STATES)):
+        for name, kind, default in columns:
+            op.add_column(table, sa.Column(name, kind, nullable=False, server_default=default))
+    for columns in _INDEXES:
+        name = op.f(f"ix_rights_requests_{'_'.join(columns)}")
+        op.create_index(name, "rights_requests", list(columns), unique=False)
+    newest = (
+        "FROM rights_states s WHERE s.request_id = rights_requests.request_id ORDER BY s.step DESC LIMIT 1"
+    )
+    op.execute(
+        f"UPDATE rights_requests SET submitted_at = opened_at, identity_nos = '[' || identity_no || ']', "  # noqa: S608  # of this file
+        f"state = (SELECT s.state {newest}), state_at = (SELECT s.at {newest}), "
+        f"step = (SELECT s.step {newest})"
+    )
+    op.execute(
+        "UPDATE rights_states SET due_at = "
+        "(SELECT r.due_at FROM rights_requests r WHERE r.request_id = rights_states.request_id)"
+    )

@@ -36,7 +36,7 @@ def graphql(caller: Caller, query: str, **variables: object) -> Any:
 
 def test_a_request_is_opened_once_and_listed_newest_first(ada: Caller, clock: FixedClock) -> None:
     made = ada.api("POST", "/rights/requests", BODY)
-    assert (made["kind"], made["state"], made["channel"]) == ("access", "received", "officer")
+    assert (made["kind"], made["state"], made["channel"]) == ("access", "in_progress", "officer")
     assert made["opened_at"] == "2026-03-01T12:00:00Z"
     assert "2026-03-15" < made["due_at"] <= "2026-04-01T12:00:00Z"
     assert ada.api("GET", f"/rights/requests/{made['id']}") == made
