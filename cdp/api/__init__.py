@@ -1,8 +1,8 @@
 """The faces: REST and GraphQL over one set of verbs, under one guard."""
 
-from cdp.api.application import create_app
+from cdp.api.application import attach, create_app
 from cdp.api.auth import OPEN, WRITE_KEY, Access, Caller, allow
 from cdp.api.limits import Buckets
 from cdp.api.services import Services
 
-__all__ = ["OPEN", "WRITE_KEY", "Access", "Buckets", "Caller", "Services", "allow", "create_app"]
+__all__ = ["OPEN", "WRITE_KEY", "Access", "Buckets", "Caller", "Services", "allow", "attach", "create_app"]

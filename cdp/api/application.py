@@ -1,15 +1,21 @@
-"""The HTTP application: every route, one guard, one error mapping."""
+"""The HTTP application: every route, one guard, one error mapping.
+
+Invariant: the routes hold nothing of a platform; what they work with is the application's state.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from litestar import Litestar, Router
+from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler
 from litestar.types import ControllerRouterHandler, LifespanHook, Message, Scope
 from prometheus_client import Counter
 
-from cdp.api.auth import Denials, Guard, provide_caller
+from cdp.api.auth import Connection, Denials, Guard, provide_caller
 from cdp.api.docs import openapi_config
 from cdp.api.errors import EXCEPTION_HANDLERS
 from cdp.api.graphql.schema import HANDLERS as GRAPHQL
@@ -47,17 +53,17 @@ _REQUESTS = Counter("cdp_http_requests", "HTTP requests answered", ["method", "r
 
 
 def create_app(
-    services: Services,
+    public_url: str,
     *,
     extra: Sequence[ControllerRouterHandler] = (),
     on_startup: Sequence[LifespanHook] = (),
     on_shutdown: Sequence[LifespanHook] = (),
 ) -> Litestar:
-    """Build the application over ``services``.
+    """Build the application: routes alone, which answer once ``attach`` gave them a platform.
 
-    :param extra: further handlers (the console, ingest), under the same guard.
+    :param public_url: where the server is reached, for the documentation.
+    :param extra: further handlers (the console), under the same guard.
     """
-    denials = Denials(services.committer)
     stages = (
         profiles,
         relink,
@@ -92,20 +98,39 @@ def create_app(
             *ingest.HANDLERS,
             *extra,
         ],
-        guards=[Guard(services.access, denials, lambda: services.bundle.purposes, services.recovery.check)],
+        guards=[_guard],
         dependencies={
-            "services": Provide(lambda: services, sync_to_thread=False),
-            "denials": Provide(lambda: denials, sync_to_thread=False),
+            "services": Provide(_services, sync_to_thread=False),
+            "denials": Provide(_denials, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        openapi_config=openapi_config(services.settings.public_url),
+        openapi_config=openapi_config(public_url),
         request_class=ApiRequest,
         before_send=[_count],
         logging_config=None,
         on_startup=list(on_startup),
         on_shutdown=list(on_shutdown),
     )
+
+
+def attach(app: Litestar, services: Services) -> None:
+    """Have the application answer for ``services``; its attempts and refusals are counted from now on."""
+    denials = Denials(services.committer)
+    guard = Guard(services.access, denials, lambda: services.bundle.purposes, services.recovery.check)
+    app.state.update({"services": services, "denials": denials, "guard": guard})
+
+
+def _guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    connection.app.state.guard(connection, handler)
+
+
+def _services(state: State) -> Services:
+    return cast("Services", state.services)
+
+
+def _denials(state: State) -> Denials:
+    return cast("Denials", state.denials)
 
 
 async def _count(message: Message, scope: Scope) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import structlog
-from litestar import Litestar, Router
+from litestar import Litestar
 
-from cdp.api import OPEN, Buckets, Services, allow, create_app
+from cdp.api import OPEN, Buckets, Services, allow, attach, create_app
 from cdp.app.wiring import Platform, build
-from cdp.console import Confirmations, PreferencePage, router
+from cdp.console import Confirmations, PreferencePage, Site, router
 from cdp.settings import Settings, load
 
 _OBJECTS = 100_000, 5, 2  # made and not freed, before Python looks for cycles: among all, after a million
@@ -46,25 +46,36 @@ def calm_collector() -> Iterator[None]:
 
 def application(platform: Platform) -> Litestar:
     """Make the HTTP application around a platform, whose writer and worker run while it is started."""
-    meanwhile = ExitStack()
-
-    def start() -> None:
-        meanwhile.enter_context(calm_collector())
-        platform.writer.start()
-        platform.services.recovery.when_ready(platform.worker.start)
-
-    def stop() -> None:
-        platform.writer.stop()
-        platform.worker.stop()
-        platform.close()
-        meanwhile.close()
-
-    pages = preference_pages(platform.services)
-    return create_app(platform.services, extra=[pages], on_startup=[start], on_shutdown=[stop])
+    app = routes(platform.services.settings.public_url)
+    attach(app, platform.services)
+    app.state.update({"platform": platform, "site": preference_site(platform.services)})
+    return app
 
 
-def preference_pages(services: Services) -> Router:
-    """Make the pages that people reach by a link: open to whoever holds one, as the link is the key."""
+def routes(public_url: str) -> Litestar:
+    """Make the application without a platform: all that is the same for every one."""
+    pages = router(allow(OPEN))  # open to whoever holds a link, as the link is the key
+    return create_app(public_url, extra=[pages], on_startup=[_start], on_shutdown=[_stop])
+
+
+def _start(app: Litestar) -> None:
+    platform: Platform = app.state.platform
+    app.state.meanwhile = ExitStack()
+    app.state.meanwhile.enter_context(calm_collector())
+    platform.writer.start()
+    platform.services.recovery.when_ready(platform.worker.start)
+
+
+def _stop(app: Litestar) -> None:
+    platform: Platform = app.state.platform
+    platform.writer.stop()
+    platform.worker.stop()
+    platform.close()
+    app.state.meanwhile.close()
+
+
+def preference_site(services: Services) -> Site:
+    """Make what the pages work with that people reach by a link."""
     page = PreferencePage(
         services.committer,
         services.keyring,
@@ -88,8 +99,7 @@ def preference_pages(services: Services) -> Router:
         services.clock,
     )
     tries = Buckets(_PAGE_TRIES, _PAGE_TRIES / 60)
-    controller = services.settings.controller_name
-    return router(page, confirmations, controller=controller, take=tries.take, opt=allow(OPEN))
+    return Site(page, confirmations, services.settings.controller_name, tries.take)
 
 
 def configure_logging(level: str) -> None:

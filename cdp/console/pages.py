@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Request, Response, Router, get, head, post
 from litestar.concurrency import sync_to_thread
+from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, SkipValidation
@@ -200,25 +201,11 @@ def style() -> Html:
     return Response(_STYLE, headers=headers, media_type="text/css")
 
 
-def router(
-    pages: PreferencePage,
-    confirmations: Confirmations,
-    *,
-    controller: str,
-    take: Take,
-    opt: Mapping[str, Any],
-) -> Router:
-    """Return the routes under ``/preferences``.
+def router(opt: Mapping[str, Any]) -> Router:
+    """Return the routes under ``/preferences``, which work with the ``site`` in the application's state.
 
-    :param controller: whose page it is, as people know it.
-    :param take: see ``Site``.
     :param opt: declares that the routes are open: who may call what is decided in ``app``.
     """
-    site = Site(pages, confirmations, controller, take)
-
-    def failed(request: AnyRequest, error: Exception) -> Html:
-        return _failed(site, request, error)
-
     return Router(
         _PLACE,
         route_handlers=[
@@ -232,12 +219,16 @@ def router(
             peek,
             style,
         ],
-        dependencies={"site": Provide(lambda: site, sync_to_thread=False)},
-        exception_handlers={Exception: failed, HTTPException: failed},
+        dependencies={"site": Provide(_site, sync_to_thread=False)},
+        exception_handlers={Exception: _failed, HTTPException: _failed},
         opt=dict(opt),
         request_max_body_size=_MAX_BODY,
         response_headers=HEADERS,
     )
+
+
+def _site(state: State) -> Site:
+    return cast("Site", state.site)
 
 
 # -- how ------------------------------------------------------------------------------------------------
@@ -292,8 +283,9 @@ def _busy(site: Site, said: Language, status: int = 429) -> Html:
     return _page(site, said, "plain.html", {"what": "busy"}, status=status)
 
 
-def _failed(site: Site, request: AnyRequest, error: Exception) -> Html:
+def _failed(request: AnyRequest, error: Exception) -> Html:
     """Answer an error with a page that says nothing of it; its type and place are in the log."""
+    site = _site(request.app.state)
     said = _language(request)
     if isinstance(error, UnavailableError):
         return _busy(site, said, 503)

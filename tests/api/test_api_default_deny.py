@@ -20,7 +20,7 @@ from litestar.types import ControllerRouterHandler
 import cdp.access.tables
 import cdp.audit
 from cdp.access import OPERATOR_ROLES, AccessService, Principal, Role
-from cdp.api import create_app
+from cdp.api import attach, create_app
 from cdp.api.auth import Access, Caller, Denials, declared, roles
 from cdp.api.graphql.guard import Context, Guarded, access_table
 from cdp.api.graphql.schema import SCHEMA
@@ -60,7 +60,8 @@ class Small:
             bundle=SimpleNamespace(purposes=purposes),
             recovery=SimpleNamespace(check=lambda: None),
         )
-        self.app = create_app(cast("Services", services), extra=extra)
+        self.app = create_app("http://127.0.0.1", extra=extra)
+        attach(self.app, cast("Services", services))
         self.client = TestClient(self.app, raise_server_exceptions=False)
 
     def key(self, *names: Role, purposes: Sequence[str] = ()) -> str:
