@@ -13,7 +13,7 @@ from cdp.audit.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Entry, Outcome
+from cdp.audit.model import AuditEntry, AuditFilter, AuditPage, Checkpoint, Entry, Outcome
 from cdp.audit.queries import log_position
 from cdp.audit.service import AuditLog
 from cdp.audit.sparse import SparseProof, sparse_prove, sparse_root, verify_absence, verify_presence
@@ -25,6 +25,7 @@ __all__ = [
     "AuditEntry",
     "AuditFilter",
     "AuditLog",
+    "AuditPage",
     "Checkpoint",
     "Entry",
     "NoteKey",

@@ -1,6 +1,6 @@
 """What an entry looks like in the log: RFC 8785 canonical JSON, and back.
 
-The fields, always all of them but the last two::
+The fields, always all of them but the last three::
 
     v            1
     time         RFC 3339, when its batch committed
@@ -11,6 +11,7 @@ The fields, always all of them but the last two::
     people       numbers of people; those under 10 are the text "<10"
     nonce        16 random bytes, hex       } only where the entry
     subjects     Merkle root, hex, see 3    } concerns people
+    details      Merkle root, hex, see 5    only where there are any
 
 Invariants:
 
@@ -25,13 +26,16 @@ Invariants:
 4. An identity whose proof key was destroyed has no reference and is not indexed. Where a key is lost or
    altered instead, ``people`` says of how many that is so, as ``subjects_lost``: nobody may take an entry
    without references for one about nobody.
+5. What may not stand in clear lies sealed beside the entry, one row for each subject (``cdp/audit/detail.py``).
+   ``details`` is the Merkle root over those ciphertexts, whose leaf hashes lie beside the entry in ascending
+   order and stay when a row is erased: so that what is left is what was written, and what is gone was there.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -80,12 +84,14 @@ def encode(
     nonce: bytes,
     proof_secrets: Mapping[int, bytes],
     lost: AbstractSet[int] = frozenset(),
+    details: Sequence[bytes] = (),
 ) -> Encoded:
     """Return ``entry`` as logged.
 
     :param nonce: 16 fresh random bytes.
     :param proof_secrets: by identity number; may hold others too.
     :param lost: identities that cannot be referred to, and were not erased; may hold others too.
+    :param details: leaf hashes of the sealed details, ascending.
     :raises InvalidInputError: a name is too long or holds characters that cannot be printed.
     :raises TooLargeError: the entry is over 65,535 bytes.
     """
@@ -114,6 +120,8 @@ def encode(
     references = sorted(reference(proof_secrets[number], nonce) for number in subjects)
     if references:
         document |= {"nonce": nonce.hex(), "subjects": subjects_root(references).hex()}
+    if details:
+        document["details"] = root(details).hex()
     try:
         data = rfc8785.dumps(document)  # type: ignore[arg-type]  # dict[str, object] is JSON here
     except (rfc8785.CanonicalizationError, UnicodeError):
@@ -121,6 +129,12 @@ def encode(
     if len(data) > MAX_ENTRY_BYTES:
         raise TooLargeError(f"the audit entry of {entry.action} is over {MAX_ENTRY_BYTES} bytes")
     return Encoded(data, subjects, references)
+
+
+def segment_of(entry: Entry) -> str | None:
+    """Return the segment that an entry names, by which it is searched for; None where it names none."""
+    named = entry.object.get("segment")
+    return named if isinstance(named, str) and named else None
 
 
 def decode(index: int, data: bytes) -> AuditEntry:

@@ -7,7 +7,8 @@ which the log turns into references that die with the person's proof key.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,6 +29,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     :param counts: numbers of things; ``people`` names those that count people, which the log
         hides when they are under 10.
     :param subjects: identity numbers of the people concerned (findable until they are erased).
+    :param details: what may not stand in clear, by identity number: free text, names, small numbers. It is
+        sealed under that subject's ``person`` key and dies with it.
     """
 
     action: str
@@ -39,6 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     people: dict[str, int] = {}
     subjects: tuple[int, ...] = ()
+    details: Mapping[int, Mapping[str, Any]] = {}
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +53,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     :param data: the logged bytes; the leaf is their hash.
     :param nonce: hex, empty where the entry concerns nobody.
     :param subjects: hex Merkle root over the subjects' references, or empty.
+    :param details: hex Merkle root over the sealed details, or empty.
     """
 
     index: int
@@ -65,11 +70,13 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     people: dict[str, int | str]
     nonce: str = ""
     subjects: str = ""
+    details: str = ""
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries are asked for; every condition given must hold.
 
+    :param segment: entries whose object names this segment.
     :param identity_nos: entries that concern one of these identities (those of one profile).
     :param from_: not before this instant.
     :param to: before this instant.
@@ -80,9 +87,22 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str | None = None
     destination: str | None = None
     outcome: Outcome | None = None
+    segment: str | None = None
     identity_nos: tuple[int, ...] | None = None
     from_: Micros | None = None
     to: Micros | None = None
+
+
+class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of entries.
+
+    :param entries: newest first.
+    :param total: how many of the log's first ``size`` entries match.
+    """
+
+    entries: list[AuditEntry]
+    total: int
+    size: int
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
-
 import msgspec
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from cdp.audit.entry import decode
-from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Origin
+from cdp.audit.model import AuditEntry, Checkpoint, Origin
 from cdp.audit.tables import (
+    audit_details,
     audit_entries,
     audit_head,
     audit_nodes,
@@ -34,6 +33,8 @@ _ENTRY_COLUMNS = (
     "purpose",
     "destination",
     "subject_refs",
+    "segment",
+    "detail_hashes",
 )
 
 
@@ -69,14 +70,10 @@ def nodes_at(connection: Connection, positions: Iterable[int]) -> dict[int, byte
     return found
 
 
-def search(
-    connection: Connection, wanted: AuditFilter, limit: int, after_index: int | None
-) -> list[AuditEntry]:
-    """Return entries that match, newest first, older than ``after_index``."""
-    query = _matching(select(audit_entries.c.leaf_index, audit_entries.c.entry), wanted)
-    if after_index is not None:
-        query = query.where(audit_entries.c.leaf_index < after_index)
-    query = query.order_by(audit_entries.c.leaf_index.desc()).limit(limit)
+def entries_at(connection: Connection, indexes: Iterable[int]) -> list[AuditEntry]:
+    """Return the entries at ``indexes``, newest first."""
+    e = audit_entries.c
+    query = select(e.leaf_index, e.entry).where(among(e.leaf_index, indexes)).order_by(e.leaf_index.desc())
     return [decode(int(row.leaf_index), bytes(row.entry)) for row in connection.execute(query)]
 
 
@@ -87,34 +84,33 @@ def first_of(connection: Connection, commit_no: int, at: Micros) -> int | None:
     return connection.execute(query).scalar()
 
 
-def count(connection: Connection, wanted: AuditFilter) -> int:
-    """Return how many entries match."""
-    query = _matching(select(func.count()).select_from(audit_entries), wanted)
-    return int(connection.execute(query).scalar_one())
-
-
-def _matching(query: Select[Any], wanted: AuditFilter) -> Select[Any]:
-    columns = audit_entries.c
-    for name in ("actor", "action", "purpose", "destination", "outcome"):
-        value = getattr(wanted, name)
-        if value is not None:
-            query = query.where(columns[name] == value)
-    if wanted.from_ is not None:
-        query = query.where(columns.at >= wanted.from_)
-    if wanted.to is not None:
-        query = query.where(columns.at < wanted.to)
-    if wanted.identity_nos is not None:
-        concerned = select(audit_subjects.c.leaf_index).where(
-            among(audit_subjects.c.identity_no, wanted.identity_nos)
-        )
-        query = query.where(columns.leaf_index.in_(concerned))
-    return query
-
-
 def forget(connection: Connection, identity_nos: Iterable[int]) -> None:
-    """Delete identities from the index of subjects."""
+    """Delete identities from the index of subjects, and their details."""
     for chunk in chunks(identity_nos):
-        connection.execute(delete(audit_subjects).where(among(audit_subjects.c.identity_no, chunk)))
+        for table in (audit_subjects, audit_details):
+            connection.execute(delete(table).where(among(table.c.identity_no, chunk)))
+
+
+def add_details(connection: Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:
+    """Store sealed details: (leaf_index, identity_no, envelope)."""
+    insert_many(connection, audit_details, ("leaf_index", "identity_no", "detail"), rows)
+
+
+def details_of(connection: Connection, index: int) -> list[tuple[int, bytes]]:
+    """Return the details of an entry that are not erased: (identity_no, envelope)."""
+    d = audit_details.c
+    query = select(d.identity_no, d.detail).where(d.leaf_index == index).order_by(d.identity_no)
+    return [(int(row.identity_no), bytes(row.detail)) for row in connection.execute(query)]
+
+
+def stream_details(connection: Connection) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield every detail of an entry with the hashes that the entry has: (leaf_index, envelope, hashes)."""
+    d, e = audit_details.c, audit_entries.c
+    query = select(d.leaf_index, d.detail, e.detail_hashes).order_by(d.leaf_index)
+    query = query.join_from(audit_details, audit_entries, d.leaf_index == e.leaf_index)
+    with connection.execute(query, execution_options=_STREAMED) as rows:
+        for row in rows:
+            yield int(row.leaf_index), bytes(row.detail), bytes(row.detail_hashes or b"")
 
 
 def stream_entries(connection: Connection) -> Iterator[StoredEntry]:

@@ -20,12 +20,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
-from cdp.audit import merkle, queries
+from cdp.audit import asking, merkle, queries
 from cdp.audit.checkpoint import NoteKey, Statement, checkpoint_text, open_checkpoint, sign_note
-from cdp.audit.entry import encode
-from cdp.audit.model import NEW_ORIGIN, AuditEntry, AuditFilter, Checkpoint, Entry, Origin
-from cdp.audit.verify import Head, LogKey, Report, StoredCheckpoint, StoredEntry, verify
+from cdp.audit.detail import Details, strangers
+from cdp.audit.entry import encode, segment_of
+from cdp.audit.model import NEW_ORIGIN, AuditEntry, AuditFilter, AuditPage, Checkpoint, Entry, Origin
+from cdp.audit.verify import Head, LogKey, Problem, Report, StoredCheckpoint, StoredEntry, verify
 from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring, Signer, verify_signature
 from cdp.errors import AuditError, ConflictError, InvalidInputError, UnavailableError
@@ -49,6 +51,7 @@ class AuditLog:
         self._keyring = keyring
         self._clock = clock
         self._file = checkpoint_file
+        self._details = Details(keyring)
         self._signer = Signer(keyring.secret("audit-signing"))
         self.key = NoteKey(origin, self._signer.public_key)
 
@@ -72,10 +75,18 @@ class AuditLog:
         hashes: list[bytes] = []
         rows: list[StoredEntry] = []
         concerned: list[tuple[int, int]] = []
+        details: list[tuple[int, int, bytes]] = []
         for entry in entries:
             nonce = os.urandom(_NONCE_BYTES)
+            sealed = self._details.seal(tree.size, entry)
             logged = encode(
-                entry, commit_no=commit_no, now=now, nonce=nonce, proof_secrets=secrets, lost=lost
+                entry,
+                commit_no=commit_no,
+                now=now,
+                nonce=nonce,
+                proof_secrets=secrets,
+                lost=lost,
+                details=sealed.hashes,
             )
             rows.append(
                 StoredEntry(
@@ -89,12 +100,16 @@ class AuditLog:
                     entry.purpose,
                     entry.destination,
                     b"".join(logged.references) or None,
+                    segment_of(entry),
+                    b"".join(sealed.hashes) or None,
                 )
             )
+            details.extend(sealed.rows)
             concerned.extend((number, tree.size) for number in logged.subjects)
             hashes.extend(tree.append(merkle.leaf_hash(logged.data)))
         nodes = list(enumerate(hashes, start=merkle.position_count(head.size)))
         queries.append(connection, Head(tree.size, tree.packed()), rows, nodes, concerned)
+        queries.add_details(connection, details)
         return list(range(head.size, tree.size))
 
     def sign_checkpoint(self, committer: Committer) -> Checkpoint:
@@ -193,7 +208,11 @@ class AuditLog:
         return checkpoint
 
     def forget(self, connection: Connection, identity_nos: Iterable[int]) -> None:
-        """Erase identities from the index of subjects; no entry changes."""
+        """Erase all that tells which entries concern these identities, and their details; no entry changes.
+
+        What stays beside the entries, references and hashes of details, says nothing once the ``proof`` and
+        ``person`` keys are destroyed; the log verifies as before.
+        """
         queries.forget(connection, identity_nos)
 
     # -- reading --------------------------------------------------------------------------------
@@ -205,12 +224,39 @@ class AuditLog:
         limit: int = 100,
         after_index: int | None = None,
     ) -> list[AuditEntry]:
-        """Return entries that match, newest first.
+        """Return entries that match, newest first; see ``page``."""
+        return self.page(connection, wanted, limit, after_index).entries
+
+    def page(
+        self,
+        connection: Connection,
+        wanted: AuditFilter,
+        limit: int = 100,
+        after_index: int | None = None,
+        size: int | None = None,
+    ) -> AuditPage:
+        """Return entries that match, newest first, and exactly how many match.
 
         :param after_index: continue behind this entry: the last one of the page before. Entries
             appended meanwhile are newer than the first page, so no page repeats or misses any.
+        :param size: of the first page, so that every page counts the same entries.
         """
-        return queries.search(connection, wanted, limit, after_index)
+        size = self.size(connection) if size is None else size
+        found = asking.find(connection, wanted, limit, after_index, size)
+        return AuditPage(
+            entries=queries.entries_at(connection, found.indexes), total=found.total, size=size
+        )
+
+    def entry(self, connection: Connection, index: int) -> AuditEntry | None:
+        """Return one entry; None where there is none."""
+        return next(iter(queries.entries_at(connection, [index])), None)
+
+    def details(self, connection: Connection, index: int) -> dict[int, dict[str, Any]]:
+        """Open what lies sealed beside an entry, by identity number; what was erased is absent.
+
+        :raises SealError: one was altered or moved.
+        """
+        return self._details.open(index, queries.details_of(connection, index))
 
     def index_of(self, connection: Connection, commit_no: int, at: Micros) -> int:
         """Return the index of the first entry of the commit that was made at ``at``.
@@ -224,7 +270,7 @@ class AuditLog:
 
     def count(self, connection: Connection, wanted: AuditFilter) -> int:
         """Return how many entries match."""
-        return queries.count(connection, wanted)
+        return asking.find(connection, wanted, 0).total
 
     def size(self, connection: Connection) -> int:
         """Return how many entries the log has."""
@@ -281,13 +327,17 @@ class AuditLog:
         outside = self._read_file()
         held = queries.stream_checkpoints(connection)
         origins = queries.origins(connection)
-        return verify(
+        report = verify(
             queries.read_head(connection),
             queries.stream_entries(connection),
             queries.stream_nodes(connection),
             merge(held, self._as_stored(outside, origins), key=attrgetter("size")),
             LogKey(self.key.name, self.key.public_key, verify_signature),
         )
+        beside = [Problem("index", at, what) for at, what in asking.disagreements(connection)]
+        foreign = strangers(queries.stream_details(connection))
+        beside += [Problem("detail", at, "is not one of those that its entry has") for at in foreign]
+        return report._replace(problems=(*report.problems, *beside))
 
     # -- the checkpoint outside -----------------------------------------------------------------
 

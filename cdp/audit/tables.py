@@ -1,7 +1,8 @@
 """The audit log's tables.
 
-Only ``audit_subjects`` is ever deleted from (``forget``); everything else only grows, and
-``audit_head`` moves forward under the log-head lock of the commit order.
+Only ``audit_subjects`` and ``audit_details`` are ever deleted from (``forget``); everything else only grows,
+and ``audit_head`` moves forward under the log-head lock of the commit order. What is searched for is found
+through the index of ``cdp/audit/asking``.
 """
 
 from __future__ import annotations
@@ -31,11 +32,9 @@ audit_entries = Table(
     Column("purpose", Name, nullable=False),
     Column("destination", Name, nullable=False),
     Column("subject_refs", Bytes),  # sorted references, packed; the entry holds their Merkle root
+    Column("segment", Name),  # ``segment`` of the entry's object
+    Column("detail_hashes", Bytes),  # sorted leaf hashes of its details, packed; the entry holds their root
     Index(None, "at"),
-    Index(None, "actor", "leaf_index"),
-    Index(None, "action", "leaf_index"),
-    Index(None, "purpose", "leaf_index"),
-    Index(None, "destination", "leaf_index"),
 )
 
 audit_nodes = Table(
@@ -51,6 +50,15 @@ audit_subjects = Table(
     Column("identity_no", Number, primary_key=True, autoincrement=False),
     Column("leaf_index", Number, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
+)
+
+audit_details = Table(
+    "audit_details",
+    metadata,
+    Column("leaf_index", Number, primary_key=True, autoincrement=False),
+    Column("identity_no", Number, primary_key=True, autoincrement=False),
+    Column("detail", Bytes, nullable=False),  # sealed under the subject's ``person`` key
+    Index(None, "identity_no"),
 )
 
 checkpoints = Table(

@@ -48,6 +48,7 @@ class StoredEntry(NamedTuple):
 
     :param at: microseconds since 1970 UTC.
     :param references: the subjects' references, 32 bytes each, ascending.
+    :param details: the leaf hashes of its sealed details, 32 bytes each, ascending.
     """
 
     leaf_index: int
@@ -60,6 +61,8 @@ class StoredEntry(NamedTuple):
     purpose: str
     destination: str
     references: bytes | None
+    segment: str | None = None
+    details: bytes | None = None
 
 
 class StoredCheckpoint(NamedTuple):
@@ -327,17 +330,26 @@ def _disagreements(entry: StoredEntry) -> Iterator[str]:
             yield f"its search column {name} does not say what the entry says"
     if at != entry.at:
         yield "its search column at does not say what the entry says"
-    if document.get("subjects") != _references_root(entry.references):
+    named = document.get("object")
+    segment = named.get("segment") if isinstance(named, dict) else None
+    if (segment if isinstance(segment, str) and segment else None) != entry.segment:
+        yield "its search column segment does not say what the entry says"
+    if document.get("subjects") != _packed_root(entry.references, _leaf):
         yield "its references are not those whose root it holds"
+    if document.get("details") != _packed_root(entry.details, bytes):
+        yield "its hashes of details are not those whose root it holds"
 
 
-def _references_root(packed: bytes | None) -> str | None:
-    """Return the Merkle root over references, hex."""
+def _packed_root(packed: bytes | None, leaf: Callable[[bytes], bytes]) -> str | None:
+    """Return the Merkle root, hex, over packed parts of 32 bytes.
+
+    :param leaf: makes the hash of a leaf from a part.
+    """
     if not packed:
         return None
     frontier: list[bytes] = []
     for index, at in enumerate(range(0, len(packed), _HASH_BYTES)):
-        current, number = _leaf(packed[at : at + _HASH_BYTES]), index
+        current, number = leaf(packed[at : at + _HASH_BYTES]), index
         while number & 1:
             current, number = _node(frontier.pop(), current), number >> 1
         frontier.append(current)
