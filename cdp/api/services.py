@@ -17,7 +17,7 @@ from cdp.journal import Journal
 from cdp.matching import Matching, ReviewQueue, Watch
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import Conflicts, PortraitService, Previewer, Relinker, Revealer
+from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
 from cdp.rights import Acts, Links, RightsService
@@ -75,6 +75,7 @@ class Services:
     webhooks: Webhooks
     review: Review
     portrait: PortraitService
+    entry_details: EntryDetails
     conflicts: Conflicts
     reveal: Revealer
     acts: Acts

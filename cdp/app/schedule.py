@@ -20,6 +20,7 @@ from cdp.warehouse import Mirror
 from cdp.worker import Beside, Periodic, Worker
 
 _HOUSEKEEPING_SECONDS = 3600.0
+_ASKING_SECONDS = 1.0
 KEYS_SECONDS = 1.0
 _POLICIES_SECONDS = 1.0
 _PAGES_A_TURN = 20
@@ -71,6 +72,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             if mirror_apart
             else Periodic("mirror", settings.mirror_interval_ms / 1000, services.mirror.refresh),
             Periodic("checkpoint", settings.checkpoint_interval_s, sign_checkpoint),
+            Periodic("asking", _ASKING_SECONDS, partial(services.audit.fold, committer)),
             Periodic("housekeeping", _HOUSEKEEPING_SECONDS, keep_house),
             Periodic("keys", KEYS_SECONDS, services.rotation.advance),
             Periodic("policies", _POLICIES_SECONDS, follow_policies),

@@ -39,7 +39,7 @@ from cdp.journal import Journal
 from cdp.matching import Chooser, Matching, ReviewQueue, Settler, Watch, reject_again
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import Conflicts, PortraitService, Previewer, Relinker, Revealer
+from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation, KeptApart, Recovery
 from cdp.rights import Acts, Fulfiller, Links, RequestKind, RightsService
@@ -261,6 +261,7 @@ def _wire(
             clock,
         ),
         portrait=PortraitService(committer, ids, identity, access, profiles, ledger, segments, audit, gate),
+        entry_details=EntryDetails(committer, ids, identity, audit, gate),
         conflicts=Conflicts(committer, ids, identity, profiles, ledger, gate),
         reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,

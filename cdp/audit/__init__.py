@@ -3,6 +3,7 @@
 ``AuditLog`` is the log; ``merkle``, ``sparse``, ``checkpoint`` and ``verify`` are its pure parts.
 """
 
+from cdp.audit.asking import DayOfUses
 from cdp.audit.checkpoint import NoteKey, open_checkpoint, parse_verifier
 from cdp.audit.entry import reference, subjects_root
 from cdp.audit.merkle import (
@@ -27,6 +28,7 @@ __all__ = [
     "AuditLog",
     "AuditPage",
     "Checkpoint",
+    "DayOfUses",
     "Entry",
     "NoteKey",
     "Outcome",

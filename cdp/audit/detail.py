@@ -2,10 +2,11 @@
 
 Invariants:
 
-1. A detail is JSON sealed under the ``person`` DEK of its subject, bound to the entry's index and the subject.
-   It dies with that key; ``forget`` deletes its row. Whoever has no key (any more) has no detail.
-2. The entry holds the Merkle root over the ciphertexts (leaf ``SHA-256(0x00 ‖ envelope)``, in ascending order of
-   these hashes), and the hashes lie beside it: they stay, so an entry verifies before and after an erasure.
+1. A detail is JSON sealed under the ``person`` DEK of its subject, bound to the entry's index and the
+   subject. It dies with that key; ``forget`` deletes its row. Whoever has no key (any more) has no detail.
+2. The entry holds the Merkle root over the ciphertexts (leaf ``SHA-256(0x00 ‖ envelope)``, in ascending order
+   of these hashes), and the hashes lie beside it: they stay, so an entry verifies before and after an
+   erasure.
 3. Numbers of people under ten, which the entry hides, are in the detail of its subjects, where these are few
    enough (``FEW_SUBJECTS``) that it says something of them.
 """
@@ -59,7 +60,9 @@ class Details:
                 continue
             plain = msgspec.json.encode(detail, order="sorted")
             if len(plain) > _MAX_BYTES:
-                raise TooLargeError(f"a detail of the audit entry of {entry.action} is over {_MAX_BYTES} bytes")
+                raise TooLargeError(
+                    f"a detail of the audit entry of {entry.action} is over {_MAX_BYTES} bytes"
+                )
             row_key = index.to_bytes(8)
             rows.append((index, number, seal(keys[number], self._prefix, row_key, number, plain)))
         return Sealing(rows, sorted(leaf_hash(envelope) for _, _, envelope in rows))

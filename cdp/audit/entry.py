@@ -26,9 +26,10 @@ Invariants:
 4. An identity whose proof key was destroyed has no reference and is not indexed. Where a key is lost or
    altered instead, ``people`` says of how many that is so, as ``subjects_lost``: nobody may take an entry
    without references for one about nobody.
-5. What may not stand in clear lies sealed beside the entry, one row for each subject (``cdp/audit/detail.py``).
-   ``details`` is the Merkle root over those ciphertexts, whose leaf hashes lie beside the entry in ascending
-   order and stay when a row is erased: so that what is left is what was written, and what is gone was there.
+5. What may not stand in clear lies sealed beside the entry, one row for each subject
+   (``cdp/audit/detail.py``). ``details`` is the Merkle root over those ciphertexts, whose leaf hashes lie
+   beside the entry in ascending order and stay when a row is erased: so that what is left is what was
+   written, and what is gone was there.
 """
 
 from __future__ import annotations

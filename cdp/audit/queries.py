@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from cdp.audit.entry import decode
+from cdp.audit.merkle import HASH_BYTES
 from cdp.audit.model import AuditEntry, Checkpoint, Origin
 from cdp.audit.tables import (
     audit_details,
@@ -101,6 +103,12 @@ def details_of(connection: Connection, index: int) -> list[tuple[int, bytes]]:
     d = audit_details.c
     query = select(d.identity_no, d.detail).where(d.leaf_index == index).order_by(d.identity_no)
     return [(int(row.identity_no), bytes(row.detail)) for row in connection.execute(query)]
+
+
+def detail_count(connection: Connection, index: int) -> int:
+    """Return how many details an entry was written with."""
+    query = select(func.length(audit_entries.c.detail_hashes)).where(audit_entries.c.leaf_index == index)
+    return int(connection.execute(query).scalar() or 0) // HASH_BYTES
 
 
 def stream_details(connection: Connection) -> Iterator[tuple[int, bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""The audit log: append, search, prove, sign, verify.
+"""The audit log: append, prove, sign, verify; ``reader.py`` answers what is in it.
 
 Invariants:
 
@@ -16,17 +16,17 @@ Invariants:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from heapq import merge
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 from cdp.audit import asking, merkle, queries
 from cdp.audit.checkpoint import NoteKey, Statement, checkpoint_text, open_checkpoint, sign_note
-from cdp.audit.detail import Details, strangers
+from cdp.audit.detail import strangers
 from cdp.audit.entry import encode, segment_of
-from cdp.audit.model import NEW_ORIGIN, AuditEntry, AuditFilter, AuditPage, Checkpoint, Entry, Origin
+from cdp.audit.model import NEW_ORIGIN, Checkpoint, Entry, Origin
+from cdp.audit.reader import AuditReader
 from cdp.audit.verify import Head, LogKey, Problem, Report, StoredCheckpoint, StoredEntry, verify
 from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring, Signer, verify_signature
@@ -37,7 +37,7 @@ _NONCE_BYTES = 16
 _MAX_NOTE_BYTES = 1_000_000
 
 
-class AuditLog:
+class AuditLog(AuditReader):
     """One log under one origin.
 
     :param keyring: gives the signing key and the subjects' proof secrets.
@@ -48,10 +48,10 @@ class AuditLog:
     def __init__(
         self, keyring: Keyring, origin: str, clock: Clock, checkpoint_file: Path | None = None
     ) -> None:
+        super().__init__(keyring)
         self._keyring = keyring
         self._clock = clock
         self._file = checkpoint_file
-        self._details = Details(keyring)
         self._signer = Signer(keyring.secret("audit-signing"))
         self.key = NoteKey(origin, self._signer.public_key)
 
@@ -207,78 +207,7 @@ class AuditLog:
         queries.add_checkpoint(connection, checkpoint)
         return checkpoint
 
-    def forget(self, connection: Connection, identity_nos: Iterable[int]) -> None:
-        """Erase all that tells which entries concern these identities, and their details; no entry changes.
-
-        What stays beside the entries, references and hashes of details, says nothing once the ``proof`` and
-        ``person`` keys are destroyed; the log verifies as before.
-        """
-        queries.forget(connection, identity_nos)
-
-    # -- reading --------------------------------------------------------------------------------
-
-    def search(
-        self,
-        connection: Connection,
-        wanted: AuditFilter,
-        limit: int = 100,
-        after_index: int | None = None,
-    ) -> list[AuditEntry]:
-        """Return entries that match, newest first; see ``page``."""
-        return self.page(connection, wanted, limit, after_index).entries
-
-    def page(
-        self,
-        connection: Connection,
-        wanted: AuditFilter,
-        limit: int = 100,
-        after_index: int | None = None,
-        size: int | None = None,
-    ) -> AuditPage:
-        """Return entries that match, newest first, and exactly how many match.
-
-        :param after_index: continue behind this entry: the last one of the page before. Entries
-            appended meanwhile are newer than the first page, so no page repeats or misses any.
-        :param size: of the first page, so that every page counts the same entries.
-        """
-        size = self.size(connection) if size is None else size
-        found = asking.find(connection, wanted, limit, after_index, size)
-        return AuditPage(
-            entries=queries.entries_at(connection, found.indexes), total=found.total, size=size
-        )
-
-    def entry(self, connection: Connection, index: int) -> AuditEntry | None:
-        """Return one entry; None where there is none."""
-        return next(iter(queries.entries_at(connection, [index])), None)
-
-    def details(self, connection: Connection, index: int) -> dict[int, dict[str, Any]]:
-        """Open what lies sealed beside an entry, by identity number; what was erased is absent.
-
-        :raises SealError: one was altered or moved.
-        """
-        return self._details.open(index, queries.details_of(connection, index))
-
-    def index_of(self, connection: Connection, commit_no: int, at: Micros) -> int:
-        """Return the index of the first entry of the commit that was made at ``at``.
-
-        :raises AuditError: that commit has no entry.
-        """
-        found = queries.first_of(connection, commit_no, at)
-        if found is None:
-            raise AuditError(f"commit {commit_no} has no entry in the log; run `cdp audit verify`")
-        return found
-
-    def count(self, connection: Connection, wanted: AuditFilter) -> int:
-        """Return how many entries match."""
-        return asking.find(connection, wanted, 0).total
-
-    def size(self, connection: Connection) -> int:
-        """Return how many entries the log has."""
-        return queries.read_head(connection).size
-
-    def latest_checkpoint(self, connection: Connection) -> Checkpoint | None:
-        """Return the newest published checkpoint."""
-        return queries.latest_checkpoint(connection)
+    # -- proving --------------------------------------------------------------------------------
 
     def root(self, connection: Connection, size: int) -> bytes:
         """Return the root over the first ``size`` entries.

@@ -15,7 +15,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ import httpx
 import msgspec
 
 from cdp.cli.lock import data_lock, running_server
+from cdp.cli.streaming import AsgiApp, Send, Streamer, Take, from_application, streamed, whole
 from cdp.errors import (
     CdpError,
     ConfigurationError,
@@ -41,7 +42,6 @@ T = TypeVar("T")
 Json = Any
 Route = str | tuple[str, ...]
 """A path of fixed words (``/identity/rules``), or the parts of one, of which some were given."""
-AsgiApp = Callable[..., Awaitable[None]]
 OPERATOR_KEY_FILE = "operator.key"
 _PAGE = 500
 _PATIENCE_SECONDS = 15.0
@@ -60,15 +60,22 @@ class Api:
     """A client of the REST API that raises the platform's own errors.
 
     :param send: sends one request and returns the answer.
+    :param streamer: does so for an answer that is too long to hold.
     """
 
-    def __init__(self, send: Callable[[httpx.Request], httpx.Response], key: str) -> None:
+    def __init__(
+        self,
+        send: Send,
+        key: str,
+        streamer: Streamer | None = None,
+    ) -> None:
         self._send = send
         self._key = key
+        self._streamer = streamer or whole(send)
 
     def as_key(self, key: str) -> Api:
         """Return the same client acting as another key."""
-        return Api(self._send, key)
+        return Api(self._send, key, self._streamer)
 
     def get(self, path: Route, **params: str | float | None) -> Json:
         """Return what ``GET /api/v1{path}`` answers."""
@@ -114,6 +121,15 @@ class Api:
     def data(self, path: Route) -> bytes:
         """Return the raw bytes that ``GET /api/v1{path}`` answers."""
         return self._request("GET", path, None, None, "").content
+
+    def stream(self, path: Route, take: Take, **params: str | float | None) -> None:
+        """Hand what ``GET /api/v1{path}`` answers to ``take``, piece by piece."""
+        given = {name: value for name, value in params.items() if value is not None}
+        headers = {"Authorization": f"Bearer {self._key}"}
+        url = f"http://cdp.invalid/api/v1{_path(path)}"
+        answer = self._streamer(httpx.Request("GET", url, params=given, headers=headers), take)
+        if answer.status_code >= 400:
+            raise _error_of(answer)
 
     def ingest(self, write_key: str, messages: Sequence[Json], *, wait: bool = False) -> None:
         """Send Segment messages as a source does.
@@ -197,11 +213,13 @@ def connected(settings: Settings | None = None) -> Iterator[Api]:
         with ExitStack() as stack:
             if stack.enter_context(data_lock(chosen.data_dir)):
                 app = _application(chosen)
-                yield Api(stack.enter_context(_in_process(app)), key)
+                send, streamer = stack.enter_context(_in_process(app))
+                yield Api(send, key, streamer)
                 return
             server = running_server(chosen.data_dir)
             if server is not None:
-                yield Api(stack.enter_context(_over_http(server.url, deadline)), key)
+                send, streamer = stack.enter_context(_over_http(server.url, deadline))
+                yield Api(send, key, streamer)
                 return
         if time.monotonic() > deadline:
             raise UnavailableError("another cdp command is at work in this data directory; try again later")
@@ -229,16 +247,16 @@ def _application(settings: Settings) -> AsgiApp:
 
 
 @contextmanager
-def _over_http(url: str, deadline: float) -> Iterator[Callable[[httpx.Request], httpx.Response]]:
+def _over_http(url: str, deadline: float) -> Iterator[tuple[Send, Streamer]]:
     base = httpx.URL(url)
     with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
 
-        def send(request: httpx.Request) -> httpx.Response:
+        def exchange(request: httpx.Request, deliver: Send) -> httpx.Response:
             request.url = request.url.copy_with(scheme=base.scheme, host=base.host, port=base.port)
             request.headers["Host"] = base.netloc.decode()
             while True:
                 try:
-                    return client.send(request)
+                    return deliver(request)
                 except httpx.ConnectError:
                     if time.monotonic() > deadline:
                         raise UnavailableError(f"the server at {url} does not answer") from None
@@ -247,11 +265,14 @@ def _over_http(url: str, deadline: float) -> Iterator[Callable[[httpx.Request], 
                     name = type(error).__name__
                     raise UnavailableError(f"the server at {url} broke off: {name}") from None
 
-        yield send
+        def stream(request: httpx.Request, take: Take) -> httpx.Response:
+            return exchange(request, lambda sent: streamed(client, sent, take))
+
+        yield lambda request: exchange(request, client.send), stream
 
 
 @contextmanager
-def _in_process(app: AsgiApp) -> Iterator[Callable[[httpx.Request], httpx.Response]]:
+def _in_process(app: AsgiApp) -> Iterator[tuple[Send, Streamer]]:
     """Run the application in this process; its loop runs while a request does."""
     with asyncio.Runner() as runner:
         lifespan = runner.run(_Lifespan.start(app))
@@ -262,7 +283,10 @@ def _in_process(app: AsgiApp) -> Iterator[Callable[[httpx.Request], httpx.Respon
                 return await client.send(request)
 
         try:
-            yield lambda request: runner.run(exchange(request))
+            yield (
+                lambda request: runner.run(exchange(request)),
+                lambda request, take: runner.run(from_application(app, request, take)),
+            )
         finally:
             runner.run(lifespan.stop())
 

@@ -51,7 +51,7 @@ def export(
         body["fields"] = field
     with ExitStack() as stack:
         # The file comes first: a name that is taken must not cost a fetch, which counts as delivery.
-        file = None if out is None or dry_run else stack.enter_context(_new_file(out))
+        file = None if out is None or dry_run else stack.enter_context(new_file(out))
         api = stack.enter_context(connected())
         own = file is not None and _is_destination(api, destination, purpose)
         decided = api.post("/exports", body)
@@ -67,7 +67,7 @@ def export(
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that does not exist yet, for its owner only; it is removed when the block fails."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

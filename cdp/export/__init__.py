@@ -1,7 +1,7 @@
 """Exports: what the gate released, in the formats that marketing tools read."""
 
 from cdp.export.deltas import Changes, Cursor, Feeds
-from cdp.export.formats import encode
+from cdp.export.formats import GrowingFile, encode, harmless
 from cdp.export.model import Endpoint, Export, MessageCount, Status
 from cdp.export.names import named_segment, segment_id
 from cdp.export.outbox import Outbox, Waiting
@@ -15,6 +15,7 @@ __all__ = [
     "Export",
     "ExportService",
     "Feeds",
+    "GrowingFile",
     "MessageCount",
     "Outbox",
     "Shown",
@@ -22,6 +23,7 @@ __all__ = [
     "Waiting",
     "Webhooks",
     "encode",
+    "harmless",
     "named_segment",
     "segment_id",
 ]

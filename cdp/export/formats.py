@@ -66,7 +66,7 @@ def _csv(rendering: Rendering) -> Iterator[bytes]:
     writer.writerow([PROFILE_REF, *(column.name for column in rendering.columns)])
 
     def piece(rows: Sequence[Released]) -> bytes:
-        writer.writerows([row.profile_ref, *map(_cell, row.values)] for row in rows)
+        writer.writerows([row.profile_ref, *map(harmless, row.values)] for row in rows)
         return _taken(text)
 
     yield from _pieces(rendering, piece, _PIECE)
@@ -81,7 +81,8 @@ def _taken(text: io.StringIO) -> bytes:
     return data
 
 
-def _cell(value: Value) -> str:
+def harmless(value: Value) -> str:
+    """Return a value as the text of a CSV field that no spreadsheet runs as a formula."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -98,7 +99,7 @@ def _parquet(rendering: Rendering) -> Iterator[bytes]:
             *(pa.field(column.name, _TYPES[column.type]) for column in rendering.columns),
         ]
     )
-    sink = _Sink()
+    sink = GrowingFile()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema) as writer:
 
         def piece(rows: Sequence[Released]) -> bytes:
@@ -125,7 +126,7 @@ def _typed(column: Column, value: Value) -> Value:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-class _Sink(io.RawIOBase):
+class GrowingFile(io.RawIOBase):
     """A file that only grows and gives away what was written, so that no file is ever whole."""
 
     def __init__(self) -> None:

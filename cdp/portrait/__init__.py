@@ -1,6 +1,7 @@
 """One person across the stages: what is known, where it came from, who used it."""
 
 from cdp.portrait.conflicts import Conflict, Conflicts, Word
+from cdp.portrait.detail import Detail, EntryDetails, OpenedDetails
 from cdp.portrait.effects import Holder, Relinked, Side
 from cdp.portrait.model import Link, Membership, Portrait, Provenance, ShownEvent, ShownIdentifier, Tag
 from cdp.portrait.preview import Previewer
@@ -12,10 +13,13 @@ from cdp.portrait.service import PortraitService
 __all__ = [
     "Conflict",
     "Conflicts",
+    "Detail",
     "Disclosure",
+    "EntryDetails",
     "Holder",
     "Link",
     "Membership",
+    "OpenedDetails",
     "Portrait",
     "PortraitService",
     "Previewer",

@@ -15,7 +15,7 @@ from typing import TypeVar
 from pyroaring import BitMap
 
 from cdp.access import AccessService
-from cdp.audit import AuditEntry, AuditFilter, AuditLog
+from cdp.audit import AuditFilter, AuditLog, AuditPage
 from cdp.clock import Micros
 from cdp.consent import ConsentLedger, Standing
 from cdp.crypto import ProfileIds
@@ -203,13 +203,19 @@ class PortraitService:
         return self._users.one(actor, purpose, "profile.why", self._by_id(profile_id), read, about)
 
     def uses(
-        self, actor: str, purpose: str, profile_id: str, limit: int, after_index: int | None = None
-    ) -> list[AuditEntry]:
-        """Return the audit entries that concern the profile, newest first."""
+        self,
+        actor: str,
+        purpose: str,
+        profile_id: str,
+        limit: int,
+        after_index: int | None = None,
+        size: int | None = None,
+    ) -> AuditPage:
+        """Return the audit entries that concern the profile, newest first; see ``AuditLog.page``."""
 
-        def read(use: Use) -> list[AuditEntry]:
+        def read(use: Use) -> AuditPage:
             about = AuditFilter(identity_nos=tuple(use.person.numbers))
-            return self._audit.search(use.connection, about, limit, after_index)
+            return self._audit.page(use.connection, about, limit, after_index, size)
 
         return self._users.one(actor, purpose, "profile.uses", self._by_id(profile_id), read)
 

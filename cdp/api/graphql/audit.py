@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import strawberry
 from strawberry.scalars import JSON
 
+from cdp.api.asking import Asked, Counted, asked, days_of_uses, entry_page, use_page
 from cdp.api.auth import roles
 from cdp.api.graphql.guard import Context, declared, guarded
-from cdp.api.graphql.paging import Connection, connection, page_size
-from cdp.api.paging import decode_cursor, page_of
-from cdp.api.rest.audit import audit_filter, search_page
+from cdp.api.graphql.paging import Connection, Node, connection, page_size
 from cdp.audit import AuditEntry
 from cdp.clock import rfc3339
 
@@ -54,6 +54,20 @@ class DataUse:
     people: JSON
 
 
+@declared(_OFFICER)
+@strawberry.type(name="DayOfUses")
+class DayOfUsesType:
+    """What was done on one day (UTC) for one purpose towards one destination."""
+
+    day: str
+    purpose: str | None
+    destination: str | None
+    action: str | None
+    outcome: str | None
+    entries: int
+    people: JSON
+
+
 @strawberry.input
 class AuditFilter:
     """Which entries; every condition given must hold."""
@@ -62,10 +76,28 @@ class AuditFilter:
     action: str | None = None
     purpose: str | None = None
     destination: str | None = None
+    segment: str | None = None
     outcome: str | None = None
     profile: strawberry.ID | None = None
     from_: str | None = strawberry.field(name="from", default=None)
     to: str | None = None
+
+
+def _asked(given: AuditFilter | None) -> Asked:
+    given = given or AuditFilter()
+    return asked(
+        {
+            "actor": given.actor,
+            "action": given.action,
+            "purpose": given.purpose,
+            "destination": given.destination,
+            "segment": given.segment,
+            "outcome": given.outcome,
+            "profile": None if given.profile is None else str(given.profile),
+            "from": given.from_,
+            "to": given.to,
+        }
+    )
 
 
 @strawberry.type
@@ -80,43 +112,51 @@ class AuditQuery:
         first: int | None = None,
         after: str | None = None,
     ) -> Connection[AuditEntryType]:
-        """List entries that match, newest first."""
-        given = filter or AuditFilter()
-        wanted = audit_filter(
-            actor=given.actor,
-            action=given.action,
-            purpose=given.purpose,
-            destination=given.destination,
-            outcome=given.outcome,
-            from_=given.from_,
-            to=given.to,
-        )
-        services, size = info.context.services, page_size(first)
-        profile = None if given.profile is None else str(given.profile)
-        found, total = search_page(services, info.context.caller.actor, wanted, profile, size, after)
-        page = page_of(found, size, "audit", _position)
-        return connection(page, after, "audit", _position, _entry, total)
+        """List entries that match, newest first; ``totalCount`` is exact."""
+        services, actor = info.context.services, info.context.caller.actor
+        found = entry_page(services, actor, _asked(filter), page_size(first), after)
+        return _connection(found, after, _entry)
 
     @guarded(_PERSONAL)
     def data_uses(
         self, info: Info, profile_id: strawberry.ID, first: int | None = None, after: str | None = None
     ) -> Connection[DataUse]:
-        """List who used this person's data, newest first."""
+        """List who used this person's data, newest first; ``totalCount`` is exact."""
         return uses_of(info.context, str(profile_id), first, after)
+
+    @guarded(_OFFICER)
+    def uses_by_day(
+        self,
+        info: Info,
+        filter: AuditFilter | None = None,  # noqa: A002  # as for auditEntries
+        by_action: bool = False,  # noqa: FBT001, FBT002  # an argument of the schema
+    ) -> list[DayOfUsesType]:
+        """Count uses by day (UTC), purpose and destination; of the last 30 days where no time is given."""
+        actor = info.context.caller.actor
+        found = days_of_uses(info.context.services, actor, _asked(filter), by_action=by_action)
+        return [
+            DayOfUsesType(
+                day=rfc3339(day.day)[:10],
+                purpose=day.purpose or None,
+                destination=day.destination or None,
+                action=day.action or None,
+                outcome=day.outcome or None,
+                entries=day.entries,
+                people=JSON(day.people),
+            )
+            for day in found
+        ]
 
 
 def uses_of(context: Context, profile_id: str, first: int | None, after: str | None) -> Connection[DataUse]:
     """Return a page of the uses of one person's data, newest first."""
     caller, size = context.caller, page_size(first)
-    at = decode_cursor("uses", after, int)
-    found = context.services.portrait.uses(
-        caller.actor, caller.purpose, profile_id, size + 1, None if at is None else at[0]
-    )
-    return connection(page_of(found, size, "uses", _position), after, "uses", _position, _use)
+    found = use_page(context.services, caller.actor, caller.purpose, profile_id, size, after)
+    return _connection(found, after, _use)
 
 
-def _position(entry: AuditEntry) -> tuple[int]:
-    return (entry.index,)
+def _connection(found: Counted, after: str | None, node: Callable[[AuditEntry], Node]) -> Connection[Node]:
+    return connection(found.items, after, found.name, found.position, node, found.page.total)
 
 
 def _told(entry: AuditEntry) -> dict[str, Any]:

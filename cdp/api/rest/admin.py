@@ -145,10 +145,11 @@ def revoke_key(services: InjectedServices, caller: InjectedCaller, name: FromPat
 
 @post("/rebuild", opt=allow("admin"), sync_to_thread=True, status_code=200)
 def rebuild(services: InjectedServices, caller: InjectedCaller) -> dict[str, int]:
-    """Make everything derived anew from the store: consent states, warehouse, every segment's members."""
+    """Make everything derived anew: consent states, warehouse, the audit log's index, segments' members."""
     started = services.clock.now()
     profiles = services.deriving.rebuild(caller.actor)
     reached = services.mirror.rebuild()
+    services.audit.rebuild_index(services.committer)
     held = [segment for segment in services.segments.list() if segment.definition is not None]
     services.segments.refresh([segment.name for segment in held], actor=caller.actor)
     took = (services.clock.now() - started) // 1000

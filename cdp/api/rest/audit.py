@@ -1,4 +1,4 @@
-"""The audit log: search, checkpoint, proofs. Reading it is a use too, and is recorded."""
+"""The audit log: checkpoints, proofs, verification. What is in it is asked in ``audit_search.py``."""
 
 from __future__ import annotations
 
@@ -10,44 +10,13 @@ from litestar import get, post
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from cdp.api.auth import allow
-from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
-from cdp.api.paging import DEFAULT_LIMIT, Page, checked_limit, decode_cursor, page_of
+from cdp.api.injected import InjectedCaller, InjectedServices
 from cdp.api.services import Services
-from cdp.audit import AuditEntry, AuditFilter, Checkpoint, Entry
-from cdp.clock import Micros, parse_rfc3339, rfc3339
-from cdp.errors import InvalidInputError, NotFoundError
+from cdp.audit import Checkpoint
+from cdp.clock import rfc3339
+from cdp.errors import NotFoundError
 
 _OFFICER = allow("officer")
-
-
-@get("/audit", opt=_OFFICER, sync_to_thread=True)
-def search(
-    services: InjectedServices,
-    caller: InjectedCaller,
-    actor: FromQuery[str | None] = None,
-    action: FromQuery[str | None] = None,
-    purpose: FromQuery[str | None] = None,
-    destination: FromQuery[str | None] = None,
-    outcome: FromQuery[str | None] = None,
-    profile: FromQuery[str | None] = None,
-    from_: Annotated[str | None, QueryParameter(name="from")] = None,
-    to: FromQuery[str | None] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
-) -> Page[dict[str, Any]]:
-    """List entries that match, newest first, each with its index."""
-    wanted = audit_filter(
-        actor=actor,
-        action=action,
-        purpose=purpose,
-        destination=destination,
-        outcome=outcome,
-        from_=from_,
-        to=to,
-    )
-    found, _ = search_page(services, caller.actor, wanted, profile, limit, cursor)
-    page = page_of(found, limit, "audit", lambda entry: (entry.index,))
-    return Page([audit_entry(entry) for entry in page.items], page.next)
 
 
 @get("/audit/checkpoint", opt=_OFFICER, sync_to_thread=True)
@@ -94,12 +63,12 @@ def inclusion(
         size = services.audit.size(connection) if size is None else size
         proof = services.audit.inclusion(connection, index, size)
         root = services.audit.root(connection, size)
-        entries = services.audit.search(connection, AuditFilter(), 1, index + 1)
+        entry = services.audit.entry(connection, index)
     return {
         "index": index,
         "size": size,
         "root": _base64(root),
-        "entry": entries[0].data.decode(),
+        "entry": None if entry is None else entry.data.decode(),
         "hashes": [_base64(node) for node in proof],
     }
 
@@ -139,76 +108,6 @@ def verify(services: InjectedServices) -> dict[str, Any]:
     }
 
 
-def audit_filter(
-    *, from_: str | None = None, to: str | None = None, outcome: str | None = None, **names: str | None
-) -> AuditFilter:
-    """Return a filter from text.
-
-    :raises InvalidInputError: a time is not RFC 3339, or there is no such outcome.
-    """
-    given = {name: value for name, value in names.items() if value}
-    if outcome:
-        given["outcome"] = outcome
-    try:
-        kept = msgspec.convert(given, AuditFilter)
-    except msgspec.ValidationError:
-        raise InvalidInputError("outcome is allowed, denied or failed") from None
-    return msgspec.structs.replace(kept, from_=_instant("from", from_), to=_instant("to", to))
-
-
-def _instant(name: str, text: str | None) -> Micros | None:
-    try:
-        return None if not text else parse_rfc3339(text)
-    except ValueError:
-        raise InvalidInputError(f"{name} is not an RFC 3339 time") from None
-
-
-def search_page(
-    services: Services,
-    actor: str,
-    wanted: AuditFilter,
-    profile: str | None,
-    limit: int,
-    cursor: str | None,
-) -> tuple[list[AuditEntry], int]:
-    """Return up to ``limit + 1`` entries behind a cursor and how many match; the search is recorded."""
-    at = decode_cursor("audit", cursor, int)
-    with services.committer.batch() as batch:
-        if profile is not None:
-            identities = services.portrait.about(batch.connection, profile).identity_nos
-            wanted = msgspec.structs.replace(wanted, identity_nos=identities)
-        found = services.audit.search(
-            batch.connection, wanted, checked_limit(limit) + 1, None if at is None else at[0]
-        )
-        total = services.audit.count(batch.connection, wanted)
-        batch.record(
-            Entry(
-                action="audit.search",
-                actor=actor,
-                counts={"entries": len(found[:limit])},
-                subjects=wanted.identity_nos or (),
-            )
-        )
-    return found, total
-
-
-def audit_entry(entry: AuditEntry) -> dict[str, Any]:
-    """Return an entry as REST shows it."""
-    return {
-        "index": entry.index,
-        "at": rfc3339(entry.at),
-        "commit_no": entry.commit_no,
-        "actor": entry.actor,
-        "action": entry.action,
-        "outcome": entry.outcome,
-        "purpose": entry.purpose or None,
-        "destination": entry.destination or None,
-        "object": entry.object,
-        "counts": entry.counts,
-        "people": entry.people,
-    }
-
-
 def _checkpoint(services: Services, found: Checkpoint) -> dict[str, Any]:
     return {
         "size": found.size,
@@ -223,4 +122,4 @@ def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-HANDLERS = [search, checkpoint, sign_checkpoint, open_origin, inclusion, consistency, verify]
+HANDLERS = [checkpoint, sign_checkpoint, open_origin, inclusion, consistency, verify]

@@ -14,6 +14,7 @@ import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
+from cdp.api.asking import CountedItems, shown_page, use_page
 from cdp.api.auth import allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import (
@@ -24,7 +25,6 @@ from cdp.api.paging import (
     page_by_key,
     page_of,
 )
-from cdp.api.rest.audit import audit_entry
 from cdp.api.rest.identifiers import IdentifierBody
 from cdp.clock import rfc3339
 from cdp.consent import Standing
@@ -149,14 +149,9 @@ def uses(
     profile_id: FromPath[str],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-) -> Page[dict[str, Any]]:
+) -> CountedItems:
     """List who used this person's data, for what, newest first."""
-    at = decode_cursor("uses", cursor, int)
-    found = services.portrait.uses(
-        caller.actor, caller.purpose, profile_id, checked_limit(limit) + 1, None if at is None else at[0]
-    )
-    page = page_of(found, limit, "uses", lambda entry: (entry.index,))
-    return Page([audit_entry(entry) for entry in page.items], page.next)
+    return shown_page(use_page(services, caller.actor, caller.purpose, profile_id, limit, cursor))
 
 
 @get("/profiles/{profile_id:str}/segments/{name:str}", opt=_READ, sync_to_thread=True)

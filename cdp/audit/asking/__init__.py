@@ -5,7 +5,7 @@
 """
 
 from cdp.audit.asking.days import DayOfUses, uses_by_day
-from cdp.audit.asking.find import Found, find
-from cdp.audit.asking.fold import disagreements, fold, is_behind, rebuild
+from cdp.audit.asking.matches import Found, find
+from cdp.audit.asking.spans import disagreements, fold, is_behind, rebuild
 
 __all__ = ["DayOfUses", "Found", "disagreements", "find", "fold", "is_behind", "rebuild", "uses_by_day"]

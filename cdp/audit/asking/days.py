@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from cdp.audit.asking import queries
-from cdp.audit.asking.fold import add_up, tally
 from cdp.audit.asking.queries import Day
+from cdp.audit.asking.spans import add_up, tally
 from cdp.audit.entry import FEW
 from cdp.audit.model import AuditFilter
 from cdp.clock import DAY, Micros

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 from sqlalchemy import Connection, delete, func, literal, select, union_all
 
 from cdp.audit.asking.tables import audit_days, audit_postings, audit_spans
 from cdp.audit.model import AuditFilter
 from cdp.audit.tables import audit_entries, audit_head, audit_subjects
 from cdp.clock import Micros
+from cdp.errors import AuditError
 from cdp.store import (
     Bytes,
     Number,
@@ -63,6 +65,17 @@ class Row(NamedTuple):
 
 Day = tuple[int, str, str, str, str]
 """(day, purpose, destination, action, outcome)"""
+
+
+def opened(blob: bytes) -> BitMap:
+    """Return a stored bitmap.
+
+    :raises AuditError: it is none.
+    """
+    try:
+        return BitMap.deserialize(blob)
+    except (ValueError, IndexError):
+        raise AuditError("the index of the audit log is damaged; run `cdp audit verify`") from None
 
 
 def size(connection: Connection) -> int:
@@ -129,7 +142,7 @@ def rows(connection: Connection, start: int, stop: int) -> list[Row]:
         .where(e.leaf_index >= start, e.leaf_index < stop)
         .order_by(e.leaf_index)
     )
-    return [Row(*row[:-2], int(row[-2]), bytes(row[-1])) for row in read_rows(connection, query)]
+    return [Row(*row[:8], int(row[8]), bytes(row[9])) for row in read_rows(connection, query)]
 
 
 def matching(connection: Connection, wanted: AuditFilter, start: int, stop: int) -> NDArray[np.int64]:

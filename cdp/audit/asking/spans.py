@@ -15,7 +15,8 @@ where it has none, the largest number in its ``people`` that is not hidden.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 from pyroaring import BitMap
@@ -23,6 +24,7 @@ from pyroaring import BitMap
 from cdp.audit.asking import queries
 from cdp.audit.asking.queries import FIELDS, Day, Row, Span
 from cdp.clock import DAY
+from cdp.errors import AuditError
 from cdp.store import Committer, Connection, retrying
 
 NARROW = 4096
@@ -30,6 +32,7 @@ NARROW = 4096
 WIDE = 65_536
 """Entries of a merged span: the numbers of one container of a Roaring bitmap."""
 SPANS_A_TURN = 16
+_Key = TypeVar("_Key", tuple[str, str], Day)
 _Members = dict[tuple[str, str], BitMap]
 
 
@@ -92,7 +95,7 @@ def _merge(connection: Connection, start: int, stop: int) -> None:
     starts = [span.start for span in parts]
     merged: _Members = defaultdict(BitMap)
     for field, value, at, blob in queries.postings(connection, starts):
-        merged[field, value] |= BitMap.deserialize(blob).shift(at - start)
+        merged[field, value] |= queries.opened(blob).shift(at - start)
     queries.remove(connection, starts)
     whole = Span(
         start, stop - start, min(part.first_at for part in parts), max(part.last_at for part in parts)
@@ -159,10 +162,10 @@ def disagreements(connection: Connection) -> Iterator[tuple[int, str]]:
         if (span.first_at, span.last_at) != (min(instants, default=0), max(instants, default=0)):
             yield span.start, "its span is of another time than its entries"
         stored = {
-            (field, value): BitMap.deserialize(blob)
+            (field, value): _readable(blob)
             for field, value, _, blob in queries.postings(connection, [span.start])
         }
-        wrong = sorted({field for field, value in _differing(stored, members)})
+        wrong = sorted({key[0] for key in _differing(stored, members)})
         if wrong:
             yield span.start, f"what its span says of {', '.join(wrong)} is not what its entries say"
     days = queries.days(connection, 0, 1 << 40)
@@ -170,7 +173,14 @@ def disagreements(connection: Connection) -> Iterator[tuple[int, str]]:
         yield day, "what is counted of its day is not what its entries say"
 
 
-def _differing(left: dict[tuple[str, str], BitMap], right: dict[tuple[str, str], BitMap]) -> Sequence[tuple[str, str]]:
+def _readable(blob: bytes) -> BitMap | None:
+    try:
+        return queries.opened(blob)
+    except AuditError:
+        return None
+
+
+def _differing(left: Mapping[_Key, object], right: Mapping[_Key, object]) -> list[_Key]:
     return [key for key in left.keys() | right.keys() if left.get(key) != right.get(key)]
 
 

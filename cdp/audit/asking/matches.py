@@ -3,8 +3,8 @@
 Steps:
 
 1. The bitmaps of each condition are read, for every span (one statement).
-2. Span by span, newest first, they are intersected; what is asked of time cuts whole spans off and is looked up
-   in those that it runs through; the entries about somebody come from the index of subjects.
+2. Span by span, newest first, they are intersected; what is asked of time cuts whole spans off and is looked
+   up in those that it runs through; the entries about somebody come from the index of subjects.
 3. What no span covers yet is read from the entries.
 
 So the work is bounded by the number of spans, not by how many entries match, or how seldom.
@@ -95,7 +95,7 @@ def _in_span(
     for blob in conditions:
         if blob is None:
             return BitMap()
-        parts.append(BitMap.deserialize(blob))
+        parts.append(queries.opened(blob))
     if concerned is not None:
         first, last = np.searchsorted(concerned, (span.start, span.end))
         parts.append(_bitmap(concerned[first:last], span))
