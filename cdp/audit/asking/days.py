@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from cdp.audit.asking import queries
-from cdp.audit.asking.queries import Day
 from cdp.audit.asking.spans import add_up, tally
 from cdp.audit.entry import FEW
 from cdp.audit.model import AuditFilter
@@ -40,16 +39,13 @@ def uses_by_day(
     :param first: number of the first day since 1970-01-01 UTC; ``last`` that of the last.
     :param by_action: by action and outcome as well; they are empty otherwise.
     """
-    counted = queries.days(connection, first, last)
+    counted = queries.days(connection, first, last, wanted, by_action=by_action)
     rows = queries.rows(connection, queries.end(connection), queries.size(connection))
-    add_up(counted, {key: more for key, more in tally(rows).items() if first <= key[0] <= last})
-    shown: dict[Day, tuple[int, int]] = {}
-    for (day, purpose, destination, action, outcome), sums in counted.items():
-        said = (purpose, destination, action, outcome)
-        asked = (wanted.purpose, wanted.destination, wanted.action, wanted.outcome)
-        if all(one in (None, other) for one, other in zip(asked, said, strict=True)):
-            kept = (action, outcome) if by_action else ("", "")
-            add_up(shown, {(day, purpose, destination, *kept): sums})
+    asked = (wanted.purpose, wanted.destination, wanted.action, wanted.outcome)
+    for (day, *said), sums in tally(rows).items():
+        if first <= day <= last and all(one in (None, other) for one, other in zip(asked, said, strict=True)):
+            kept = said if by_action else [*said[:2], "", ""]
+            add_up(counted, {(day, kept[0], kept[1], kept[2], kept[3]): sums})
     return [
         DayOfUses(
             day=key[0] * DAY,
@@ -60,5 +56,5 @@ def uses_by_day(
             entries=entries,
             people=people if people >= FEW else f"<{FEW}",
         )
-        for key, (entries, people) in sorted(shown.items(), key=lambda item: (-item[0][0], *item[0][1:]))
+        for key, (entries, people) in sorted(counted.items(), key=lambda item: (-item[0][0], *item[0][1:]))
     ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import Connection, delete, func, literal, select, union_all
 
-from cdp.audit.asking.tables import audit_days, audit_postings, audit_spans
+from cdp.audit.asking.tables import audit_days, audit_instants, audit_postings, audit_spans
 from cdp.audit.model import AuditFilter
 from cdp.audit.tables import audit_entries, audit_head, audit_subjects
 from cdp.clock import Micros
@@ -163,6 +163,15 @@ def timely(connection: Connection, wanted: AuditFilter, start: int, stop: int) -
     return _numbers(connection, _timed(query, wanted))
 
 
+def instants(connection: Connection, start: int, stop: int) -> list[Span]:
+    """Return the narrow spans of a range, merged since or not."""
+    i = audit_instants.c
+    query = select(i.start, i.first_at, i.last_at).where(i.start >= start, i.start < stop).order_by(i.start)
+    found = read_rows(connection, query)
+    stops = [int(row[0]) for row in found[1:]] + [stop]
+    return [Span(at, end - at, first, last) for (at, first, last), end in zip(found, stops, strict=True)]
+
+
 def concerning(connection: Connection, identity_nos: Iterable[int]) -> NDArray[np.int64]:
     """Return which entries concern one of these identities, ascending, each once."""
     query = select(audit_subjects.c.leaf_index).where(among(audit_subjects.c.identity_no, identity_nos))
@@ -170,7 +179,7 @@ def concerning(connection: Connection, identity_nos: Iterable[int]) -> NDArray[n
 
 
 def _timed(query: Any, wanted: AuditFilter) -> Any:
-    at = audit_entries.c.at
+    at = audit_entries.c.at + 0  # no index of instants: the range of entries is the narrower one
     if wanted.from_ is not None:
         query = query.where(at >= wanted.from_)
     return query if wanted.to is None else query.where(at < wanted.to)
@@ -185,6 +194,16 @@ def postings(connection: Connection, starts: Sequence[int]) -> list[tuple[str, s
     p = audit_postings.c
     query = select(p.field, p.value, p.start, p.members).where(among(p.start, starts))
     return [(field, value, at, bytes(blob)) for field, value, at, blob in read_rows(connection, query)]
+
+
+def add_instants(connection: Connection, span: Span) -> None:
+    """Store when a narrow span is of."""
+    insert_many(
+        connection,
+        audit_instants,
+        ("start", "first_at", "last_at"),
+        [(span.start, span.first_at, span.last_at)],
+    )
 
 
 def add(connection: Connection, span: Span, members: Mapping[tuple[str, str], bytes]) -> None:
@@ -206,7 +225,7 @@ def remove(connection: Connection, starts: Sequence[int]) -> None:
 
 def clear(connection: Connection) -> None:
     """Delete the whole index."""
-    for table in (audit_postings, audit_spans, audit_days):
+    for table in (audit_postings, audit_spans, audit_instants, audit_days):
         connection.execute(delete(table))
 
 
@@ -225,8 +244,28 @@ def count_days(connection: Connection, counted: Mapping[Day, tuple[int, int]]) -
     upsert(connection, audit_days, new, names)
 
 
-def days(connection: Connection, first: int, last: int) -> dict[Day, tuple[int, int]]:
-    """Return what is counted of the days from ``first`` to ``last``, both included."""
+def days(
+    connection: Connection,
+    first: int,
+    last: int,
+    wanted: AuditFilter | None = None,
+    *,
+    by_action: bool = True,
+) -> dict[Day, tuple[int, int]]:
+    """Return what is counted of the days from ``first`` to ``last``, both included.
+
+    :param wanted: of it count purpose, destination, action and outcome.
+    :param by_action: otherwise action and outcome are empty, and summed over.
+    """
     d = audit_days.c
-    query = select(audit_days).where(d.day.between(first, last))
-    return {tuple(row[:5]): (int(row[5]), int(row[6])) for row in read_rows(connection, query)}
+    keys = [d.day, d.purpose, d.destination, *((d.action, d.outcome) if by_action else ())]
+    query = select(*keys, func.sum(d.entries), func.sum(d.people)).where(d.day.between(first, last))
+    for column in (d.purpose, d.destination, d.action, d.outcome):
+        value = None if wanted is None else getattr(wanted, column.name)
+        if value is not None:
+            query = query.where(column == value)
+    empty = () if by_action else ("", "")
+    return {
+        (*row[:-2], *empty): (int(row[-2]), int(row[-1]))
+        for row in read_rows(connection, query.group_by(*keys))
+    }

@@ -87,6 +87,7 @@ def _fold(connection: Connection, start: int, stop: int) -> None:
     instants = [row.at for row in rows]
     span = Span(start, stop - start, min(instants), max(instants))
     queries.add(connection, span, _serialised(_members(rows, start)))
+    queries.add_instants(connection, span)
     queries.count_days(connection, tally(rows))
 
 
@@ -152,14 +153,19 @@ def disagreements(connection: Connection) -> Iterator[tuple[int, str]]:
             return
         at = span.end
         members: _Members = defaultdict(BitMap)
-        instants: set[int] = set()
+        narrow: list[Span] = []
         for start in range(span.start, span.end, NARROW):
-            rows = queries.rows(connection, start, min(start + NARROW, span.end))
-            instants |= {row.at for row in rows}
+            stop = min(start + NARROW, span.end)
+            rows = queries.rows(connection, start, stop)
+            instants = [row.at for row in rows] or [0]
+            narrow.append(Span(start, stop - start, min(instants), max(instants)))
             for key, found in _members(rows, span.start).items():
                 members[key] |= found
             add_up(counted, tally(rows))
-        if (span.first_at, span.last_at) != (min(instants, default=0), max(instants, default=0)):
+        if narrow != queries.instants(connection, span.start, span.end) or (span.first_at, span.last_at) != (
+            min(part.first_at for part in narrow),
+            max(part.last_at for part in narrow),
+        ):
             yield span.start, "its span is of another time than its entries"
         stored = {
             (field, value): _readable(blob)

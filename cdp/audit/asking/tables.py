@@ -20,6 +20,14 @@ audit_spans = Table(
     Column("last_at", Instant, nullable=False),
 )
 
+audit_instants = Table(
+    "audit_instants",
+    metadata,
+    Column("start", Number, primary_key=True, autoincrement=False),  # of a narrow span, merged or not
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+)
+
 audit_postings = Table(
     "audit_postings",
     metadata,
