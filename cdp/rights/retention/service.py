@@ -28,6 +28,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -150,6 +151,16 @@ class Retention:
 
     # -- the work -------------------------------------------------------------------------------
 
+    def keep(self) -> None:
+        """Go on with the run under way, or begin the daily one of a schedule that an officer has begun once."""
+        with self._committer.store.reading() as connection:
+            idle = queries.running(connection) is None
+            last = queries.newest_run(connection, schedule(self._policy()), dry=False) if idle else None
+        if last is not None and self._clock.now() - last.now >= DAY:
+            with suppress(ConflictError):  # another process began it
+                self.begin("system", dry=False)
+        self.advance()
+
     def advance(self) -> bool:
         """Do pages of the run under way for a while; True while something is left for this process."""
         with self._one:
@@ -158,9 +169,8 @@ class Retention:
             while time.monotonic() < end:
                 with self._committer.store.reading() as connection:
                     run = queries.running(connection)
-                    last = None if run else queries.newest_run(connection, schedule(bundle), dry=False)
                 if run is None:
-                    return last is not None and self._repeat(last)
+                    return False
                 if run.changed_at != self._mine and self._clock.now() - run.changed_at < _STALLED:
                     return False  # another process is at it
                 if not self._turn(run, bundle):
@@ -169,16 +179,6 @@ class Retention:
 
     _mine: Micros = 0
     """When this process last worked on a run."""
-
-    def _repeat(self, last: Run) -> bool:
-        """Begin the daily run of a schedule that an officer has begun once."""
-        if self._clock.now() - last.now < DAY:
-            return False
-        try:
-            self.begin("system", dry=False)
-        except ConflictError:  # another process began it
-            return False
-        return True
 
     def _turn(self, run: Run, bundle: Bundle) -> bool:
         """Do one page (step 2), or end the run (step 3); False when there is nothing more to do here."""
