@@ -85,6 +85,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("lag", _LAG_SECONDS, partial(observe, services.store, services.clock)),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("rights", _RIGHTS_SECONDS, services.rights.advance),
+            Periodic("retention", _RIGHTS_SECONDS, services.retention.keep),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
             Periodic("figures", _FIGURES_SECONDS, services.outbox.observe),
             Periodic("mirrored", _FIGURES_SECONDS, services.mirror.observe),

@@ -42,7 +42,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation, KeptApart, Recovery
-from cdp.rights import Acts, Fulfiller, Links, RequestKind, RightsService
+from cdp.rights import Acts, Fulfiller, LegalHolds, Links, RequestKind, Retention, RightsService
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Batch, Committer, Store, migrate
@@ -266,6 +266,8 @@ def _wire(
         reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,
         rights=RightsService(committer, identity, acts, clock, in_force.refresh, fulfillers),
+        retention=Retention(committer, keyring, clock, in_force.refresh, gate.facts.laws, mirror.rebuild),
+        holds=LegalHolds(committer, identity, clock, in_force.refresh),
         links=links,
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))

@@ -19,6 +19,7 @@ from cdp.cli import (
     matching,
     operations,
     policy,
+    retention,
     rights,
     segments,
     setup,
@@ -54,4 +55,6 @@ app.add_typer(policy.policies, name="policy")
 app.add_typer(keys.keyring, name="keys")
 app.add_typer(audit.audit, name="audit")
 app.add_typer(rights.rights, name="rights")
+app.add_typer(retention.retention, name="retention")
+app.add_typer(retention.hold, name="hold")
 app.add_typer(operations.quarantine, name="quarantine")

@@ -6,16 +6,14 @@ An identifier to look up by comes on standard input, so that it stands in no his
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from cdp.cli.client import Api, connected
-from cdp.cli.options import AsJson, Purpose
+from cdp.cli.options import AsJson, Purpose, read_value
 from cdp.cli.output import counted, heading, say, show_json, show_list
-from cdp.errors import InvalidInputError
 
 _MANY = 50
 """Identifiers and links on a page for people; ``--json`` has all."""
@@ -38,7 +36,7 @@ def show(
         raise typer.BadParameter("the value comes on standard input: --value -")
     with connected() as api:
         if profile is None:
-            body = {"type": kind, "value": _value()}
+            body = {"type": kind, "value": read_value()}
             found = api.call("POST", "/profiles/lookup", body=body, purpose=purpose)
         else:
             found = api.call("GET", ("profiles", profile), purpose=purpose)
@@ -51,17 +49,6 @@ def show(
         heading(title if rows else f"{title}: none")
         if rows:
             show_list(rows, columns, as_json=False)
-
-
-def _value() -> str:
-    if sys.stdin.isatty():
-        sys.stderr.write("value: ")
-    try:
-        line = sys.stdin.readline()
-        line.encode()  # in the C locale bytes that are no UTF-8 come through as surrogates
-    except UnicodeError:
-        raise InvalidInputError("standard input is not UTF-8 text") from None
-    return line.rstrip("\r\n")
 
 
 def _parts(api: Api, profile: str, purpose: str, last: int, many: float) -> dict[str, list[Row]]:

@@ -10,6 +10,7 @@ from cdp.gate.compile import compile_sets
 from cdp.gate.decide import PERMITTED, decide, meet
 from cdp.gate.deliveries import Audience, Change, Deliveries, Holding
 from cdp.gate.explain import RuleFinding, condition_word, explain
+from cdp.gate.facts import Laws
 from cdp.gate.inside import CONTROLLER, Admitted, View, check_inside, refusal
 from cdp.gate.issue import Recall
 from cdp.gate.manifest import word as transform_word
@@ -64,6 +65,7 @@ __all__ = [
     "Format",
     "Gate",
     "Holding",
+    "Laws",
     "Mode",
     "Partition",
     "Proof",

@@ -13,7 +13,8 @@ Invariants:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -43,6 +44,19 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     relinked: BitMap
     profiles: BitMap
+
+
+class Laws(NamedTuple):
+    """What binds some people, for whoever asks it of each.
+
+    :param of: profile_no → its jurisdictions; without any recorded place all that are configured.
+    :param minors: profiles of which somebody ever said what only a minor may be.
+    :param ages: the traits that say it.
+    """
+
+    of: dict[int, frozenset[str]]
+    minors: BitMap
+    ages: frozenset[str]
 
 
 class FactReader:
@@ -159,6 +173,24 @@ class FactReader:
             addresses = [queries.of_type(connection, several, kind) for kind in sorted(kinds)]
             people = BitMap(one for one in people if confirms(members[one], addresses, confirmed))
         return people, None if first == NEVER else first
+
+    def laws(
+        self, connection: Connection, members: Mapping[int, Collection[int]], bundle: Bundle, now: Micros
+    ) -> Laws:
+        """Return what binds these people.
+
+        :param members: profile_no → its identity numbers.
+        """
+        telling = Telling.of(bundle)
+        known = gather(connection, self._ledger, self._told, "rights", telling, members)
+        places = placed(known.places, BitMap(members), bundle.jurisdictions)
+        own: dict[int, set[str]] = {profile_no: set() for profile_no in members}
+        for jurisdiction, people in places.items():
+            for profile_no in people:
+                own[profile_no].add(jurisdiction)
+        every, home = bundle.jurisdictions.configured, bundle.jurisdictions.controller
+        found = {profile_no: home.union(places) if places else every for profile_no, places in own.items()}
+        return Laws(found, known.minors(now), frozenset(name for name, _ in telling.ages))
 
     def check_derived(self, connection: Connection) -> None:
         """Refuse while states of consent are those of other purposes (``ConsentLedger.check_derived``)."""

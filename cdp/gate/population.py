@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import date
 
 import msgspec
@@ -194,7 +194,7 @@ def gather(
     told: Told,
     purpose: str,
     telling: Telling,
-    members: Mapping[int, Sequence[int]],
+    members: Mapping[int, Collection[int]],
 ) -> Known:
     """Return what is known of a few people, read from the store.
 

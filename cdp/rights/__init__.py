@@ -16,9 +16,11 @@ from cdp.rights.model import (
     RequestState,
     RightsRequest,
 )
+from cdp.rights.retention import EVERYBODY, Hold, HoldReason, LegalHolds, Retention, Run, RunState
 from cdp.rights.service import RightsService
 
 __all__ = [
+    "EVERYBODY",
     "KINDS",
     "NOBODY",
     "OPEN",
@@ -29,12 +31,18 @@ __all__ = [
     "Denied",
     "Fulfilled",
     "Fulfiller",
+    "Hold",
+    "HoldReason",
+    "LegalHolds",
     "Link",
     "LinkKind",
     "Links",
     "Pending",
     "RequestKind",
     "RequestState",
+    "Retention",
     "RightsRequest",
     "RightsService",
+    "Run",
+    "RunState",
 ]
