@@ -160,6 +160,17 @@ class FactReader:
             people = BitMap(one for one in people if confirms(members[one], addresses, confirmed))
         return people, None if first == NEVER else first
 
+    def places_of(
+        self, connection: Connection, profile_no: int, numbers: Sequence[int], bundle: Bundle
+    ) -> frozenset[str]:
+        """Return the jurisdictions of a person; without any recorded place all that are configured."""
+        known = gather(
+            connection, self._ledger, self._told, "rights", Telling.of(bundle), {profile_no: numbers}
+        )
+        found = placed(known.places, BitMap([profile_no]), bundle.jurisdictions)
+        own = frozenset(name for name, people in found.items() if people)
+        return own | bundle.jurisdictions.controller if own else bundle.jurisdictions.configured
+
     def check_derived(self, connection: Connection) -> None:
         """Refuse while states of consent are those of other purposes (``ConsentLedger.check_derived``)."""
         self._ledger.check_derived(connection)
