@@ -2,7 +2,18 @@
 
 from cdp.api.application import attach, create_app
 from cdp.api.auth import OPEN, WRITE_KEY, Access, Caller, allow
-from cdp.api.limits import Buckets
+from cdp.api.limits import Asking, Buckets
 from cdp.api.services import Services
 
-__all__ = ["OPEN", "WRITE_KEY", "Access", "Buckets", "Caller", "Services", "allow", "attach", "create_app"]
+__all__ = [
+    "OPEN",
+    "WRITE_KEY",
+    "Access",
+    "Asking",
+    "Buckets",
+    "Caller",
+    "Services",
+    "allow",
+    "attach",
+    "create_app",
+]

@@ -225,7 +225,7 @@ class Guard:
         try:
             caller = self._authenticate(connection)
         except NotAuthenticatedError:
-            self._denials.record("anonymous", "access.unknown_key", where, address=_address(connection))
+            self._denials.record("anonymous", "access.unknown_key", where, address=address_of(connection))
             raise
         # (3) role, (4) purpose
         try:
@@ -239,7 +239,7 @@ class Guard:
         credential = credential_of(connection.headers.get("authorization", ""))
         if not credential:
             raise NotAuthenticatedError("send an API key as `Authorization: Bearer KEY`")
-        address = _address(connection)
+        address = address_of(connection)
         attempt = hash_key(credential), address
         if wait := self._by_key.wait(attempt):
             raise OverloadedError("too many failed attempts with this key", retry_after=wait)
@@ -286,7 +286,7 @@ def require(caller: Caller, access: Access) -> None:
         caller.state(caller.purpose)
 
 
-def _address(connection: Connection) -> str:
+def address_of(connection: Connection) -> str:
     """Return where a call comes from; empty where the server does not say."""
     return connection.client.host if connection.client else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdp.access import AccessService
+from cdp.api.limits import Asking
 from cdp.audit import AuditLog
 from cdp.clock import Clock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
@@ -82,6 +83,7 @@ class Services:
     rights: RightsService
     retention: Retention
     holds: LegalHolds
+    asking: Asking
     links: Links
 
     @property

@@ -15,8 +15,9 @@ import structlog
 
 from cdp import policy
 from cdp.access import AccessService
-from cdp.api import Services
+from cdp.api import Asking, Services
 from cdp.app.lost import check_made
+from cdp.app.rights import wire_rights
 from cdp.app.schedule import schedule
 from cdp.audit import AuditLog, Entry
 from cdp.clock import Clock, SystemClock
@@ -42,7 +43,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation, KeptApart, Recovery
-from cdp.rights import Acts, Fulfiller, LegalHolds, Links, RequestKind, Retention, RightsService
+from cdp.rights import Acts, LegalHolds, Links, Retention
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Batch, Committer, Store, migrate
@@ -196,7 +197,6 @@ def _wire(
     )
     writer = Writer(pipeline, batch_events=settings.batch_events, queue_events=settings.queue_events)
     acts = Acts(committer, keyring, identity, ledger, clock)
-    fulfillers: dict[RequestKind, Fulfiller] = {}
     ids = ProfileIds(keyring.secret("index"), settings.workspace)
 
     def arrived(batch: Batch, resolved: Resolved) -> Collection[int]:
@@ -265,9 +265,10 @@ def _wire(
         conflicts=Conflicts(committer, ids, identity, profiles, ledger, gate),
         reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,
-        rights=RightsService(committer, identity, acts, clock, in_force.refresh, fulfillers),
         retention=Retention(committer, keyring, clock, in_force.refresh, gate.facts.laws, mirror.rebuild),
         holds=LegalHolds(committer, identity, clock, in_force.refresh),
+        rights=wire_rights(committer, keyring, identity, profiles, acts, gate, outbox, in_force, clock),
+        asking=Asking(),
         links=links,
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))

@@ -4,7 +4,7 @@ from cdp.export.deltas import Changes, Cursor, Feeds
 from cdp.export.formats import GrowingFile, encode, harmless
 from cdp.export.model import Endpoint, Export, MessageCount, Status
 from cdp.export.names import named_segment, segment_id
-from cdp.export.outbox import Outbox, Waiting
+from cdp.export.outbox import Outbox, Sent, Waiting
 from cdp.export.service import ExportService
 from cdp.export.webhooks import Shown, Webhooks
 
@@ -18,6 +18,7 @@ __all__ = [
     "GrowingFile",
     "MessageCount",
     "Outbox",
+    "Sent",
     "Shown",
     "Status",
     "Waiting",

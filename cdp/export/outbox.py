@@ -57,8 +57,15 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     body: msgspec.Raw
 
 
+Sent = tuple[Message, Mapping[int, Released]]
+"""A message, and the people whom it names by their anchors."""
+
+
 class Outbox:
-    """Recalls on their way."""
+    """Recalls on their way.
+
+    ``on_issue`` is called with the messages of a recall in the batch that stores them.
+    """
 
     def __init__(
         self,
@@ -76,6 +83,7 @@ class Outbox:
         self._policy = policy
         self._clock = clock
         self._turn = threading.Lock()
+        self.on_issue: list[Callable[[Batch, Sequence[Sent]], None]] = []
         self._prefix = Place(keyring.workspace, "outbox", "payload").prefix()
 
     # -- in -------------------------------------------------------------------------------------
@@ -99,6 +107,10 @@ class Outbox:
         """Recall all that a destination holds: an officer's decision; returns of how many people."""
         return self._issue(self._gate.recalls.of_everything(destination), actor)
 
+    def correct(self, identity_nos: Collection[int], fields: frozenset[str]) -> int:
+        """Tell whoever was given some fields of people that they have other values now; returns how many."""
+        return self._issue(self._gate.recalls.of_corrected(identity_nos, fields), "system")
+
     def materialise_removals(self, batch: Batch, identity_nos: Iterable[int]) -> int:
         """Store the recalls of people whose keys this batch is about to destroy; returns how many messages.
 
@@ -113,7 +125,7 @@ class Outbox:
                 for anchor, released in people.items()
                 if message.kind == "recall.remove"
             }
-            self._store_recall(batch, recall, [message for message, _ in sealed], "system", refs)
+            self._store_recall(batch, recall, sealed, "system", refs)
             made += len(sealed)
         return made
 
@@ -122,25 +134,26 @@ class Outbox:
         for recall in recalls:
             with self._store.reading() as connection:
                 within = self._within(connection, recall.audience.destination)
-            messages = [message for message, _ in self._sealed(recall, within)]
-            retrying(partial(self._commit, recall, messages, actor))
+            retrying(partial(self._commit, recall, self._sealed(recall, within), actor))
             people += len(recall.removals) + len(recall.corrections)
         return people
 
-    def _commit(self, recall: Recall, messages: Sequence[Message], actor: str) -> None:
+    def _commit(self, recall: Recall, sent: Sequence[Sent], actor: str) -> None:
         with self._committer.batch() as batch:
-            self._store_recall(batch, recall, messages, actor, {})
+            self._store_recall(batch, recall, sent, actor, {})
 
     def _store_recall(
         self,
         batch: Batch,
         recall: Recall,
-        messages: Sequence[Message],
+        sent: Sequence[Sent],
         actor: str,
         refs: Mapping[int, tuple[bytes, str]],
     ) -> None:
         self._gate.recalls.settle(batch, recall, refs)
-        queries.add_messages(batch.connection, batch.id, messages)
+        queries.add_messages(batch.connection, batch.id, [message for message, _ in sent])
+        for listener in self.on_issue:
+            listener(batch, sent)
         audience = recall.audience
         batch.record(
             Entry(
@@ -149,7 +162,7 @@ class Outbox:
                 purpose=audience.purpose,
                 destination=audience.destination,
                 object={"segment": audience.segment, "reason": recall.reason},
-                counts={"messages": len(messages)},
+                counts={"messages": len(sent)},
                 people={
                     "removed": len(recall.removals),
                     "corrected": len(recall.corrections),

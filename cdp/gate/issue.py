@@ -1,7 +1,7 @@
 """Issuing recalls: what leaves of them, and taking them out of the record of who holds whom.
 
-1. ``due`` decides (``recall.py``) and makes the references; ``of_everything`` and ``of_erased`` are told
-   whom.
+1. ``due`` decides (``recall.py``) and makes the references; ``of_everything``, ``of_corrected`` and
+   ``of_erased`` are told whom.
 2. Whoever sends them on stores the messages in one batch with ``settle``: a recall is issued or it is not.
 
 Invariants: a removal is a profile_ref and a reason, a correction a profile_ref, neither has a field. They
@@ -65,6 +65,22 @@ class Issuer:
         for audience in held:
             if audience.holding.people():
                 yield self._recall(everything(audience))
+
+    def of_corrected(self, identity_nos: Iterable[int], fields: frozenset[str]) -> Iterator[Recall]:
+        """Yield the corrections of people of whom other values of some fields hold now: fetch them again."""
+        people = BitMap(identity_nos)
+        with self._store.reading() as connection:
+            held = [one for one in delivery_queries.audiences(connection) if one.fields & fields]
+        for audience in held:
+            if anchors := audience.holding.touched(people):
+                found = Found(
+                    audience=audience,
+                    reason="unlist",
+                    removals=BitMap(),
+                    corrections=anchors,
+                    strayed=BitMap(),
+                )
+                yield self._recall(found)
 
     def of_erased(self, batch: Batch, identity_nos: Iterable[int]) -> Iterator[Recall]:
         """Yield the recalls of people whose keys are about to be destroyed.

@@ -1,6 +1,6 @@
 """From the bytes of a source's call to classified, indexed events; and what could not become one."""
 
-from cdp.ingest.classify import Classifier, snake_case
+from cdp.ingest.classify import Classifier, has_type, snake_case
 from cdp.ingest.keep import Keeper, decisive, refusals, strip
 from cdp.ingest.model import (
     Classified,
@@ -46,6 +46,7 @@ __all__ = [
     "Validator",
     "add_events",
     "decisive",
+    "has_type",
     "looks_personal",
     "read_body",
     "refusals",

@@ -42,7 +42,7 @@ from cdp.policy.model import (
     Words,
 )
 from cdp.policy.names import GENERALISATIONS, covers, lineage
-from cdp.policy.periods import Deadline, Retention, RightKind, Rights
+from cdp.policy.periods import Deadline, Retention, RightKind, Rights, Term
 from cdp.policy.queries import activation_count
 from cdp.policy.reading import aims_at, touches, unreadable, word
 from cdp.policy.service import InForce, Policies
@@ -92,6 +92,7 @@ __all__ = [
     "SourceSignals",
     "Survivorship",
     "Switch",
+    "Term",
     "Thresholds",
     "Transform",
     "TransformKind",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from zoneinfo import ZoneInfo
 
 from cdp.policy import shapes
 from cdp.policy.collection import IntakeRule
 from cdp.policy.declared import Category
 from cdp.policy.document import Document
 from cdp.policy.model import Jurisdictions, Purpose
-from cdp.policy.periods import Deadline, Retention, Rights
+from cdp.policy.periods import Deadline, Retention, Rights, Term
 
 
 def read_retention(
@@ -62,6 +63,10 @@ def read_rights(document: Document | None, jurisdictions: Jurisdictions) -> Righ
             if bool(shape.days) == bool(shape.months):
                 raise document.error("a deadline is in days or in months", *path)
         _complete(document, kind, given, jurisdictions.configured)
+    try:
+        ZoneInfo(file.time_zone)
+    except (ValueError, OSError, KeyError):
+        raise document.error("the time zone is none of the IANA database", "time_zone") from None
     return Rights(
         deadlines={
             kind: {
@@ -78,7 +83,24 @@ def read_rights(document: Document | None, jurisdictions: Jurisdictions) -> Righ
             for kind, given in file.deadlines.items()
         },
         keep_requests_days=file.keep_requests_days,
+        time_zone=file.time_zone,
+        identity_check_days=file.identity_check_days,
+        acknowledgements=_periods(document, "acknowledgements", file.acknowledgements, jurisdictions),
+        no_asking=_periods(document, "no_asking", file.no_asking, jurisdictions),
     )
+
+
+def _periods(
+    document: Document, part: str, given: dict[str, shapes.PeriodShape], jurisdictions: Jurisdictions
+) -> dict[str, Term]:
+    for name, shape in given.items():
+        document.check(name, jurisdictions.configured, "the jurisdiction", part, name)
+        if bool(shape.days) == bool(shape.months):
+            raise document.error("a period is in days or in months", part, name)
+    return {
+        name: Term(days=shape.days, months=shape.months, working_days=shape.working_days, source=shape.source)
+        for name, shape in given.items()
+    }
 
 
 def read_intake(document: Document | None, purposes: dict[str, Purpose]) -> tuple[IntakeRule, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -27,15 +28,20 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
-class Deadline(msgspec.Struct, frozen=True, kw_only=True):
-    """By when a request is answered, and by how much that may be put off; days or calendar months."""
+class Term(msgspec.Struct, frozen=True, kw_only=True):
+    """Days, working days or calendar months, and the law that wants them."""
 
     days: int
     months: int
-    extension_days: int
-    extension_months: int
     working_days: bool
     source: str
+
+
+class Deadline(Term, frozen=True, kw_only=True):
+    """By when a request is answered, and by how much that may be put off; days or calendar months."""
+
+    extension_days: int
+    extension_months: int
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +49,23 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
 
     :param deadlines: kind → jurisdiction, or ``*`` for the others → deadline.
     :param keep_requests_days: how long the record of a request is kept.
+    :param time_zone: the controller's, IANA: deadlines are days there.
+    :param identity_check_days: how long an identity check waits before its request expires.
+    :param acknowledgements: jurisdiction → by when the receipt of a request is confirmed.
+    :param no_asking: jurisdiction → for how long nobody who objected is asked to agree again.
     """
 
     deadlines: dict[RightKind, dict[str, Deadline]] = {}
     keep_requests_days: int = 0
+    time_zone: str = "UTC"
+    identity_check_days: int = 30
+    acknowledgements: dict[str, Term] = {}
+    no_asking: dict[str, Term] = {}
+
+    def binding(self, kind: RightKind, jurisdictions: Iterable[str]) -> list[Deadline]:
+        """Return the deadlines of a request of somebody under several jurisdictions."""
+        found = (self.deadline(kind, name) for name in jurisdictions)
+        return [deadline for deadline in found if deadline is not None]
 
     def deadline(self, kind: RightKind, jurisdiction: str) -> Deadline | None:
         """Return the deadline of a request in a jurisdiction, None where none is declared."""

@@ -259,12 +259,30 @@ class DeadlineShape(_Shape, frozen=True, kw_only=True):
     source: str
 
 
+class PeriodShape(_Shape, frozen=True, kw_only=True):
+    """A period in ``days`` or ``months``, and the law that wants it."""
+
+    days: Count = 0
+    months: Count = 0
+    working_days: bool = False
+    source: str
+
+
 class RightsFile(_Shape, frozen=True):
-    """``rights.yaml``: kind of request → jurisdiction (``*`` for the others) → deadline."""
+    """``rights.yaml``: kind of request → jurisdiction (``*`` for the others) → deadline.
+
+    ``acknowledgements`` and ``no_asking`` are by jurisdiction: by when the receipt of a request is confirmed,
+    and for how long nobody who objected is asked again. ``time_zone`` is the controller's (IANA): a deadline
+    is a day there.
+    """
 
     deadlines: dict[RightKind, dict[str, DeadlineShape]]
     keep_requests_days: Positive
     keep_requests_source: str
+    time_zone: str = "UTC"
+    identity_check_days: Positive = 30
+    acknowledgements: dict[str, PeriodShape] = {}
+    no_asking: dict[str, PeriodShape] = {}
 
 
 # -- intake.yaml ------------------------------------------------------------------------------------

@@ -23,6 +23,9 @@ Rules that compare values compare them as of their declared type (``TYPED``): wh
 sealed under another declaration, takes no part, and holds, the newest of them, only where there is nothing
 else. Under ``longest_lived`` it is a value of its own. Of equal values the newest observation holds.
 
+A **correction** (an observation of the source ``CORRECTION``, made for a rectification) stands over all
+rules: while there is one of a trait, the newest holds, whatever sources say; of ``WITHDRAWN`` nothing does.
+
 What was observed more than ``expires`` days before today counts no more: an observation counts up to the end
 of that day in UTC, so what a trait is can change at midnight, and else only by what is observed.
 
@@ -36,13 +39,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from cdp.clock import DAY, Micros
 from cdp.policy import TYPED, FieldCatalogue, FieldRule, Survivorship, Typed
-from cdp.profiles.model import Observation, mark
+from cdp.profiles.model import CORRECTION, WITHDRAWN, Observation, mark
 
 Trust = Mapping[str, Mapping[int, int]]
 """Trait → source_id → how far the source is trusted about it; a source without a word has 0."""
@@ -55,6 +59,7 @@ _DECIMALS = 6
 _EVER: Micros = -(1 << 62)
 _Place = tuple[Micros, bytes, int, str, bytes, int, int]
 _decode = msgspec.json.Decoder().decode
+_SOURCE = itemgetter(Observation._fields.index("source_id"))
 
 
 def fold(
@@ -68,7 +73,9 @@ def fold(
     said: dict[str, list[Observation]] = defaultdict(list)
     for item in observations:
         said[item.name].append(item)
-    counted = {name: _counted(group, fields.traits.get(name), now) for name, group in said.items()}
+    counted = {
+        name: _corrected(_counted(group, fields.traits.get(name), now)) for name, group in said.items()
+    }
     found = {}
     for name, group in counted.items():
         rule = fields.traits.get(name)
@@ -112,6 +119,18 @@ def _counted(group: Group, rule: FieldRule | None, now: Micros) -> Group:
         return group
     after = since(rule, now)
     return [one for one in group if one.observed_at >= after]
+
+
+def _corrected(group: Group) -> Group:
+    """Return of whom a correction counts that alone, nothing where it withdraws; of all others everything."""
+    if CORRECTION not in map(_SOURCE, group):
+        return group
+    newest = {
+        number: max(held, key=order)
+        for number, held in _people([one for one in group if one.source_id == CORRECTION]).items()
+    }
+    others = [one for one in group if one.profile_no not in newest]
+    return others + [one for one in newest.values() if one.value != WITHDRAWN]
 
 
 def _people(group: Group) -> dict[int, list[Observation]]:

@@ -10,6 +10,11 @@ import msgspec
 from cdp.clock import Micros
 from cdp.policy import Survivorship
 
+CORRECTION = 0
+"""The source of observations that correct what sources said of a trait; no source has this number."""
+WITHDRAWN = "null"
+"""The value of a correction after which there is none."""
+
 
 class Observation(NamedTuple):
     """One observed trait value; a tuple, because an export reads millions of them.

@@ -12,7 +12,7 @@ from cdp.policy import Bundle
 from cdp.profiles import queries
 from cdp.profiles.attest import ADDING, attest
 from cdp.profiles.fold import Trust, fold
-from cdp.profiles.model import Observation, Survivor, TimelineEvent
+from cdp.profiles.model import CORRECTION, Observation, Survivor, TimelineEvent
 from cdp.store import Connection
 
 
@@ -110,7 +110,7 @@ class ProfileService:
             queries.observations(connection, profile_nos, wanted),
             self._bundle.fields,
             self._ranked(sources),
-            {source.source_id: source.name for source in sources},
+            {CORRECTION: "rectification"} | {source.source_id: source.name for source in sources},
             self._clock.now(),
         )
 

@@ -25,6 +25,27 @@ RequestState = Literal[
     "received", "identity_check", "in_progress", "fulfilled", "denied", "cancelled", "expired"
 ]
 Channel = Literal["preference_page", "officer", "source", "opendsr"]
+DenialReason = Literal[
+    "identity_not_confirmed",
+    "unfounded",
+    "excessive",
+    "nothing_held",
+    "not_covered",
+    "legal_obligation",
+    "legal_claims",
+    "legal_hold",
+    "public_interest",
+    "freedom_of_expression",
+    "rights_of_others",
+]
+ExtensionReason = Literal["complexity", "number_of_requests"]
+"""GDPR Art. 12(3)."""
+CheckMethod = Literal[
+    "document", "signed_in", "address_reached", "called_back", "shared_knowledge", "authorised_agent"
+]
+DENIALS: tuple[DenialReason, ...] = get_args(DenialReason)
+EXTENSIONS: tuple[ExtensionReason, ...] = get_args(ExtensionReason)
+METHODS: tuple[CheckMethod, ...] = get_args(CheckMethod)
 KINDS: tuple[RequestKind, ...] = get_args(RequestKind)
 STATES: tuple[RequestState, ...] = get_args(RequestState)
 NOBODY = 0
@@ -54,9 +75,12 @@ class RightsRequest(msgspec.Struct, frozen=True, kw_only=True):
     :param regulation: under which it was made, where that was said: ``gdpr``, ``ccpa``, or empty.
     :param external_id: what whoever passed it on calls it; empty when nobody did.
     :param purpose: what an objection is to; empty for all that can be objected to.
-    :param reason: the code of a denial; empty else.
+    :param reason: the code of a denial, an extension, or how an identity check was passed; empty else.
     :param result: ids and hashes that its fulfilment gave; never personal data.
     :param begun: its work has been taken up at least once.
+    :param acknowledge_by: by when its receipt is confirmed; 0 where no law asks for that.
+    :param extended: ``due_at`` has been put off, which happens once.
+    :param waiting: its work waits for somebody's hand.
     """
 
     request_id: str
@@ -76,6 +100,49 @@ class RightsRequest(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     result: dict[str, str | int] = {}
     begun: bool = False
+    acknowledge_by: Micros = 0
+    extended: bool = False
+    waiting: bool = False
+
+    @property
+    def known(self) -> bool:
+        """False for a request about somebody whom nobody knows."""
+        return self.identity_no != NOBODY
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which requests; None: all.
+
+    :param due: how urgent those are that have not ended.
+    """
+
+    state: RequestState | None = None
+    kind: RequestKind | None = None
+    due: Literal["ok", "soon", "late"] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a request, as it was taken."""
+
+    state: RequestState
+    at: Micros
+    due_at: Micros
+    reason: str
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Something an identity check looks at.
+
+    :param method: a ``CheckMethod``, or ``named``: the identifier that an unverified asker gave.
+    """
+
+    proof_no: int
+    method: str
+    at: Micros
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"<proof by {self.method}>"
 
 
 class Fulfilled(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,13 +7,14 @@ it; where that process dies, another one takes it up after that. What a fulfille
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
 from cdp.clock import SECOND, Clock
 from cdp.errors import ConflictError
 from cdp.rights import queries
-from cdp.rights.model import Denied, Fulfiller, RequestKind, RightsRequest
+from cdp.rights.model import Denied, Fulfilled, Fulfiller, RequestKind, RequestState, RightsRequest
 from cdp.rights.steps import Steps
 from cdp.store import Committer
 
@@ -45,7 +46,8 @@ class Work:
             if not queries.take(batch.connection, request, self._clock.now(), LEASE):
                 return False
         try:
-            done = self._fulfillers[request.kind](request)
+            # of somebody whom nobody knows nothing is held, so there is nothing to do
+            done = self._fulfillers[request.kind](request) if request.known else Fulfilled()
         except Exception as error:  # noqa: BLE001  # one that fails must not stop the others; it is tried again
             log.warning("a request could not be worked on", kind=request.kind, error=type(error).__name__)
             return False
@@ -55,10 +57,13 @@ class Work:
             return False
         try:
             if isinstance(done, Denied):
-                self._steps.move("system", "rights.deny", request.request_id, "denied", reason=done.reason)
+                self._end(request, "rights.deny", "denied", {"reason": done.reason})
             else:
-                result = done.result
-                self._steps.move("system", "rights.fulfil", request.request_id, "fulfilled", result=result)
+                self._end(request, "rights.fulfil", "fulfilled", {"result": done.result})
         except ConflictError:  # denied or taken back meanwhile
             return False
         return True
+
+    def _end(self, request: RightsRequest, action: str, state: RequestState, said: dict[str, Any]) -> None:
+        """End a request; one whose work has begun may still be denied by that work."""
+        self._steps.move("system", action, request.request_id, state, within=lambda _, __: said, forced=True)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from cdp.policy import TYPED, ValueType
-from cdp.profiles import mark
+from cdp.profiles import WITHDRAWN, mark
 from cdp.warehouse.model import EVENTS, MEMBERS, TRAITS, VALUE_COLUMN, Declared, event_column
 from cdp.warehouse.queries import Columns
 
@@ -146,7 +146,7 @@ def trait_table(columns: Columns, declared: Declared, mistyped: Counter[str]) ->
     plain.append([int.from_bytes(event_id[:_TIE_BYTES]) << 16 | mark(text) for event_id, text in ties])
     found: dict[str, dict[int, Any]] = {}
     for row, (name, text) in enumerate(zip(plain[1], values, strict=True)):
-        if text is None:
+        if text is None or text == WITHDRAWN:
             continue
         kind = declared.traits[name]
         typed = TYPED[kind](_value(text))

@@ -26,7 +26,7 @@ def upgrade() -> None:
     segment = _SEGMENT[op.get_bind().dialect.name]
     named = "POSITION('\"segment\":\"' IN convert_from(entry, 'UTF8')) > 0"
     if op.get_bind().dialect.name == "sqlite":
-        named = "instr(CAST(entry AS TEXT), '\"segment\":\"') > 0"
+        named = 'instr(CAST(entry AS TEXT), \'"segment":"\') > 0'
     op.execute(f"UPDATE audit_entries SET segment = {segment} WHERE {named}")
     for column in ("actor", "action", "purpose", "destination"):
         op.drop_index(op.f(f"ix_audit_entries_{column}_leaf_index"), table_name="audit_entries")

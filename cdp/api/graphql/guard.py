@@ -64,6 +64,7 @@ class Context:
     caller: Caller
     denials: Denials
     sec_gpc: bool = False
+    address: str = ""
 
 
 def declared(access: Access) -> Callable[[type[T]], type[T]]:

@@ -21,7 +21,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import ExecutionContext
 
 from cdp.access import Role
-from cdp.api.auth import OPEN, allow
+from cdp.api.auth import OPEN, address_of, allow
 from cdp.api.errors import classify, log_incident
 from cdp.api.graphql.audit import AuditQuery
 from cdp.api.graphql.exports import ExportMutation, ExportQuery
@@ -94,7 +94,7 @@ def graphql(
             data.query,
             variable_values=data.variables,
             operation_name=data.operation_name,
-            context_value=Context(services, caller, denials, carries_gpc(request)),
+            context_value=Context(services, caller, denials, carries_gpc(request), address_of(request)),
         )
     except (MissingQueryError, CannotGetOperationTypeError):
         message = "the query has no operation, or none of the name that operationName says"

@@ -152,7 +152,7 @@ class Retention:
     # -- the work -------------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Go on with the run under way, or begin the daily one of a schedule that an officer has begun once."""
+        """Go on with the run under way, or begin the daily one of a schedule that an officer began once."""
         with self._committer.store.reading() as connection:
             idle = queries.running(connection) is None
             last = queries.newest_run(connection, schedule(self._policy()), dry=False) if idle else None

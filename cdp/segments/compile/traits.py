@@ -14,6 +14,7 @@ import ibis  # type: ignore[import-untyped]  # publishes no types
 
 from cdp.clock import DAY
 from cdp.policy import Survivorship
+from cdp.profiles import CORRECTION
 from cdp.segments.compile.common import WIDE, Found, behind, compare, flagged, mapped, max_by, rounded
 from cdp.segments.definition import Trait
 from cdp.warehouse import VALUE_COLUMN, Tables, evaluated_at
@@ -52,7 +53,22 @@ def _counted(tables: Tables, name: str, expires: int | None) -> Any:
     if expires is not None:
         today = evaluated_at() - evaluated_at() % DAY
         conditions.append(tables.traits.observed_at >= today - expires * DAY)
-    return tables.traits.filter(*conditions)
+    return _corrected(tables, tables.traits.filter(*conditions))
+
+
+def _corrected(tables: Tables, counted: Any) -> Any:
+    """Return of whom a correction counts the newest alone; of all others everything.
+
+    Of those whom nobody corrected the join finds nothing, and with nobody corrected it has nothing to find.
+    """
+    said = counted.filter(counted.source_id == CORRECTION)
+    said = mapped(said.select("identity_no", held=_rank(said)), tables)
+    newest = said.group_by("profile_no").aggregate(held=said.held.max())
+    members = tables.members.inner_join(newest, "profile_no").select("identity_no", "held")
+    people = ibis.union(members, newest.select(identity_no=newest.profile_no, held=newest.held))
+    joined = counted.left_join(people, "identity_no")
+    kept = joined.filter(joined.held.isnull() | (_rank(joined) == joined.held))
+    return kept.select(*counted.columns)
 
 
 def _rank(source: Any) -> Any:
