@@ -1,0 +1,1 @@
+"""OpenDSR 2.0, as processor and towards recipients."""
