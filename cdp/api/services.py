@@ -21,6 +21,7 @@ from cdp.portrait import Conflicts, PortraitService, Previewer, Relinker, Reveal
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
 from cdp.rights import Acts, Links, RightsService
+from cdp.rights import opendsr as dsr
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Committer, Store
@@ -80,6 +81,9 @@ class Services:
     acts: Acts
     rights: RightsService
     links: Links
+    opendsr: dsr.OpenDsrProcessor
+    opendsr_reports: dsr.Reports
+    opendsr_fan_out: dsr.OpenDsrFanOut
 
     @property
     def bundle(self) -> Bundle:

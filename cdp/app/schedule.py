@@ -55,6 +55,15 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
         services.outbox.issue()
         services.outbox.expire()
 
+    def call_back() -> None:
+        services.opendsr_reports.follow()
+        services.opendsr_reports.send()
+
+    def observe_sending() -> None:
+        services.outbox.observe()
+        services.opendsr_reports.observe()
+        services.opendsr_fan_out.observe()
+
     def follow_policies() -> None:
         services.in_force.refresh()
         services.deriving.settle()
@@ -83,8 +92,10 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("lag", _LAG_SECONDS, partial(observe, services.store, services.clock)),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("rights", _RIGHTS_SECONDS, services.rights.advance),
+            Periodic("opendsr", _RECALLS_SECONDS, call_back),
+            Periodic("recipients", _RECALLS_SECONDS, services.opendsr_fan_out.turn),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
-            Periodic("figures", _FIGURES_SECONDS, services.outbox.observe),
+            Periodic("figures", _FIGURES_SECONDS, observe_sending),
             Periodic("mirrored", _FIGURES_SECONDS, services.mirror.observe),
         ]
     )

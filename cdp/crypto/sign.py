@@ -68,8 +68,11 @@ class CertifiedSigner:
         self._key = private
         self.certificate = certificate
         """The chain, PEM."""
-        self.domains = frozenset(_domains(own))
-        """The names that it was issued for, in lower case."""
+        self._domains = frozenset(_domains(own))
+
+    def is_for(self, domain: str) -> bool:
+        """Tell whether the certificate was issued for a domain, given in lower case; wildcards count."""
+        return not self._domains.isdisjoint({domain, "*." + domain.partition(".")[2]})
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of ``message``: as long as the key."""

@@ -1,5 +1,6 @@
 """Rights of the person: the requests that they make, and the links by which they reach their own choices."""
 
+from cdp.rights import opendsr
 from cdp.rights.acts import Acts
 from cdp.rights.links import Link, LinkKind, Links, Pending
 from cdp.rights.model import (
@@ -37,4 +38,5 @@ __all__ = [
     "RequestState",
     "RightsRequest",
     "RightsService",
+    "opendsr",
 ]

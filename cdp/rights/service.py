@@ -24,7 +24,7 @@ from cdp.rights import queries
 from cdp.rights.acts import Acts
 from cdp.rights.deadline import due_at
 from cdp.rights.model import NOBODY, OPEN, Channel, Fulfiller, RequestKind, RequestState, RightsRequest
-from cdp.rights.steps import Steps, about, entry
+from cdp.rights.steps import Listener, Steps, about, entry
 from cdp.rights.work import Work
 from cdp.store import Batch, Committer, Connection, retrying
 
@@ -77,6 +77,7 @@ class RightsService:
         purpose: str = "",
         language: str = "",
         evidence: bytes | None = None,
+        also: Listener | None = None,
     ) -> RightsRequest:
         """Open a request of one identity; an open one of the same kind is returned instead.
 
@@ -87,6 +88,7 @@ class RightsService:
         :param submitted_at: when the person asked, where somebody else passed it on: no later than now.
         :param purpose: what an objection is to; empty for all that can be objected to.
         :param language: in which it was asked for; ``evidence`` of what restrains at once.
+        :param also: called with a request that is new, in the transaction that stores it.
         :raises NotFoundError: there is no such identity.
         """
 
@@ -110,7 +112,7 @@ class RightsService:
                 purpose=purpose,
             )
             following: RequestState = "in_progress" if verified else "identity_check"
-            return self._open(actor, request, following, language, evidence)
+            return self._open(actor, request, following, language, evidence, also)
 
         return retrying(run)
 
@@ -135,6 +137,7 @@ class RightsService:
         following: RequestState,
         language: str,
         evidence: bytes | None,
+        also: Listener | None,
     ) -> RightsRequest:
         bundle = self._policy()
         with self._committer.batch() as batch:
@@ -152,6 +155,8 @@ class RightsService:
                 batch.record(entry("rights.open", actor, known.identity_nos, about(known)))
                 return known
             self._steps.start(batch, actor, request)
+            if also is not None:
+                also(batch, request)
             return self._steps.step(batch, request, following)
 
     def _known(self, connection: Connection, request: RightsRequest) -> RightsRequest | None:

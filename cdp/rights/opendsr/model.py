@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import msgspec
 
 from cdp.clock import Micros
+from cdp.rights.model import OPEN, RightsRequest
 
 VERSION = "2.0"
 Status = Literal["pending", "in_progress", "completed", "cancelled"]
@@ -78,19 +79,22 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     received_at: Micros
     expected_at: Micros
     callbacks: bytes | None
-    reported: Status
-    step: int
+    urls: int
+    reported: Status = "pending"
+    step: int = 0
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
-    """One status that one URL is still to be told: see ``cdp.rights.opendsr.tables.opendsr_callbacks``."""
+    """One status that one URL is told: see ``cdp.rights.opendsr.tables.opendsr_callbacks``."""
 
     request_id: str
     step: int
     url_no: int
     status: Status
+    state: Literal["queued", "sent", "superseded", "failed"]
+    created_at: Micros
     attempts: int
-    next_attempt_at: Micros | None
+    next_attempt_at: Micros
     last_error: str = ""
 
 
@@ -121,6 +125,23 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str = ""
     expected_at: Micros | None = None
 
+    @property
+    def open(self) -> bool:
+        """Whether the recipient has still to do its part."""
+        return self.state not in SETTLED
+
     def late(self, now: Micros) -> bool:
         """Return whether it should have been settled by now."""
-        return self.state not in SETTLED and self.due_at <= now
+        return self.open and self.due_at <= now
+
+
+def status_of(request: RightsRequest, *, waiting: bool) -> Status:
+    """Return where a request stands in the words of the standard.
+
+    :param waiting: whether a recipient that was told has still to do its part, and time to do it.
+    """
+    if request.state == "fulfilled":
+        return "in_progress" if waiting else "completed"
+    if request.state in OPEN:
+        return "in_progress" if request.begun and request.state == "in_progress" else "pending"
+    return "cancelled"
