@@ -17,26 +17,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
-from caller import Caller
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from litestar.testing import TestClient
 
-from cdp import app
-from cdp.access import Principal
-from cdp.clock import FixedClock
-from cdp.policy import read_folder
-from cdp.rights import Denied, Fulfilled, Fulfiller, RequestKind, RightsRequest
-from cdp.rights.work import Work
-from cdp.settings import Settings
-
-POLICIES = Path(__file__).parents[1] / "policies"
 _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 FROM, UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(2045, 1, 1, tzinfo=UTC)
 
@@ -282,89 +270,3 @@ class Processor:
 def days(count: int) -> timedelta:
     """Return so many days."""
     return timedelta(days=count)
-
-
-class Hand:
-    """Fulfils requests as a test tells it: nothing while ``done`` is None."""
-
-    def __init__(self) -> None:
-        self.done: Fulfilled | Denied | None = None
-        self.asked: list[RightsRequest] = []
-
-    def __call__(self, request: RightsRequest) -> Fulfilled | Denied | None:
-        self.asked.append(request)
-        return self.done
-
-
-class Desk:
-    """A platform whose clockwork stands still until the test turns it, and whose requests a test fulfils."""
-
-    def __init__(self, caller: Caller) -> None:
-        self.caller = caller
-        self.services = caller.services
-        self.hand = Hand()
-        kinds: tuple[RequestKind, ...] = ("access", "portability", "erasure")
-        fulfillers: dict[RequestKind, Fulfiller] = dict.fromkeys(kinds, self.hand)
-        here = self.services
-        self.work = Work(here.committer, here.rights._steps, here.clock, fulfillers).advance
-        made = caller.api(
-            "POST",
-            "/keys",
-            {"name": "desk", "roles": ["destination"], "destination": "controller", "purposes": ["rights"]},
-        )
-        self.key, self.key_id = made["key"], made["id"]
-
-    def call(
-        self, method: str, path: str, body: object = None, *, key: str | None = None, raw: bytes | None = None
-    ) -> httpx.Response:
-        """Call a route of OpenDSR as the controller."""
-        used = self.key if key is None else key
-        headers = {"Authorization": f"Bearer {used}"} if used else {}
-        content = raw if raw is not None else None if body is None else msgspec.json.encode(body)
-        return self.caller.http.request(method, path, headers=headers, content=content)
-
-    def declare(self, destination: str, url: str) -> None:
-        """Put policies in force by which a destination takes requests at ``url``; empty: none."""
-        files = read_folder(POLICIES)
-        if url:
-            files[f"destinations/{destination}.yaml"] += f"\nopendsr: {{url: '{url}'}}\n".encode()
-        verbs, held = self.services.policies, self.services.bundle
-        officer = Principal(key_id=1, name="officer", roles=frozenset({"officer"}))
-        proposal = verbs.propose(officer, verbs.check(files), files, held.sha256, {}, {})
-        verbs.approve(officer, proposal.proposal_id)
-
-    def turn(self) -> int:
-        """Have controllers called back what there is; returns how many were reached."""
-        self.services.opendsr_reports.follow()
-        return self.services.opendsr_reports.send()
-
-    def people(self, *names: str) -> None:
-        """Have people known, by user id and address."""
-        for name in names:
-            traits = {"email": f"{name}@people.example", "country": "Germany"}
-            self.caller.send({"type": "identify", "userId": f"user-{name}", "traits": traits})
-
-
-@contextmanager
-def desk_of(settings: Settings, clock: FixedClock) -> Iterator[Desk]:
-    """Run a platform of these settings."""
-    key = (settings.data_dir / app.OPERATOR_FILE).read_text(encoding="ascii").strip()
-    platform = app.build(settings, clock)
-    platform.worker.start = lambda: None  # type: ignore[method-assign]  # the test turns it
-    with TestClient(app.application(platform)) as http:
-        yield Desk(Caller(http, key, platform.services))
-
-
-def speaking(settings: Settings, authority: Authority, domain: str, **more: Any) -> Settings:
-    """Return settings of a platform that speaks OpenDSR under a domain."""
-    certificate, key = authority.issue(domain, key=domain)
-    return msgspec.structs.replace(
-        settings,
-        public_url=f"https://{domain}",
-        four_eyes=False,
-        webhook_loopback=True,
-        opendsr_certificate=certificate,
-        opendsr_key=key,
-        opendsr_authorities=authority.file,
-        **more,
-    )

@@ -55,10 +55,6 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
         services.outbox.issue()
         services.outbox.expire()
 
-    def call_back() -> None:
-        services.opendsr_reports.follow()
-        services.opendsr_reports.send()
-
     def observe_sending() -> None:
         services.outbox.observe()
         services.opendsr_reports.observe()
@@ -92,7 +88,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("lag", _LAG_SECONDS, partial(observe, services.store, services.clock)),
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("rights", _RIGHTS_SECONDS, services.rights.advance),
-            Periodic("opendsr", _RECALLS_SECONDS, call_back),
+            Periodic("opendsr", _RECALLS_SECONDS, services.opendsr_reports.turn),
             Periodic("recipients", _RECALLS_SECONDS, services.opendsr_fan_out.turn),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
             Periodic("figures", _FIGURES_SECONDS, observe_sending),

@@ -74,11 +74,10 @@ class Authorities:
             raise UntrustedError("the certificate cannot be read, or its domain is none") from None
         if len(issuers) > _MOST:
             raise UntrustedError("the chain of the certificate is too long")
-        when = datetime.fromtimestamp(at // SECOND, UTC)
-        verifier = PolicyBuilder().store(self._store).time(when).build_server_verifier(subject)
+        trusted = PolicyBuilder().store(self._store).time(datetime.fromtimestamp(at // SECOND, UTC))
         try:
-            verifier.verify(own, issuers)
-        except VerificationError:
+            trusted.build_server_verifier(subject).verify(own, issuers)
+        except (VerificationError, ValueError):
             raise UntrustedError("no trusted authority vouches for the certificate, here and now") from None
         key = own.public_key()
         if not isinstance(key, RSAPublicKey) or key.key_size < MIN_RSA_BITS:

@@ -4,61 +4,20 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from opendsr_world import Answer, Authority, Desk, desk_of, lead_home, serving, signed_by, speaking
+from opendsr_desk import ADA, Desk, asked, desk_of, signed, speaking, status_of
+from opendsr_world import Authority
 
 from cdp import app
 from cdp.clock import DAY, SECOND, FixedClock
 from cdp.errors import ConfigurationError
 from cdp.rights import Denied, Fulfilled
 from cdp.settings import Settings
-
-ADA = "ada@people.example"
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "outside")
-
-
-@pytest.fixture
-def desk(settings: Settings, authority: Authority, clock: FixedClock) -> Iterator[Desk]:
-    with desk_of(speaking(settings, authority, "cdp.example"), clock) as made:
-        yield made
-
-
-def asked(value: str = ADA, **changes: Any) -> dict[str, Any]:
-    return {
-        "regulation": "gdpr",
-        "subject_request_id": str(uuid.uuid4()),
-        "subject_request_type": "erasure",
-        "submitted_time": "2026-02-28T12:00:00Z",
-        "subject_identities": [{"identity_type": "email", "identity_value": value, "identity_format": "raw"}],
-    } | changes
-
-
-def signed(desk: Desk, answer: httpx.Response, status: int = 200) -> Any:
-    """Return what an answer says, once its signature was checked against the certificate served."""
-    assert answer.status_code == status, answer.text
-    certificate = desk.call("GET", "/v2/certificate.pem", key="").content
-    for family in ("X-OpenDSR", "X-OpenGDPR"):
-        assert answer.headers[f"{family}-Processor-Domain"] == "cdp.example"
-        assert signed_by(certificate, answer.content, answer.headers[f"{family}-Signature"])
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["Content-Type"] == "application/json"
-    return answer.json()
-
-
-def status_of(desk: Desk, request_id: str) -> Any:
-    return signed(desk, desk.call("GET", f"/v2/requests/{request_id}"))["request_status"]
 
 
 def test_discovery_says_what_is_taken_and_where_the_certificate_lies(desk: Desk) -> None:
@@ -270,151 +229,6 @@ def test_what_was_asked_is_on_record_without_an_identity(desk: Desk) -> None:
     assert entries[0]["object"]["regulation_given"] == 0
     assert entries[0]["counts"]["ignored"] == 1
     assert ADA not in msgspec.json.encode(entries).decode()
-
-
-# -- callbacks --------------------------------------------------------------------------------------
-
-
-class Controller:
-    """A controller that is called back."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Mapping[str, str], bytes]] = []
-        self.answers: list[Answer] = [Answer(204)]
-
-    def __call__(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        assert (method, path[:3]) == ("POST", "/cb")
-        self.calls.append((headers, body))
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    def statuses(self) -> list[str]:
-        return [msgspec.json.decode(body)["request_status"] for _, body in self.calls]
-
-
-@pytest.fixture
-def controller(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Controller, str]]:
-    lead_home(monkeypatch)
-    made = Controller()
-    with serving(made, *authority.issue("controller.example")) as port:
-        yield made, f"https://controller.example:{port}"
-
-
-def test_every_change_is_told_to_every_address_and_signed(
-    desk: Desk, controller: tuple[Controller, str]
-) -> None:
-    made, base = controller
-    urls = [f"{base}/cb?tenant={number}" for number in range(10)]
-    body = asked(status_callback_urls=urls)
-    assert desk.call("POST", "/v2/requests", body).status_code == 201
-    assert desk.turn() == 0, "that it is pending was answered"
-    desk.work()
-    assert desk.turn() == 10
-    desk.hand.done = Fulfilled()
-    desk.work()
-    assert desk.turn() == 10
-    assert desk.turn() == 0
-    assert made.statuses() == ["in_progress"] * 10 + ["completed"] * 10
-    certificate = desk.call("GET", "/v2/certificate.pem", key="").content
-    told = set()
-    for headers, raw in made.calls:
-        assert headers["content-type"] == "application/json"
-        assert headers["x-opendsr-processor-domain"] == "cdp.example"
-        assert signed_by(certificate, raw, headers["x-opendsr-signature"])
-        said = msgspec.json.decode(raw)
-        assert said["subject_request_id"] == body["subject_request_id"]
-        assert said["controller_id"] == desk.key_id
-        assert "expected_completion_time" in said
-        told.add(said["status_callback_url"])
-    assert told == set(urls)
-    (request,) = desk.caller.api("GET", "/rights/requests")["items"]
-    shown = desk.caller.api("GET", f"/rights/requests/{request['id']}/opendsr")
-    assert {one["state"] for one in shown["controller"]["callbacks"]} == {"sent"}
-    with desk.services.store.reading() as connection:
-        (row,) = connection.exec_driver_sql("SELECT callbacks FROM opendsr_requests").all()
-    assert row[0] is None, "nobody is left to call"
-
-
-def test_a_callback_that_fails_is_made_again_and_then_shown_as_failed(
-    desk: Desk, controller: tuple[Controller, str], clock: FixedClock
-) -> None:
-    made, base = controller
-    made.answers = [Answer(307, headers={"Location": f"{base}/cb"}), Answer(500), Answer(200)]
-    desk.call("POST", "/v2/requests", asked(status_callback_urls=[f"{base}/cb"]))
-    desk.work()
-    assert desk.turn() == 0
-    assert desk.turn() == 0, "not before its time"
-    assert len(made.calls) == 1, "a redirect is not followed"
-    clock.advance(7 * SECOND)
-    assert desk.turn() == 0
-    clock.advance(400 * SECOND)
-    assert desk.turn() == 1
-    made.answers = [Answer(400)]
-    desk.hand.done = Fulfilled()
-    desk.work()
-    for _ in range(11):
-        desk.turn()
-        clock.advance(2 * DAY)
-    (request,) = desk.caller.api("GET", "/rights/requests")["items"]
-    *_, last = desk.caller.api("GET", f"/rights/requests/{request['id']}/opendsr")["controller"]["callbacks"]
-    assert (last["status"], last["state"], last["last_error"], last["attempts"]) == (
-        "completed",
-        "failed",
-        "http_400",
-        10,
-    )
-
-
-def test_what_was_tried_in_vain_gives_way_to_what_is_newer(
-    desk: Desk, controller: tuple[Controller, str]
-) -> None:
-    made, base = controller
-    made.answers = [Answer(500), Answer(200)]
-    desk.call("POST", "/v2/requests", asked(status_callback_urls=[f"{base}/cb"]))
-    desk.work()
-    desk.turn()
-    desk.hand.done = Fulfilled()
-    desk.work()
-    assert desk.turn() == 1
-    assert made.statuses() == ["in_progress", "completed"]
-    assert desk.turn() == 0
-
-
-def test_changes_come_one_after_the_other(desk: Desk, controller: tuple[Controller, str]) -> None:
-    made, base = controller
-    desk.call("POST", "/v2/requests", asked(status_callback_urls=[f"{base}/cb"]))
-    desk.work()
-    desk.services.opendsr_reports.follow()
-    desk.hand.done = Fulfilled()
-    desk.work()
-    assert [desk.turn(), desk.turn()] == [1, 1]
-    assert made.statuses() == ["in_progress", "completed"]
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://169.254.169.254/latest/meta-data",
-        "https://10.0.0.1/cb",
-        "https://[::ffff:192.168.1.1]/cb",
-        "https://localhost.localdomain/cb",
-    ],
-)
-def test_no_network_of_ours_is_called_back(desk: Desk, url: str, controller: tuple[Controller, str]) -> None:
-    desk.call("POST", "/v2/requests", asked(status_callback_urls=[url]))
-    desk.work()
-    assert desk.turn() == 0
-    (request,) = desk.caller.api("GET", "/rights/requests")["items"]
-    (shown,) = desk.caller.api("GET", f"/rights/requests/{request['id']}/opendsr")["controller"]["callbacks"]
-    assert shown["last_error"] in {"address_refused", "no_connection"}
-    assert controller[0].calls == []
-
-
-def test_addresses_are_stored_sealed(desk: Desk, controller: tuple[Controller, str]) -> None:
-    url = f"{controller[1]}/cb/very-particular"
-    desk.call("POST", "/v2/requests", asked(status_callback_urls=[url]))
-    with desk.services.store.reading() as connection:
-        ((held,),) = connection.exec_driver_sql("SELECT callbacks FROM opendsr_requests").all()
-    assert b"very-particular" not in bytes(held)
 
 
 # -- set up, or not ---------------------------------------------------------------------------------

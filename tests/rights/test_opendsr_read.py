@@ -171,7 +171,9 @@ def test_a_signature_may_be_folded_over_lines() -> None:
 
 
 def test_what_a_processor_says_is_read() -> None:
-    said = say.status("7", ID, NOW, "completed", "https://cdp.example/r", callback_url="https://c.example/x")
+    said = say.status(
+        "7", ID, NOW, "completed", results=("https://cdp.example/r",), callback_url="https://c.example/x"
+    )
     told = read_told(said)
     assert (told.subject_request_id, told.request_status) == (ID, "completed")
     assert told.status_callback_url == "https://c.example/x"

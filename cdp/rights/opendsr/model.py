@@ -5,7 +5,8 @@
 =========================  ==================================================================================
 ``pending``                received, or waiting for its identity check, or taken in and not yet worked on
 ``in_progress``            worked on; also fulfilled here while a recipient still has to do its part
-``completed``              fulfilled here, and by each recipient that was told, or those are late
+``completed``              fulfilled here, and by each recipient that was told, or those are late; also
+                           denied because nobody is known by what was named: nothing is held of them
 ``cancelled``              taken back; also denied or expired: nothing was done, and why is told elsewhere
 =========================  ==================================================================================
 
@@ -28,6 +29,7 @@ Regulation = Literal["gdpr", "ccpa"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 ASKED_KINDS: tuple[AskedKind, ...] = get_args(AskedKind)
 REGULATIONS: tuple[Regulation, ...] = get_args(Regulation)
+_UNKNOWN = "unknown_person"
 FINAL: frozenset[Status] = frozenset({"completed", "cancelled"})
 
 IDENTITY_TYPES: dict[str, tuple[str, ...]] = {
@@ -140,7 +142,7 @@ def status_of(request: RightsRequest, *, waiting: bool) -> Status:
 
     :param waiting: whether a recipient that was told has still to do its part, and time to do it.
     """
-    if request.state == "fulfilled":
+    if request.state == "fulfilled" or (request.state == "denied" and request.reason == _UNKNOWN):
         return "in_progress" if waiting else "completed"
     if request.state in OPEN:
         return "in_progress" if request.begun and request.state == "in_progress" else "pending"

@@ -185,6 +185,7 @@ class OpenDsrProcessor:
 
     def _open(self, principal: Principal, asked: Submission, digest: bytes) -> Taken:
         made: list[Taken] = []
+        margin = self._reports.margin(asked.kind)
 
         def store(batch: Batch, request: RightsRequest) -> None:  # 4
             taken = Taken(
@@ -194,7 +195,7 @@ class OpenDsrProcessor:
                 kind=asked.kind,
                 digest=digest,
                 received_at=request.opened_at,
-                expected_at=max(request.opened_at, self._reports.expected_at(request.kind, request.due_at)),
+                expected_at=max(request.opened_at, request.due_at - margin),
                 callbacks=self._reports.sealed_urls(request.request_id, asked.callbacks),
                 urls=len(asked.callbacks),
             )

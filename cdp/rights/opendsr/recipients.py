@@ -119,8 +119,8 @@ class OpenDsrFanOut:
         elif request.state in {"denied", "cancelled", "expired"}:
             queries.drop_children(connection, request.request_id, now)
 
-    def materialise(self, batch: Batch, request: RightsRequest, identity_nos: Iterable[int]) -> int:
-        """Store what recipients are to be told of people about to be erased; returns how many are told more.
+    def materialise(self, batch: Batch, request: RightsRequest, identity_nos: Iterable[int]) -> None:
+        """Store what recipients are to be told of people about to be erased.
 
         Repeatable: a recipient is told of a reference once in a request. It comes before the keys of these
         people are destroyed and before ``Outbox.materialise_removals``, which forgets the references.
@@ -149,7 +149,6 @@ class OpenDsrFanOut:
                     subjects=request.identity_nos,
                 )
             )
-        return len(children)
 
     def _child(self, request: RightsRequest, destination: str, recipient: OpenDsr, refs: list[str]) -> Child:
         child_id, now = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)), self._clock.now()
@@ -210,13 +209,16 @@ class OpenDsrFanOut:
             return self._ask(child, recipient) if child.state != "queued" else self._post(child, recipient)
         except UntrustedError:
             return _Outcome(error="untrusted")
-        except (KeyAccessError, SealError):
-            return _Outcome(error="expired", refused=True)
 
     def _post(self, child: Child, recipient: OpenDsr) -> _Outcome:
         if "erasure" not in self._trust.kinds(recipient):
             return _Outcome(error="unsupported")
-        outcome = self._said(child, recipient, "POST", f"{recipient.url}/requests", self._body(child))
+        try:
+            body = self._body(child)
+        except (KeyAccessError, SealError):  # a backup brought it back, and the recipient may have it
+            asked = self._ask(child, recipient)
+            return msgspec.structs.replace(asked, error="expired") if asked.refused else asked
+        outcome = self._said(child, recipient, "POST", f"{recipient.url}/requests", body)
         if outcome.refused and child.attempts:  # the answer of before may be lost: it may have it already
             asked = self._ask(child, recipient)
             return outcome if asked.told is None else asked

@@ -38,6 +38,7 @@ from cdp.store import Batch, Committer, Connection, retrying
 log = structlog.get_logger()
 _CALLBACKS = Gauge("cdp_opendsr_callbacks", "OpenDSR callbacks to controllers by state", ["state"])
 _AT_ONCE = 20
+_FOLLOWED = 500  # requests of one turn
 _CLAIMED = 60 * SECOND  # longer than a call lasts
 _URLS = msgspec.json.Decoder(list[str])
 
@@ -84,20 +85,27 @@ class Reports:
         )
         return status_of(request, waiting=waiting)
 
-    def expected_at(self, kind: str, due_at: Micros) -> Micros:
-        """Return by when a request is to be over: recipients have their time before it is due."""
+    def margin(self, kind: str) -> Micros:
+        """Return how long before it is due a request is to be over here: recipients have that time."""
         recipients = [one.opendsr for one in self._policy().destinations.values() if one.opendsr is not None]
-        margin = max((one.within_days for one in recipients), default=0) * DAY
-        return due_at - margin if kind == "erasure" else due_at
+        return max((one.within_days for one in recipients), default=0) * DAY if kind == "erasure" else 0
 
     def said(
         self, taken: Taken, request: RightsRequest, standing: Status, *, callback_url: str | None = None
     ) -> bytes:
         """Return the body that says where a request stands."""
-        expected_at = max(taken.received_at, self.expected_at(request.kind, request.due_at))
-        results = self._results(request) if standing == "completed" else None
-        controller, external_id = str(taken.key_id), taken.subject_request_id
-        return say.status(controller, external_id, expected_at, standing, results, callback_url=callback_url)
+        results = None
+        if standing == "completed" and request.kind != "erasure":
+            url = self._results(request)
+            results = () if url is None else (url,)
+        return say.status(
+            str(taken.key_id),
+            taken.subject_request_id,
+            max(taken.received_at, request.due_at - self.margin(request.kind)),
+            standing,
+            results=results,
+            callback_url=callback_url,
+        )
 
     def headers(self, body: bytes) -> dict[str, str]:
         """Return the headers of a body of ours, signed where we can sign."""
@@ -147,8 +155,8 @@ class Reports:
     def follow(self) -> None:
         """Report what changed without a step: work that was taken up, recipients that are late."""
         with self._committer.store.reading() as connection:
-            found = queries.begun(connection, _AT_ONCE)
-            found += queries.late_parents(connection, self._clock.now(), _AT_ONCE)
+            found = queries.begun(connection, _FOLLOWED)
+            found += queries.late_parents(connection, self._clock.now(), _FOLLOWED)
         for request_id in found:
             retrying(partial(self._report_again, request_id))
 
@@ -173,6 +181,12 @@ class Reports:
         return _URLS.decode(opened)[number]
 
     # -- sending --------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Report and send what there is, for as long as somebody takes it."""
+        self.follow()
+        while self.send():
+            pass
 
     def send(self) -> int:
         """Make the callbacks that are due; returns how many were taken."""

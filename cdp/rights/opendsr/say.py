@@ -71,11 +71,14 @@ def status(
     subject_request_id: str,
     expected_at: Micros,
     standing: Status,
-    results_url: str | None = None,
     *,
+    results: tuple[str, ...] | None = None,
     callback_url: str | None = None,
 ) -> bytes:
-    """Return where a request stands: the answer to a GET, and with ``callback_url`` a callback."""
+    """Return where a request stands: the answer to a GET, and with ``callback_url`` a callback.
+
+    :param results: where what it gave can be fetched, at most one address; None for what gives nothing.
+    """
     said: dict[str, str | int] = {
         "api_version": VERSION,
         "controller_id": controller_id,
@@ -85,8 +88,9 @@ def status(
     }
     if callback_url is not None:
         said["status_callback_url"] = callback_url
-    if results_url is not None:
-        said |= {"results_url": results_url, "results_count": 1}
+    if results is not None:
+        said["results_count"] = len(results)
+        said |= dict(zip(("results_url",), results, strict=False))
     return msgspec.json.encode(said)
 
 
