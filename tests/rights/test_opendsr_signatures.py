@@ -12,6 +12,10 @@ from opendsr_desk import Desk, call_back, deliver, erase, pending, recipients, t
 from opendsr_world import FROM, Authority, Processor, days, rsa_key
 
 from cdp.clock import SECOND, FixedClock
+from cdp.crypto import Authorities, UntrustedError
+from cdp.errors import InvalidInputError
+from cdp.policy import OpenDsr
+from cdp.rights.opendsr import Transport, Trust
 
 DOMAIN = "privacy.mailer.example"
 
@@ -21,27 +25,31 @@ def desk(telling: Desk) -> Desk:
     return telling
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        "signature",
-        "key",
-        "domain",
-        "body",
-        "another host",
-        "expired",
-        "not yet",
-        "another authority",
-        "elsewhere",
-        "http",
-        "big",
-    ],
+WRONG = (
+    "signature",
+    "key",
+    "domain",
+    "body",
+    "another host",
+    "expired",
+    "not yet",
+    "another authority",
+    "elsewhere",
+    "http",
+    "big",
 )
-def test_an_answer_that_is_not_signed_by_whom_we_asked_is_none(
-    desk: Desk, mailer: Processor, authority: Authority, tmp_path: Path, wrong: str
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_not_signed_by_whom_we_asked_is_not_believed(
+    mailer: Processor, authority: Authority, clock: FixedClock, tmp_path: Path, wrong: str
 ) -> None:
-    deliver(desk, "ada")
-    request_id = erase(desk, "ada")
+    authorities, recipient = Authorities(authority.file), OpenDsr(mailer.url, DOMAIN, 14)
+    transport = Transport(authorities, clock, loopback=True)
+    trust = Trust(transport, authorities, clock)
+    body = b'{"subject_request_id":"x"}'
+    trust.check(recipient, {k.lower(): v for k, v in mailer.headers(body).items()}, body)
+    trust = Trust(transport, authorities, clock)
     now = FROM + days(2251)  # 2026-03-01
     issued: dict[str, Any] = {
         "another host": lambda: authority.issue("other.example", key=DOMAIN),
@@ -56,7 +64,7 @@ def test_an_answer_that_is_not_signed_by_whom_we_asked_is_none(
     elif wrong == "domain":
         mailer.said_domain = "other.example"
     elif wrong == "body":
-        mailer.spoils = lambda body: body.replace(b"2026", b"2027")
+        mailer.spoils = lambda said: said.replace(b"x", b"y")
     elif wrong == "signature":
         mailer.signature = "bm8="
     elif wrong == "elsewhere":
@@ -64,11 +72,21 @@ def test_an_answer_that_is_not_signed_by_whom_we_asked_is_none(
     elif wrong == "http":
         mailer.certificate_url = mailer.certificate_url.replace("https", "http")
     else:
-        mailer.spoils = lambda body: body + b" " * 70_000
+        mailer.certificate += b" " * 70_000
+    headers = {name.lower(): value for name, value in mailer.headers(body).items()}
+    said = mailer.spoils(body) if wrong == "body" else body
+    mailer.spoils = bytes
+    with pytest.raises((UntrustedError, InvalidInputError)):
+        trust.check(recipient, headers, said)
+
+
+def test_an_answer_that_is_not_signed_as_it_came_moves_nothing(desk: Desk, mailer: Processor) -> None:
+    deliver(desk, "ada")
+    request_id = erase(desk, "ada")
+    mailer.spoils = lambda body: body.replace(b"2026-03", b"2027-03")
     assert tell(desk) == 0
     (shown,) = recipients(desk, request_id)
-    assert shown["state"] == "queued"
-    assert shown["last_error"] in {"untrusted", "bad_answer", "too_large"}
+    assert (shown["state"], shown["last_error"]) == ("queued", "bad_answer")
 
 
 def test_a_callback_counts_only_as_it_was_signed_for_its_address(desk: Desk, mailer: Processor) -> None:
