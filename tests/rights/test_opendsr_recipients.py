@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import prometheus_client
 import pytest
 from opendsr_desk import EMAIL, Desk, call_back, deliver, erase, from_controller, recipients, status_of, tell
@@ -214,6 +215,30 @@ def test_a_lost_answer_is_no_refusal(desk: Desk, mailer: Processor, clock: Fixed
     clock.advance(10 * SECOND)
     assert tell(desk) == 1
     assert recipients(desk, request_id)[0]["state"] == "pending"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_backup_brought_back_without_its_key_is_asked_about(
+    desk: Desk, mailer: Processor, clock: FixedClock, *, known: bool
+) -> None:
+    deliver(desk, "ada")
+    request_id = erase(desk, "ada")
+    with desk.services.store.reading() as connection:
+        ((payload,),) = connection.exec_driver_sql("SELECT payload FROM opendsr_children").all()
+    tell(desk)
+    with desk.services.committer.batch() as batch:
+        (child,) = queries.children_of(batch.connection, request_id)
+        before = msgspec.structs.replace(
+            child, state="queued", payload=bytes(payload), next_attempt_at=clock.now()
+        )
+        queries.save_child(batch.connection, before)
+    if not known:
+        mailer.requests.clear()
+    mailer.status = "completed"
+    tell(desk)
+    (shown,) = recipients(desk, request_id)
+    assert (shown["state"], shown["last_error"]) == (("completed", "") if known else ("refused", "expired"))
+    assert len(mailer.posted()) == 1
 
 
 def test_a_refusal_is_shown_and_settles(desk: Desk, mailer: Processor) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from opendsr_desk import Desk, call_back, deliver, erase, pending, recipients, tell
-from opendsr_world import FROM, Authority, Processor, days, rsa_key
+from opendsr_world import FROM, Authority, Processor, days, rsa_key, serving
 
 from cdp.clock import SECOND, FixedClock
 from cdp.crypto import Authorities, UntrustedError
@@ -78,6 +78,22 @@ def test_what_is_not_signed_by_whom_we_asked_is_not_believed(
     mailer.spoils = bytes
     with pytest.raises((UntrustedError, InvalidInputError)):
         trust.check(recipient, headers, said)
+
+
+def test_a_server_that_is_another_s_is_not_asked(
+    mailer: Processor, authority: Authority, clock: FixedClock, tmp_path: Path
+) -> None:
+    body = b"{}"
+    headers = {name.lower(): value for name, value in mailer.headers(body).items()}
+    stranger = Authority(tmp_path / "outside3", "stranger").issue(DOMAIN, key=DOMAIN)
+    for certificate in (authority.issue("other.example", key=DOMAIN), stranger):
+        with serving(mailer, *certificate) as port:
+            recipient = OpenDsr(f"https://{DOMAIN}:{port}/v2", DOMAIN, 14)
+            authorities = Authorities(authority.file)
+            trust = Trust(Transport(authorities, clock, loopback=True), authorities, clock)
+            with pytest.raises(UntrustedError):
+                trust.check(recipient, headers, body)
+    assert mailer.calls == []
 
 
 def test_an_answer_that_is_not_signed_as_it_came_moves_nothing(desk: Desk, mailer: Processor) -> None:

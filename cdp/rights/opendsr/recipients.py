@@ -153,9 +153,8 @@ class OpenDsrFanOut:
     def _child(self, request: RightsRequest, destination: str, recipient: OpenDsr, refs: list[str]) -> Child:
         child_id, now = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)), self._clock.now()
         regulation = request.regulation or "gdpr"
-        body = say.asked(
-            child_id, "erasure", regulation, request.submitted_at, refs, self._callback(child_id)
-        )
+        url = self._callback(child_id) if self._callbacks.startswith("https://") else None
+        body = say.asked(child_id, "erasure", regulation, request.submitted_at, refs, url)
         key = self._keyring.bucket(_bucket(child_id))
         return Child(
             child_id=child_id,

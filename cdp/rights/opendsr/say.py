@@ -118,9 +118,12 @@ def asked(
     regulation: str,
     submitted_at: Micros,
     refs: Iterable[str],
-    callback_url: str,
+    callback_url: str | None,
 ) -> bytes:
-    """Return a request of ours to a recipient, about whoever it knows by these references."""
+    """Return a request of ours to a recipient, about whoever it knows by these references.
+
+    :param callback_url: None where nobody can call us back.
+    """
     return msgspec.json.encode(
         {
             "api_version": VERSION,
@@ -136,6 +139,6 @@ def asked(
                 }
                 for ref in refs
             ],
-            "status_callback_urls": [callback_url],
+            "status_callback_urls": [] if callback_url is None else [callback_url],
         }
     )
