@@ -131,8 +131,8 @@ Handle = Callable[[str, str, Mapping[str, str], bytes], Answer]
 
 
 @contextmanager
-def serving(handle: Handle, certificate: Path, key: Path) -> Iterator[int]:
-    """Serve HTTPS on the loopback; yields the port."""
+def serving(handle: Handle, certificate: Path | None = None, key: Path | None = None) -> Iterator[int]:
+    """Serve HTTPS on the loopback, or HTTP without a certificate; yields the port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -153,9 +153,10 @@ def serving(handle: Handle, certificate: Path, key: Path) -> Iterator[int]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that goes away is part of it
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -78,10 +78,7 @@ def open_dsr(
         public_url=settings.public_url,
         loopback=loopback,
     )
-    rights.on_change += [
-        fan_out.changed,
-        reports.report,
-    ]  # in this order: what waits for recipients is not over
+    rights.on_change += [fan_out.changed, reports.report]
     return OpenDsr(processor, reports, fan_out)
 
 

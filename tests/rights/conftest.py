@@ -38,9 +38,9 @@ def controller(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def mailer(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Processor]:
     """The mailer's privacy desk."""
     lead_home(monkeypatch)
-    certificate, key = authority.issue(DOMAIN, key=DOMAIN)
+    certificate, _ = authority.issue(DOMAIN, key=DOMAIN)
     made = Processor(DOMAIN, rsa_key(DOMAIN), certificate)
-    with serving(made, certificate, key) as port:
+    with serving(made, *authority.issue(DOMAIN, "other.example", key="server")) as port:
         made.url = f"https://{DOMAIN}:{port}/v2"
         made.certificate_url = f"{made.url}/certificate.pem"
         yield made

@@ -160,6 +160,11 @@ def test_a_recipient_that_is_late_is_flagged_and_holds_nothing_up(
     shown = desk.caller.api("GET", f"/rights/requests/{request['id']}/opendsr")
     assert shown["controller"]["status"] == "completed"
     assert shown["recipients"][0]["late"]
+    overview = desk.caller.api("GET", "/opendsr")
+    assert overview["recipients"] == [
+        {"destination": "mailer", "state": "pending", "late": True, "requests": 1}
+    ]
+    assert overview["callbacks"] == {}
     desk.services.opendsr_fan_out.observe()
     figures = prometheus_client.generate_latest().decode()
     assert 'cdp_opendsr_recipients{destination="mailer",late="true",state="pending"} 1.0' in figures

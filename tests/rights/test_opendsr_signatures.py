@@ -35,7 +35,6 @@ WRONG = (
     "not yet",
     "another authority",
     "elsewhere",
-    "http",
     "big",
 )
 
@@ -69,8 +68,6 @@ def test_what_is_not_signed_by_whom_we_asked_is_not_believed(
         mailer.signature = "bm8="
     elif wrong == "elsewhere":
         mailer.certificate_url = mailer.certificate_url.replace(DOMAIN, "other.example")
-    elif wrong == "http":
-        mailer.certificate_url = mailer.certificate_url.replace("https", "http")
     else:
         mailer.certificate += b" " * 70_000
     headers = {name.lower(): value for name, value in mailer.headers(body).items()}
@@ -78,6 +75,18 @@ def test_what_is_not_signed_by_whom_we_asked_is_not_believed(
     mailer.spoils = bytes
     with pytest.raises((UntrustedError, InvalidInputError)):
         trust.check(recipient, headers, said)
+
+
+def test_a_certificate_is_not_fetched_without_tls(
+    mailer: Processor, authority: Authority, clock: FixedClock
+) -> None:
+    authorities, body = Authorities(authority.file), b"{}"
+    headers = {name.lower(): value for name, value in mailer.headers(body).items()}
+    trust = Trust(Transport(authorities, clock, loopback=True), authorities, clock)
+    with serving(mailer) as port:
+        mailer.certificate_url = f"http://{DOMAIN}:{port}/v2/certificate.pem"
+        with pytest.raises(UntrustedError):
+            trust.check(OpenDsr(mailer.url, DOMAIN, 14), headers, body)
 
 
 def test_a_server_that_is_another_s_is_not_asked(

@@ -153,6 +153,20 @@ def read_opendsr(
     }
 
 
+@get("/opendsr", opt=allow("officer"), sync_to_thread=True)
+def overview(services: InjectedServices, caller: InjectedCaller) -> dict[str, Any]:
+    """Count callbacks to controllers by state, and requests to recipients by state and lateness."""
+    caller.state(PURPOSE)
+    counts = services.opendsr_fan_out.counts()
+    return {
+        "callbacks": services.opendsr_reports.counts(),
+        "recipients": [
+            {"destination": destination, "state": state, "late": late, "requests": count}
+            for (destination, state, late), count in sorted(counts.items())
+        ],
+    }
+
+
 def _controller(caller: Caller) -> Principal:
     """Return the key of a controller.
 
@@ -181,7 +195,7 @@ def _refused(request: Request[Any, Any, Any], raised: Exception) -> Response[byt
     return _signed(body, headers, status=status)
 
 
-HANDLERS = [read_opendsr]
+HANDLERS = [read_opendsr, overview]
 ROUTES = [
     Router(
         "/",

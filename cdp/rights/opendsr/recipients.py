@@ -368,10 +368,13 @@ class OpenDsrFanOut:
     def observe(self) -> None:
         """Bring the figures that ``/metrics`` shows up to date."""
         _CHILDREN.clear()
-        with self._committer.store.reading() as connection:
-            counts = queries.count_children(connection, self._clock.now())
-        for (destination, state, late), count in counts.items():
+        for (destination, state, late), count in self.counts().items():
             _CHILDREN.labels(destination, state, str(late).lower()).set(count)
+
+    def counts(self) -> dict[tuple[str, str, bool], int]:
+        """Return how many requests to recipients there are by (destination, state, late)."""
+        with self._committer.store.reading() as connection:
+            return queries.count_children(connection, self._clock.now())
 
     def _forget(self) -> None:
         with self._committer.store.reading() as connection:

@@ -259,9 +259,13 @@ class Reports:
     def observe(self) -> None:
         """Bring the figures that ``/metrics`` shows up to date."""
         _CALLBACKS.clear()
+        for state, count in self.counts().items():
+            _CALLBACKS.labels(state).set(count)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many callbacks there are, by state."""
         with self._committer.store.reading() as connection:
-            for state, count in queries.count_callbacks(connection).items():
-                _CALLBACKS.labels(state).set(count)
+            return queries.count_callbacks(connection)
 
 
 def _bucket(request_id: str) -> str:
