@@ -44,6 +44,7 @@ def open_dsr(
     domain = (urlsplit(settings.public_url).hostname or "").lower()
     authorities, loopback = Authorities(settings.opendsr_authorities), settings.webhook_loopback
     transport = parts.Transport(authorities, clock, loopback=loopback)
+    trust = parts.Trust(transport, authorities, clock)
     reports = parts.Reports(
         committer,
         keyring,
@@ -60,12 +61,11 @@ def open_dsr(
         gate,
         identity,
         reports,
-        transport,
-        parts.Trust(transport, authorities, clock),
+        parts.Dialogue(transport, trust, settings.opendsr_tokens),
+        trust,
         in_force.current,
         clock,
         public_url=settings.public_url,
-        tokens=settings.opendsr_tokens,
     )
     processor = parts.OpenDsrProcessor(
         committer,

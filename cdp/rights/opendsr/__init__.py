@@ -1,5 +1,6 @@
 """OpenDSR 2.0: what controllers ask of us, and what we ask of those who received data."""
 
+from cdp.rights.opendsr.dialogue import Dialogue
 from cdp.rights.opendsr.model import Callback, Child, Taken
 from cdp.rights.opendsr.processor import CERTIFICATE, OpenDsrProcessor
 from cdp.rights.opendsr.recipients import OpenDsrFanOut
@@ -13,6 +14,7 @@ __all__ = [
     "MAX_BODY",
     "Callback",
     "Child",
+    "Dialogue",
     "OpenDsrFanOut",
     "OpenDsrProcessor",
     "Reports",

@@ -20,7 +20,6 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -37,10 +36,10 @@ from cdp.policy import Bundle, OpenDsr
 from cdp.rights import queries as requests
 from cdp.rights.model import RightsRequest
 from cdp.rights.opendsr import queries, say
+from cdp.rights.opendsr.dialogue import Dialogue, Outcome
 from cdp.rights.opendsr.model import Child, ChildState
 from cdp.rights.opendsr.read import Told, is_request_id, read_told
 from cdp.rights.opendsr.reports import Reports
-from cdp.rights.opendsr.transport import Answer, Call, Transport
 from cdp.rights.opendsr.trust import Trust
 from cdp.store import Batch, Committer, Connection, retrying
 
@@ -52,19 +51,9 @@ _AT_ONCE = 10
 _CLAIMED = 120 * SECOND  # longer than discovery, certificate, request and status last together
 _ASK_AGAIN = 3600 * SECOND
 _ASKED_FOR = 90 * DAY
-_REFUSALS = frozenset({400, 404, 410, 422})
 _RANK: Mapping[ChildState, int] = {
     "queued": 0, "failed": 0, "refused": 0, "pending": 1, "in_progress": 2, "completed": 3, "cancelled": 3,
 }  # fmt: skip
-
-
-class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call to a recipient gave: its signed word, or a code of what went wrong."""
-
-    told: Told | None = None
-    error: str = ""
-    refused: bool = False
-    wait: Micros = 0
 
 
 class OpenDsrFanOut:
@@ -72,7 +61,6 @@ class OpenDsrFanOut:
 
     :param policy: returns the bundle in force as a connection sees it.
     :param public_url: where recipients reach this server.
-    :param tokens: folder with a file for each recipient that wants a bearer token, named like it.
     """
 
     def __init__(
@@ -82,25 +70,23 @@ class OpenDsrFanOut:
         gate: Gate,
         identity: IdentityService,
         reports: Reports,
-        transport: Transport,
+        dialogue: Dialogue,
         trust: Trust,
         policy: Callable[[Connection], Bundle],
         clock: Clock,
         *,
         public_url: str,
-        tokens: Path | None,
     ) -> None:
         self._committer = committer
         self._keyring = keyring
         self._gate = gate
         self._identity = identity
         self._reports = reports
-        self._transport = transport
+        self._dialogue = dialogue
         self._trust = trust
         self._policy = policy
         self._clock = clock
         self._callbacks = f"{public_url.rstrip('/')}/v2/callbacks"
-        self._tokens = tokens
         self._prefix = Place(keyring.workspace, "opendsr_children", "payload").prefix()
 
     # -- out of a request -----------------------------------------------------------------------
@@ -201,61 +187,19 @@ class OpenDsrFanOut:
         with self._committer.batch() as batch:
             return queries.claim_child(batch.connection, child, now, now + _CLAIMED)
 
-    def _outcome(self, child: Child, recipient: OpenDsr | None) -> _Outcome:
+    def _outcome(self, child: Child, recipient: OpenDsr | None) -> Outcome:
         if recipient is None:
-            return _Outcome(error="undeclared", refused=True)
-        try:
-            return self._ask(child, recipient) if child.state != "queued" else self._post(child, recipient)
-        except UntrustedError:
-            return _Outcome(error="untrusted")
-
-    def _post(self, child: Child, recipient: OpenDsr) -> _Outcome:
-        if "erasure" not in self._trust.kinds(recipient):
-            return _Outcome(error="unsupported")
+            return Outcome(error="undeclared", refused=True)
+        if child.state != "queued":
+            return self._dialogue.ask(child, recipient)
         try:
             body = self._body(child)
         except (KeyAccessError, SealError):  # a backup brought it back, and the recipient may have it
-            asked = self._ask(child, recipient)
+            asked = self._dialogue.ask(child, recipient)
             return msgspec.structs.replace(asked, error="expired") if asked.refused else asked
-        outcome = self._said(child, recipient, "POST", f"{recipient.url}/requests", body)
-        if outcome.refused and child.attempts:  # the answer of before may be lost: it may have it already
-            asked = self._ask(child, recipient)
-            return outcome if asked.told is None else asked
-        return outcome
+        return self._dialogue.post(child, recipient, body)
 
-    def _ask(self, child: Child, recipient: OpenDsr) -> _Outcome:
-        return self._said(child, recipient, "GET", f"{recipient.url}/requests/{child.child_id}")
-
-    def _said(self, child: Child, recipient: OpenDsr, method: str, url: str, body: bytes = b"") -> _Outcome:
-        """Call a recipient and return its word, when it is signed and about this request."""
-        headers = self._token(child.destination)
-        answer = self._transport.call(Call(method=method, url=url, headers=headers, body=body, reads=True))
-        if answer.error:
-            return _Outcome(error=answer.error, refused=answer.status in _REFUSALS, wait=answer.wait)
-        return self._signed(child, recipient, answer)
-
-    def _signed(self, child: Child, recipient: OpenDsr, answer: Answer) -> _Outcome:
-        try:
-            self._trust.check(recipient, answer.headers, answer.body)
-            told = read_told(answer.body)
-        except UntrustedError:
-            return _Outcome(error="untrusted")
-        except InvalidInputError:
-            return _Outcome(error="bad_answer")
-        if told.subject_request_id != child.child_id:
-            return _Outcome(error="bad_answer")
-        return _Outcome(told=told)
-
-    def _token(self, destination: str) -> dict[str, str]:
-        if self._tokens is None:
-            return {}
-        try:
-            token = (self._tokens / destination).read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            return {}
-        return {"authorization": f"Bearer {token}"}
-
-    def _settle(self, child: Child, outcome: _Outcome) -> None:
+    def _settle(self, child: Child, outcome: Outcome) -> None:
         with self._committer.batch() as batch:
             held = queries.child(batch.connection, child.child_id, lock=True)
             if held is None or held.state != child.state:
@@ -283,7 +227,7 @@ class OpenDsrFanOut:
                 self._report(batch, changed)
 
     @staticmethod
-    def _again(child: Child, outcome: _Outcome, now: Micros) -> Micros | None:
+    def _again(child: Child, outcome: Outcome, now: Micros) -> Micros | None:
         if child.state == "queued":
             return next_try(child.attempts, outcome.wait, now)
         return now + _ASK_AGAIN if now < child.created_at + _ASKED_FOR else None
