@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import msgspec
-import structlog
 from prometheus_client import Gauge
 
 from cdp.audit import Entry
@@ -43,7 +42,6 @@ from cdp.rights.opendsr.reports import Reports
 from cdp.rights.opendsr.trust import Trust
 from cdp.store import Batch, Committer, Connection, retrying
 
-log = structlog.get_logger()
 _CHILDREN = Gauge(
     "cdp_opendsr_recipients", "Requests to recipients by state and lateness", ["destination", "state", "late"]
 )

@@ -15,11 +15,10 @@ address is stored sealed, as a controller may have put anything into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
-import structlog
 from prometheus_client import Gauge
 
 from cdp.audit import Entry
@@ -35,11 +34,11 @@ from cdp.rights.opendsr.model import FINAL, Callback, Status, Taken, status_of
 from cdp.rights.opendsr.transport import Answer, Call, Transport
 from cdp.store import Batch, Committer, Connection, retrying
 
-log = structlog.get_logger()
 _CALLBACKS = Gauge("cdp_opendsr_callbacks", "OpenDSR callbacks to controllers by state", ["state"])
 _AT_ONCE = 20
 _FOLLOWED = 500  # requests of one turn
 _CLAIMED = 60 * SECOND  # longer than a call lasts
+_GONE = Answer(status=0, error="expired")  # nobody can say any more where
 _URLS = msgspec.json.Decoder(list[str])
 
 Results = Callable[[RightsRequest], str | None]
@@ -195,19 +194,19 @@ class Reports:
         now = self._clock.now()
         with self._committer.store.reading() as connection:
             due = queries.due_callbacks(connection, now, _AT_ONCE)
-        mine = [one for one in due if retrying(partial(self._claim, one, now))]
+        mine = retrying(partial(self._claim, due, now)) if due else []
         calls = {number: call for number, one in enumerate(mine) if (call := self._call(one)) is not None}
         answers = dict(zip(calls, self._transport.calls(list(calls.values())), strict=True))
-        gone = Answer(status=0, error="expired")
-        taken = [
-            retrying(partial(self._settle, one, answers.get(number, gone))) for number, one in enumerate(mine)
-        ]
+        told = [(one, answers.get(number, _GONE)) for number, one in enumerate(mine)]
+        if told:
+            retrying(partial(self._settle, told))
         self._forget()
-        return sum(taken)
+        return sum(not answer.error for _, answer in told)
 
-    def _claim(self, callback: Callback, now: Micros) -> bool:
+    def _claim(self, due: Sequence[Callback], now: Micros) -> list[Callback]:
         with self._committer.batch() as batch:
-            return queries.claim_callback(batch.connection, callback, now, now + _CLAIMED)
+            until = now + _CLAIMED
+            return [one for one in due if queries.claim_callback(batch.connection, one, now, until)]
 
     def _call(self, callback: Callback) -> Call | None:
         """Return what to post; None when nobody can say any more where."""
@@ -223,27 +222,26 @@ class Reports:
         body = self.said(taken, request, callback.status, callback_url=url)
         return Call(method="POST", url=url, headers=self.headers(body), body=body)
 
-    def _settle(self, callback: Callback, answer: Answer) -> bool:
+    def _settle(self, told: Sequence[tuple[Callback, Answer]]) -> None:
         now = self._clock.now()
-        again = None if answer.error == "expired" else next_try(callback.attempts, answer.wait, now)
         with self._committer.batch() as batch:
-            queries.settle_callback(batch.connection, callback, answer.error, again)
-            batch.record(
-                Entry(
-                    action="opendsr.callback",
-                    actor="system",
-                    outcome="failed" if answer.error else "allowed",
-                    purpose="rights",
-                    object={
-                        "request": callback.request_id,
-                        "status": callback.status,
-                        "url": callback.url_no,
-                    },
+            for callback, answer in told:
+                again = None if answer is _GONE else next_try(callback.attempts, answer.wait, now)
+                queries.settle_callback(batch.connection, callback, answer.error, again)
+                about: dict[str, str | int] = {
+                    "request": callback.request_id,
+                    "status": callback.status,
+                    "url": callback.url_no,
+                }
+                batch.record(
+                    Entry(
+                        action="opendsr.callback",
+                        actor="system",
+                        outcome="failed" if answer.error else "allowed",
+                        purpose="rights",
+                        object=about,
+                    )
                 )
-            )
-        if again is None and answer.error:
-            log.warning("a callback has failed", request=callback.request_id, error=answer.error)
-        return not answer.error
 
     def _forget(self) -> None:
         with self._committer.store.reading() as connection:
