@@ -121,15 +121,15 @@ class OpenDsrFanOut:
             refs = [one.profile_ref for one in released if one.profile_ref not in told]
             if refs:
                 children.append(self._child(request, destination, recipients[destination], refs))
-        if children:
-            queries.add_children(connection, batch.id, children)
+        queries.add_children(connection, batch.id, children)
+        for child in children:
             batch.record(
                 Entry(
                     action="opendsr.prepare",
                     actor="system",
                     purpose="rights",
+                    destination=child.destination,
                     object={"request": request.request_id},
-                    counts={"recipients": len(children)},
                     subjects=request.identity_nos,
                 )
             )
