@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("expected_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("callbacks", sa.LargeBinary(), nullable=True),
         sa.Column("urls", sa.BigInteger(), nullable=False),
         sa.Column("reported", sa.Text(), nullable=False),

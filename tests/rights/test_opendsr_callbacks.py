@@ -13,6 +13,7 @@ from cdp.rights import Fulfilled
 def test_every_change_is_told_to_every_address_and_signed(
     desk: Desk, controller: tuple[Controller, str]
 ) -> None:
+    desk.people("ada")
     made, base = controller
     urls = [f"{base}/cb?tenant={number}" for number in range(10)]
     body = asked(status_callback_urls=urls)
@@ -48,6 +49,7 @@ def test_every_change_is_told_to_every_address_and_signed(
 def test_a_callback_that_fails_is_made_again_and_then_shown_as_failed(
     desk: Desk, controller: tuple[Controller, str], clock: FixedClock
 ) -> None:
+    desk.people("ada")
     made, base = controller
     made.answers = [Answer(307, headers={"Location": f"{base}/cb"}), Answer(500), Answer(200)]
     desk.call("POST", "/v2/requests", asked(status_callback_urls=[f"{base}/cb"]))
@@ -78,6 +80,7 @@ def test_a_callback_that_fails_is_made_again_and_then_shown_as_failed(
 def test_what_was_tried_in_vain_gives_way_to_what_is_newer(
     desk: Desk, controller: tuple[Controller, str]
 ) -> None:
+    desk.people("ada")
     made, base = controller
     made.answers = [Answer(500), Answer(200)]
     desk.call("POST", "/v2/requests", asked(status_callback_urls=[f"{base}/cb"]))
@@ -91,6 +94,7 @@ def test_what_was_tried_in_vain_gives_way_to_what_is_newer(
 
 
 def test_changes_come_one_after_the_other(desk: Desk, controller: tuple[Controller, str]) -> None:
+    desk.people("ada")
     made, base = controller
     desk.call("POST", "/v2/requests", asked(status_callback_urls=[f"{base}/cb"]))
     desk.work()

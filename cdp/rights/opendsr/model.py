@@ -80,6 +80,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
     received_at: Micros
     expected_at: Micros
+    due_at: Micros
     callbacks: bytes | None
     urls: int
     reported: Status = "pending"

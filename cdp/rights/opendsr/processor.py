@@ -185,7 +185,7 @@ class OpenDsrProcessor:
 
     def _open(self, principal: Principal, asked: Submission, digest: bytes) -> Taken:
         made: list[Taken] = []
-        margin = self._reports.margin(asked.kind)
+        expected_at = self._reports.expected_at(asked.kind, asked.submitted_at)
 
         def store(batch: Batch, request: RightsRequest) -> None:  # 4
             taken = Taken(
@@ -195,7 +195,8 @@ class OpenDsrProcessor:
                 kind=asked.kind,
                 digest=digest,
                 received_at=request.opened_at,
-                expected_at=max(request.opened_at, request.due_at - margin),
+                expected_at=max(request.opened_at, expected_at),
+                due_at=request.due_at,
                 callbacks=self._reports.sealed_urls(request.request_id, asked.callbacks),
                 urls=len(asked.callbacks),
             )

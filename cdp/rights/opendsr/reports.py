@@ -28,9 +28,10 @@ from cdp.errors import KeyAccessError, SealError
 from cdp.export import next_try
 from cdp.policy import Bundle
 from cdp.rights import queries as requests
+from cdp.rights.deadline import due_at
 from cdp.rights.model import RightsRequest
 from cdp.rights.opendsr import queries, say
-from cdp.rights.opendsr.model import FINAL, Callback, Status, Taken, status_of
+from cdp.rights.opendsr.model import FINAL, AskedKind, Callback, Status, Taken, status_of
 from cdp.rights.opendsr.transport import Answer, Call, Transport
 from cdp.store import Batch, Committer, Connection, retrying
 
@@ -84,10 +85,15 @@ class Reports:
         )
         return status_of(request, waiting=waiting)
 
-    def margin(self, kind: str) -> Micros:
-        """Return how long before it is due a request is to be over here: recipients have that time."""
-        recipients = [one.opendsr for one in self._policy().destinations.values() if one.opendsr is not None]
-        return max((one.within_days for one in recipients), default=0) * DAY if kind == "erasure" else 0
+    def expected_at(self, kind: AskedKind, submitted_at: Micros) -> Micros:
+        """Return by when a request is to be over: the earliest deadline of all, less recipients' time.
+
+        The laws that bind the person would tell where they live, and that they are known.
+        """
+        bundle = self._policy()
+        recipients = [one.opendsr for one in bundle.destinations.values() if one.opendsr is not None]
+        margin = max((one.within_days for one in recipients), default=0) * DAY if kind == "erasure" else 0
+        return due_at(submitted_at, bundle.rights.deadlines.get(kind, {}).values()) - margin
 
     def said(
         self, taken: Taken, request: RightsRequest, standing: Status, *, callback_url: str | None = None
@@ -100,7 +106,7 @@ class Reports:
         return say.status(
             str(taken.key_id),
             taken.subject_request_id,
-            max(taken.received_at, request.due_at - self.margin(request.kind)),
+            taken.expected_at + request.due_at - taken.due_at,
             standing,
             results=results,
             callback_url=callback_url,

@@ -21,6 +21,7 @@ opendsr_requests = Table(
     Column("digest", Bytes, nullable=False),  # keyed, of the body: the same one is answered the same
     Column("received_at", Instant, nullable=False),
     Column("expected_at", Instant, nullable=False),  # as it was answered first
+    Column("due_at", Instant, nullable=False),  # of the request then: an extension moves both
     Column("callbacks", Bytes),  # the URLs, sealed under ``opendsr/REQUEST``; NULL: none, or done with
     Column("urls", Number, nullable=False),  # how many
     Column("reported", Name, nullable=False),  # the status that was told last
