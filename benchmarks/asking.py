@@ -85,7 +85,8 @@ def _fill(services: Services, first: int, entries: int) -> None:
         with services.store.writing() as connection, connection.begin():
             insert_many(connection, audit_entries, COLUMNS, rows)
             insert_many(connection, audit_subjects, ("identity_no", "leaf_index"), sorted(set(subjects)))
-            connection.execute(update(audit_head).values(size=rows[-1][0] + 1))
+            size = min(start + CHUNK, first + entries)
+            connection.execute(update(audit_head).values(size=size))
 
 
 def _drawn(index: int, entries: int, chance: random.Random) -> tuple[tuple[object, ...], list[int]]:

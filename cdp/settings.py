@@ -46,6 +46,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mirror_interval_ms: int = 1000
     checkpoint_interval_s: int = 60
     webhook_loopback: bool = False
+    opendsr_certificate: Path | None = None
+    opendsr_key: Path | None = None
+    opendsr_authorities: Path | None = None
+    opendsr_tokens: Path | None = None
 
     @property
     def database(self) -> str:

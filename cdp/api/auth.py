@@ -309,7 +309,13 @@ def provide_caller(request: Request[Any, Any, Any]) -> Caller:
 
     :raises CdpError: the route is open and has none, which is a mistake in the code.
     """
-    caller = request.scope["state"].get(_STATE)
-    if not isinstance(caller, Caller):
+    caller = caller_of(request)
+    if caller is None:
         raise CdpError("an open route asked for its caller")
     return caller
+
+
+def caller_of(request: Request[Any, Any, Any]) -> Caller | None:
+    """Return who the guard let pass; None for whoever was refused, or not asked."""
+    caller = request.scope["state"].get(_STATE)
+    return caller if isinstance(caller, Caller) else None

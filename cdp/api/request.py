@@ -12,7 +12,7 @@ from typing import Any
 from litestar import Request
 from litestar.connection import ASGIConnection
 
-from cdp.errors import InvalidInputError, MalformedBodyError
+from cdp.errors import InvalidInputError, MalformedBodyError, TooLargeError
 
 _ESCAPED = b"\\u0000"
 
@@ -34,6 +34,21 @@ class ApiRequest(Request[Any, Any, Any]):
         if _ESCAPED in raw:
             raise InvalidInputError("a text in the body holds a NUL character")
         return raw
+
+
+async def read_within(request: Request[Any, Any, Any], limit: int) -> bytes:
+    """Return the body as it came, of which never more than ``limit`` bytes are read.
+
+    :raises TooLargeError: it is longer.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLargeError(f"the body is over the limit of {limit} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def carries_gpc(request: Request[Any, Any, Any]) -> bool:

@@ -22,6 +22,7 @@ from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Re
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
 from cdp.rights import Acts, LegalHolds, Links, Retention, RightsService
+from cdp.rights import opendsr as dsr
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Committer, Store
@@ -85,6 +86,9 @@ class Services:
     holds: LegalHolds
     asking: Asking
     links: Links
+    opendsr: dsr.OpenDsrProcessor
+    opendsr_reports: dsr.Reports
+    opendsr_fan_out: dsr.OpenDsrFanOut
 
     @property
     def bundle(self) -> Bundle:

@@ -56,6 +56,11 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
         services.outbox.issue()
         services.outbox.expire()
 
+    def observe_sending() -> None:
+        services.outbox.observe()
+        services.opendsr_reports.observe()
+        services.opendsr_fan_out.observe()
+
     def follow_policies() -> None:
         services.in_force.refresh()
         services.deriving.settle()
@@ -86,8 +91,10 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("recalls", _RECALLS_SECONDS, issue_recalls),
             Periodic("rights", _RIGHTS_SECONDS, services.rights.advance),
             Periodic("retention", _RIGHTS_SECONDS, services.retention.keep),
+            Periodic("opendsr", _RECALLS_SECONDS, services.opendsr_reports.turn),
+            Periodic("recipients", _RECALLS_SECONDS, services.opendsr_fan_out.turn),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
-            Periodic("figures", _FIGURES_SECONDS, services.outbox.observe),
+            Periodic("figures", _FIGURES_SECONDS, observe_sending),
             Periodic("mirrored", _FIGURES_SECONDS, services.mirror.observe),
         ]
     )

@@ -17,6 +17,7 @@ from cdp import policy
 from cdp.access import AccessService
 from cdp.api import Asking, Services
 from cdp.app.lost import check_made
+from cdp.app.opendsr import open_dsr
 from cdp.app.rights import wire_rights
 from cdp.app.schedule import schedule
 from cdp.audit import AuditLog, Entry
@@ -98,12 +99,7 @@ def _wire(
         raise ConfigurationError("the database schema is not current; run `cdp migrate`")
     in_force = InForce(store)
     bundle = in_force.bundle
-    if not Keyring.exists(key_store):
-        raise ConfigurationError(NO_KEYS)
-    if migrate.pending(key_store, migrate.Chain.KEYS):
-        raise ConfigurationError("the key database's schema is not current; run `cdp migrate`")
-    keyring = Keyring(key_store, open_provider(settings.key_provider), settings.workspace, clock)
-    keyring.unlock()
+    keyring = _unlocked(settings, key_store, clock)
     blind = BlindIndex(keyring.secret("index"), settings.workspace)
 
     audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
@@ -207,6 +203,10 @@ def _wire(
         store, committer, keyring, gate, ledger, profiles, segments, identity, ids, clock
     )
     opened.callback(matching.stop)
+    rights = wire_rights(committer, keyring, identity, profiles, acts, gate, outbox, in_force, clock)
+    opendsr = open_dsr(
+        settings, committer, keyring, gate, identity, rights, in_force, clock, results=lambda _: None
+    )
     services = Services(
         settings=settings,
         clock=clock,
@@ -267,12 +267,25 @@ def _wire(
         acts=acts,
         retention=Retention(committer, keyring, clock, in_force.refresh, gate.facts.laws, mirror.rebuild),
         holds=LegalHolds(committer, identity, clock, in_force.refresh),
-        rights=wire_rights(committer, keyring, identity, profiles, acts, gate, outbox, in_force, clock),
         asking=Asking(),
+        rights=rights,
         links=links,
+        opendsr=opendsr.processor,
+        opendsr_reports=opendsr.reports,
+        opendsr_fan_out=opendsr.fan_out,
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))
     return services, writer, schedule(services, event_keys, mirror_apart=mirror_apart)
+
+
+def _unlocked(settings: Settings, key_store: Store, clock: Clock) -> Keyring:
+    if not Keyring.exists(key_store):
+        raise ConfigurationError(NO_KEYS)
+    if migrate.pending(key_store, migrate.Chain.KEYS):
+        raise ConfigurationError("the key database's schema is not current; run `cdp migrate`")
+    keyring = Keyring(key_store, open_provider(settings.key_provider), settings.workspace, clock)
+    keyring.unlock()
+    return keyring
 
 
 def _record(committer: Committer, action: str, actor: str, numbers: dict[str, int]) -> None:

@@ -8,7 +8,7 @@ Sending, a turn of the worker, for each endpoint that is enabled and not asked t
    at most 20 s in all; never follow a redirect; never read the answer's body.
 3. 2xx is taken. 410 disables the endpoint. 429, 502, 503, 504 and no answer at all slow the whole endpoint
    down, and disable it after the last try. Any other answer is about its message, which is tried again and
-   fails after the last try. The tries come at the times of ``_SCHEDULE``; ``Retry-After`` is honoured.
+   fails after the last try. The tries come at the times of ``retries.py``; ``Retry-After`` is honoured.
 4. What has failed or is disabled is shown until somebody sets the endpoint anew, which starts both over.
    What is recalled can be read without any endpoint.
 
@@ -18,10 +18,8 @@ Invariants: secrets lie in the key database and are shown once; no answer of an 
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from functools import partial
 
 import httpx
@@ -29,26 +27,25 @@ import msgspec
 import structlog
 
 from cdp.audit import Entry
-from cdp.clock import DAY, SECOND, Clock, Micros, micros, random_id
+from cdp.clock import DAY, SECOND, Clock, Micros, random_id
 from cdp.crypto import Keyring, Signer, derive
 from cdp.errors import ConflictError, KeyAccessError, NotFoundError
 from cdp.export import queries
 from cdp.export.addresses import check_url, resolve
 from cdp.export.model import Endpoint, Message
 from cdp.export.outbox import Outbox
+from cdp.export.retries import asked_to_wait, next_try
 from cdp.export.signing import headers, shown_key, shown_secret
 from cdp.journal import Fact, Thing, switched
 from cdp.store import Committer, Store, retrying
 
 log = structlog.get_logger()
-_SCHEDULE = tuple(s * SECOND for s in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400))
 _CLAIMED = 60 * SECOND  # longer than an attempt lasts
 _GRACE = DAY
 _TIMEOUT_SECONDS = 20.0
 _AT_ONCE = 20
 _SLOW = frozenset({429, 502, 503, 504})
 _GONE = 410
-_LONGEST_WAIT = DAY
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +97,6 @@ class Webhooks:
         self._clock = clock
         self._loopback = loopback
         self._timeout = timeout
-        self._random = random.SystemRandom()
 
     # -- endpoints ------------------------------------------------------------------------------
 
@@ -304,7 +300,7 @@ class Webhooks:
                 if not answer.error:
                     taken.append(message.message_id)
                     continue
-                again = self._again(0 if _is_slow(answer) else message.attempts, answer, now)
+                again = next_try(0 if _is_slow(answer) else message.attempts, answer.wait, now)
                 queries.mark_refused(batch.connection, message.message_id, answer.error, again)
             queries.mark_sent(batch.connection, taken, now)
             held = queries.endpoints(batch.connection, endpoint.destination)
@@ -329,23 +325,11 @@ class Webhooks:
     def _judged(self, endpoint: Endpoint, slow: Answer | None, *, gone: bool, now: Micros) -> Endpoint:
         """Return the endpoint after a turn: enabled or not, and until when it is left alone."""
         failures = 0 if slow is None else endpoint.failures + 1
-        pause = None if slow is None else self._again(failures - 1, slow, now)
+        pause = None if slow is None else next_try(failures - 1, slow.wait, now)
         reason = "gone" if gone else "exhausted" if slow is not None and pause is None else ""
         return msgspec.structs.replace(
             endpoint, enabled=not reason, disabled_for=reason, slow_until=pause, failures=failures
         )
-
-    def _again(self, tried: int, answer: Answer, now: Micros) -> Micros | None:
-        """Return when to try again; None after the last time.
-
-        :param tried: how often it was tried before.
-        """
-        if tried >= len(_SCHEDULE):
-            return None
-        return now + max(self._jittered(_SCHEDULE[tried]), answer.wait)
-
-    def _jittered(self, wait: Micros) -> Micros:
-        return int(wait * self._random.uniform(1.0, 1.2))
 
 
 def _named(destination: str, url: str) -> str:
@@ -364,13 +348,4 @@ def _is_slow(answer: Answer) -> bool:
 def _answer(status: int, given: Mapping[str, str], now: Micros) -> Answer:
     if 200 <= status < 300:
         return Answer(status, "")
-    return Answer(status, f"http_{status}", _asked_to_wait(given.get("retry-after", ""), now))
-
-
-def _asked_to_wait(text: str, now: Micros) -> Micros:
-    """Return what ``Retry-After`` asks for (RFC 9110, 10.2.3): seconds or a date, a day at most."""
-    try:
-        wait = int(text) * SECOND if text.isdigit() else micros(parsedate_to_datetime(text)) - now
-    except (ValueError, TypeError, OverflowError):  # a date of a year that no calendar has, for one
-        return 0
-    return min(max(wait, 0), _LONGEST_WAIT)
+    return Answer(status, f"http_{status}", asked_to_wait(given.get("retry-after", ""), now))

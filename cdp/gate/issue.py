@@ -11,7 +11,7 @@ more: such people are counted as ``lost`` and leave the record; erasure names th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 
 import msgspec
 from pyroaring import BitMap
@@ -22,7 +22,7 @@ from cdp.gate.deliveries import Audience
 from cdp.gate.deliveries import queries as delivery_queries
 from cdp.gate.model import Released, Value
 from cdp.gate.recall import Found, Reason, Recaller, everything
-from cdp.store import Batch, Store
+from cdp.store import Batch, Connection, Store
 
 Referring = Callable[[str, Iterable[int], tuple[Value, ...]], dict[int, Released]]
 """(destination, anchors, values) → what may leave of each anchor whose key is there."""
@@ -104,6 +104,22 @@ class Issuer:
                             strayed=BitMap(strayed),
                         )
                     )
+
+    def known_as(
+        self, connection: Connection, identity_nos: Iterable[int], destinations: Container[str]
+    ) -> dict[str, list[Released]]:
+        """Return destination → the references under which it ever received these people; for it alone.
+
+        Recalled since or not: who was told to take somebody off a list may hold them still. Nothing is taken
+        out of the record.
+
+        :param destinations: of which the answer is to be.
+        """
+        found = delivery_queries.anchored(connection, BitMap(identity_nos))
+        known = {
+            name: self._refer(name, anchors, ()) for name, anchors in found.items() if name in destinations
+        }
+        return {name: list(released.values()) for name, released in known.items() if released}
 
     def settle(
         self, batch: Batch, recall: Recall, refs: Mapping[int, tuple[bytes, str]] | None = None

@@ -198,12 +198,26 @@ def _folded(values: Iterable[str]) -> set[str]:
     return {value.strip().casefold() for value in values} - {""}
 
 
+class OpenDsr(msgspec.Struct, frozen=True):
+    """Where a recipient takes requests of people, in OpenDSR 2.0.
+
+    :param url: https, without a slash at its end.
+    :param domain: its host, in lower case: whose certificate signs what the recipient says.
+    :param within_days: how soon it does its part, or that is late.
+    """
+
+    url: str
+    domain: str
+    within_days: int
+
+
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """``destinations/*.yaml``: who may receive data.
 
     :param tcf_vendor_id: its id on the TCF's global vendor list; None where it is no vendor.
     :param recall_within_hours: how soon it acknowledges a recall, or that is late.
     :param unsubscribe_url: each row carries the link with which its person withdraws from the purpose.
+    :param opendsr: how it is told of requests of people; None where it does not speak OpenDSR.
     """
 
     name: str
@@ -221,6 +235,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     tcf_vendor_id: int | None = None
     recall_within_hours: int = 24
     unsubscribe_url: bool = False
+    opendsr: OpenDsr | None = None
 
     def contract_ended(self, on: date) -> bool:
         """Return whether the contract is over on a day (UTC); its last day still counts."""

@@ -178,6 +178,17 @@ class JurisdictionsFile(_Shape, frozen=True):
     jurisdictions: dict[str, JurisdictionShape]
 
 
+class OpenDsrShape(_Shape, frozen=True):
+    """Where a recipient takes requests of people, in OpenDSR 2.0.
+
+    ``url``: what stands before ``/discovery`` and ``/requests``; its host is the domain that signs
+    its answers. ``within_days``: how soon it does its part, or that is late.
+    """
+
+    url: str
+    within_days: Positive = 14
+
+
 class DestinationFile(_Shape, frozen=True):
     """``destinations/NAME.yaml``: who may receive data.
 
@@ -198,6 +209,7 @@ class DestinationFile(_Shape, frozen=True):
     tcf_vendor_id: Positive | None = None
     recall_within_hours: Positive = 24
     unsubscribe_url: bool = False
+    opendsr: OpenDsrShape | None = None
 
 
 # -- rules/*.yaml -----------------------------------------------------------------------------------

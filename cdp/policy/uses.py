@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from urllib.parse import urlsplit
 
 from cdp.clock import parse_rfc3339
 from cdp.policy import shapes
 from cdp.policy.document import Document
-from cdp.policy.model import DEFAULT_LANGUAGE, Destination, Jurisdictions, Notice, Purpose, Words
+from cdp.policy.model import DEFAULT_LANGUAGE, Destination, Jurisdictions, Notice, OpenDsr, Purpose, Words
 from cdp.policy.names import DOTTED, lineage
 
 
@@ -180,4 +181,18 @@ def read_destination(
         tcf_vendor_id=file.tcf_vendor_id,
         recall_within_hours=file.recall_within_hours,
         unsubscribe_url=file.unsubscribe_url,
+        opendsr=None if file.opendsr is None else _opendsr(document, file.opendsr),
     )
+
+
+def _opendsr(document: Document, shape: shapes.OpenDsrShape) -> OpenDsr:
+    wrong = document.error("an https URL of a host, without user, query and fragment", "opendsr", "url")
+    try:
+        parts = urlsplit(shape.url)
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    plain = shape.url.isascii() and shape.url.isprintable() and not parts.query and not parts.fragment
+    if not plain or parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or port == 0:
+        raise wrong
+    return OpenDsr(url=shape.url.rstrip("/"), domain=parts.hostname, within_days=shape.within_days)

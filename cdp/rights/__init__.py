@@ -1,5 +1,6 @@
 """Rights of the person: the requests that they make, and the links by which they reach their own choices."""
 
+from cdp.rights import opendsr
 from cdp.rights.acts import Acts
 from cdp.rights.correct import Correction, Corrections
 from cdp.rights.deadline import due_state, reminder
@@ -68,5 +69,6 @@ __all__ = [
     "Step",
     "Wanted",
     "due_state",
+    "opendsr",
     "reminder",
 ]

@@ -41,7 +41,7 @@ from cdp.rights.model import (
 from cdp.rights.proofs import NAMED, Proofs
 from cdp.rights.reading import Reading
 from cdp.rights.restrain import AT_ONCE, Restraints, restrained
-from cdp.rights.steps import Steps, about, entry
+from cdp.rights.steps import Listener, Steps, about, entry
 from cdp.rights.work import Work
 from cdp.store import Batch, Committer, Connection, retrying
 
@@ -102,6 +102,7 @@ class RightsService(Reading):
         purpose: str = "",
         language: str = "",
         evidence: bytes | None = None,
+        also: Listener | None = None,
     ) -> RightsRequest:
         """Open a request of one identity; the same one that stands where this would is returned instead.
 
@@ -112,6 +113,7 @@ class RightsService(Reading):
         :param submitted_at: when the person asked, where somebody else passed it on: no later than now.
         :param purpose: what an objection is to; empty for all that can be objected to.
         :param language: in which it was asked for; ``evidence`` of what restrains at once.
+        :param also: called with a request that is new, in the transaction that stores it.
         :raises NotFoundError: there is no such identity.
         :raises InvalidInputError: nobody can object to the purpose.
         """
@@ -121,7 +123,7 @@ class RightsService(Reading):
             request = self._new(identity_no, named, kind, channel, purpose, submitted_at)
             request = msgspec.structs.replace(request, regulation=regulation, external_id=external_id)
             with self._committer.batch() as batch:
-                return self._open(batch, actor, request, None, verified, language, evidence)
+                return self._open(batch, actor, request, None, verified, language, evidence, also)
 
         return retrying(run)
 
@@ -218,6 +220,7 @@ class RightsService(Reading):
         verified: bool,  # noqa: FBT001  # of a method of its own
         language: str,
         evidence: bytes | None,
+        also: Listener | None = None,
     ) -> RightsRequest:
         connection, following = batch.connection, _following(verified=verified)
         for number in request.identity_nos:
@@ -237,6 +240,8 @@ class RightsService(Reading):
             waiting=request.kind in BY_HAND,
         )
         self._steps.start(batch, actor, request, asked)
+        if also is not None:
+            also(batch, request)
         return self._steps.step(batch, request, following)
 
     def _known(

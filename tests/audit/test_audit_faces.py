@@ -41,7 +41,8 @@ def graphql(caller: Caller, query: str, **variables: Any) -> Any:
 def test_pages_neither_repeat_nor_miss_while_the_log_grows(caller: Caller) -> None:
     record(caller, *entries(11), *entries(3, outcome="denied"))
     path = "/audit?action=test.use&segment=%3DHYPERLINK&outcome=allowed&limit=4"
-    got, cursor = [], ""
+    got: list[int] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = caller.api("GET", path + (f"&cursor={cursor}" if cursor else ""))
         assert page["total"] == 11

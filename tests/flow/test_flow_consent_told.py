@@ -12,6 +12,7 @@ import pytest
 from caller import Caller
 from recovery_world import backed_up, erase, identify, lost, restored, running
 
+from cdp.api.request import read_within
 from cdp.api.rest import ingest
 from cdp.clock import DAY, SECOND, FixedClock
 from cdp.settings import Settings
@@ -165,13 +166,13 @@ def test_what_the_platform_fails_on_is_answered_as_that_and_can_be_replayed(
 def test_a_call_is_received_when_its_body_has_ended(
     caller: Caller, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = ingest._read
+    read = read_within
 
     async def slow(request: Any, limit: int) -> bytes:
         clock.advance(DAY)
         return await read(request, limit)
 
-    monkeypatch.setattr(ingest, "_read", slow)
+    monkeypatch.setattr(ingest, "read_within", slow)
     caller.send({"type": "identify", "messageId": "m1", "userId": "ann"})
     (item,) = caller.api(
         "GET", f"/profiles/{caller.lookup('user_id', 'ann')['id']}/events", purpose="data_quality"

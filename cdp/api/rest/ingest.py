@@ -17,10 +17,10 @@ from litestar import Request, Response, Router, post
 from cdp.access import Source
 from cdp.api.auth import WRITE_KEY, allow, credential_of
 from cdp.api.injected import InjectedServices
-from cdp.api.request import carries_gpc
+from cdp.api.request import carries_gpc, read_within
 from cdp.api.rest.cors import CrossOrigin
 from cdp.api.services import Services
-from cdp.errors import NotAuthenticatedError, NotPermittedError, TooLargeError, UnavailableError
+from cdp.errors import NotAuthenticatedError, NotPermittedError, UnavailableError
 from cdp.ingest import Body, Delivery, read_body
 
 _MIRROR_SECONDS = 30.0
@@ -45,7 +45,7 @@ async def batch(request: Request[Any, Any, Any], services: InjectedServices) -> 
 
 async def _ingest(request: Request[Any, Any, Any], services: Services, type_: str) -> Response[bytes]:
     settings = services.settings
-    raw = await _read(request, settings.max_body_bytes)
+    raw = await read_within(request, settings.max_body_bytes)
     received_at = services.clock.now()  # a body that comes slowly is not received before its end
     body = read_body(
         raw,
@@ -80,18 +80,6 @@ async def _visible(services: Services, commit_no: int) -> None:
     """Wait until segments see a commit."""
     if not await asyncio.to_thread(services.mirror.wait_for, commit_no, _MIRROR_SECONDS):
         raise UnavailableError("stored, but the warehouse is late; the events are not lost")
-
-
-async def _read(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """Read the body, never more than ``limit`` bytes of it."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise TooLargeError(f"the body is over the limit of {limit} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 async def _authenticate(request: Request[Any, Any, Any], body: Body, services: Services) -> Source:

@@ -142,7 +142,7 @@ def rows(connection: Connection, start: int, stop: int) -> list[Row]:
         .where(e.leaf_index >= start, e.leaf_index < stop)
         .order_by(e.leaf_index)
     )
-    return [Row(*row[:8], int(row[8]), bytes(row[9])) for row in read_rows(connection, query)]
+    return [Row._make((*row[:8], int(row[8]), bytes(row[9]))) for row in read_rows(connection, query)]
 
 
 def matching(connection: Connection, wanted: AuditFilter, start: int, stop: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
 from cdp.clock import Micros, random_id
 from cdp.gate.deliveries.holding import Holding
-from cdp.gate.tables import deliveries, export_fetches, exports, feed_rows
+from cdp.gate.tables import deliveries, destination_anchors, export_fetches, exports, feed_rows
 from cdp.store import among, chunks, insert_many, insert_new, lock_rows
 
 _D = deliveries.c
@@ -117,6 +117,14 @@ def audiences_at(connection: Connection, destination: str, *, lock: bool = False
     if lock:
         query = lock_rows(query)
     return [_audience(row) for row in connection.execute(query)]
+
+
+def anchored(connection: Connection, identity_nos: BitMap) -> dict[str, BitMap]:
+    """Return destination → those of these identities from which pseudonyms of it are made."""
+    a = destination_anchors.c
+    found = connection.execute(select(a.destination, a.identities).order_by(a.destination))
+    known = {row[0]: BitMap.deserialize(row[1]) & identity_nos for row in found}
+    return {destination: anchors for destination, anchors in known.items() if anchors}
 
 
 def save_audience(connection: Connection, audience: Audience) -> None:
