@@ -20,7 +20,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
-from cdp.rights import Acts, Links, RightsService
+from cdp.rights import Acts, Archives, Links, RightsService
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Committer, Store
@@ -80,6 +80,7 @@ class Services:
     acts: Acts
     rights: RightsService
     links: Links
+    archives: Archives
 
     @property
     def bundle(self) -> Bundle:

@@ -42,7 +42,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation, KeptApart, Recovery
-from cdp.rights import Acts, Fulfiller, Links, RequestKind, RightsService
+from cdp.rights import Acts, Archives, Fulfiller, Links, RequestKind, RightsService, Stages
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Batch, Committer, Store, migrate
@@ -195,8 +195,19 @@ def _wire(
         clock,
     )
     writer = Writer(pipeline, batch_events=settings.batch_events, queue_events=settings.queue_events)
-    acts = Acts(committer, keyring, identity, ledger, clock)
-    fulfillers: dict[RequestKind, Fulfiller] = {}
+    stages = Stages(
+        identity,
+        access,
+        profiles,
+        ledger,
+        ReceiptIssuer(committer, keyring, ledger, audit),
+        segments,
+        quarantine,
+        audit,
+        gate,
+        clock,
+    )
+    acts, archives, rights = _rights(committer, keyring, stages, links, in_force.refresh)
     ids = ProfileIds(keyring.secret("index"), settings.workspace)
 
     def arrived(batch: Batch, resolved: Resolved) -> Collection[int]:
@@ -224,7 +235,7 @@ def _wire(
         access=access,
         ledger=ledger,
         deriving=Deriving(committer, ledger, identity, clock),
-        receipts=ReceiptIssuer(committer, keyring, ledger, audit),
+        receipts=stages.receipts,
         identity=identity,
         steward=relinker,
         matching=matching,
@@ -264,8 +275,9 @@ def _wire(
         conflicts=Conflicts(committer, ids, identity, profiles, ledger, gate),
         reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,
-        rights=RightsService(committer, identity, acts, clock, in_force.refresh, fulfillers),
+        rights=rights,
         links=links,
+        archives=archives,
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))
     return services, writer, schedule(services, event_keys, mirror_apart=mirror_apart)
@@ -299,6 +311,19 @@ def _linking(
         ReviewQueue(committer, settler, ids, merge, clock),
         Watch(settler, identity),
     )
+
+
+def _rights(
+    committer: Committer, keyring: Keyring, stages: Stages, links: Links, policy: Callable[[], Bundle]
+) -> tuple[Acts, Archives, RightsService]:
+    """Wire what people ask for, and what does it."""
+    identity, clock = stages.identity, stages.clock
+    acts = Acts(committer, keyring, identity, stages.ledger, clock)
+    archives = Archives(committer, keyring, stages, links)
+    fulfillers: dict[RequestKind, Fulfiller] = {"access": archives.fulfil, "portability": archives.fulfil}
+    rights = RightsService(committer, identity, acts, clock, policy, fulfillers)
+    rights.on_change.append(archives.changed)
+    return acts, archives, rights
 
 
 def _regions(store: Store) -> list[str]:

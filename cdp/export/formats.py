@@ -66,7 +66,7 @@ def _csv(rendering: Rendering) -> Iterator[bytes]:
     writer.writerow([PROFILE_REF, *(column.name for column in rendering.columns)])
 
     def piece(rows: Sequence[Released]) -> bytes:
-        writer.writerows([row.profile_ref, *map(_cell, row.values)] for row in rows)
+        writer.writerows([row.profile_ref, *map(csv_cell, row.values)] for row in rows)
         return _taken(text)
 
     yield from _pieces(rendering, piece, _PIECE)
@@ -81,7 +81,8 @@ def _taken(text: io.StringIO) -> bytes:
     return data
 
 
-def _cell(value: Value) -> str:
+def csv_cell(value: Value) -> str:
+    """Return a value as a field of CSV: one that a spreadsheet would run as a formula is made harmless."""
     if value is None:
         return ""
     if not isinstance(value, str):

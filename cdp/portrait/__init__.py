@@ -1,6 +1,7 @@
 """One person across the stages: what is known, where it came from, who used it."""
 
 from cdp.portrait.conflicts import Conflict, Conflicts, Word
+from cdp.portrait.draw import Evaluated, evaluated
 from cdp.portrait.effects import Holder, Relinked, Side
 from cdp.portrait.model import Link, Membership, Portrait, Provenance, ShownEvent, ShownIdentifier, Tag
 from cdp.portrait.preview import Previewer
@@ -13,6 +14,7 @@ __all__ = [
     "Conflict",
     "Conflicts",
     "Disclosure",
+    "Evaluated",
     "Holder",
     "Link",
     "Membership",
@@ -30,4 +32,5 @@ __all__ = [
     "Side",
     "Tag",
     "Word",
+    "evaluated",
 ]

@@ -1,6 +1,7 @@
 """Rights of the person: the requests that they make, and the links by which they reach their own choices."""
 
 from cdp.rights.acts import Acts
+from cdp.rights.archive import Archive, Archives, Download, Stages
 from cdp.rights.links import Link, LinkKind, Links, Pending
 from cdp.rights.model import (
     KINDS,
@@ -25,8 +26,11 @@ __all__ = [
     "STATES",
     "TRANSITIONS",
     "Acts",
+    "Archive",
+    "Archives",
     "Channel",
     "Denied",
+    "Download",
     "Fulfilled",
     "Fulfiller",
     "Link",
@@ -37,4 +41,5 @@ __all__ = [
     "RequestState",
     "RightsRequest",
     "RightsService",
+    "Stages",
 ]
