@@ -22,6 +22,7 @@ from cdp.api.graphql.schema import HANDLERS as GRAPHQL
 from cdp.api.request import ApiRequest
 from cdp.api.rest import (
     admin,
+    archives,
     audit,
     conflicts,
     consent_imports,
@@ -80,6 +81,7 @@ def create_app(
         consent_imports,
         preferences,
         rights,
+        archives,
         policies,
         audit,
         quarantine,

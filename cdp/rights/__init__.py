@@ -1,7 +1,9 @@
 """Rights of the person: the requests that they make, and the links by which they reach their own choices."""
 
 from cdp.rights.acts import Acts
+from cdp.rights.archive import HEADERS as ARCHIVE_HEADERS
 from cdp.rights.archive import Archive, Archives, Download, Stages
+from cdp.rights.archive import schema as archive_schema
 from cdp.rights.links import Link, LinkKind, Links, Pending
 from cdp.rights.model import (
     KINDS,
@@ -20,6 +22,7 @@ from cdp.rights.model import (
 from cdp.rights.service import RightsService
 
 __all__ = [
+    "ARCHIVE_HEADERS",
     "KINDS",
     "NOBODY",
     "OPEN",
@@ -42,4 +45,5 @@ __all__ = [
     "RightsRequest",
     "RightsService",
     "Stages",
+    "archive_schema",
 ]

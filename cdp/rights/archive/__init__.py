@@ -3,6 +3,6 @@
 from cdp.rights.archive.context import Stages
 from cdp.rights.archive.model import Archive
 from cdp.rights.archive.schema import schema
-from cdp.rights.archive.service import LIFETIME, Archives, Download
+from cdp.rights.archive.service import HEADERS, LIFETIME, Archives, Download
 
-__all__ = ["LIFETIME", "Archive", "Archives", "Download", "Stages", "schema"]
+__all__ = ["HEADERS", "LIFETIME", "Archive", "Archives", "Download", "Stages", "schema"]

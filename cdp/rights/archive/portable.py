@@ -83,7 +83,7 @@ def events_csv(page: Iterable[Event]) -> bytes:
         front = one.id, one.occurred_at, one.type, one.name, one.source
         parts = ("properties", "context", "traits", "other")
         told = [(*front, part, key, value) for part in parts for key, value in getattr(one, part).items()]
-        rows += told or [(*front, None, None, None)]
+        rows += told or [(*front, "", "", None)]
     return table(rows)
 
 

@@ -39,6 +39,13 @@ PURPOSE = "rights"
 LIFETIME: Micros = 14 * DAY
 """How long an archive can be fetched; without any other word its key ends a day later (``RETENTION``)."""
 PERSON = "person"
+HEADERS = {
+    "Accept-Ranges": "none",
+    "Cache-Control": "no-store",
+    "Content-Disposition": 'attachment; filename="your-data.zip"',
+    "X-Content-Type-Options": "nosniff",
+}
+"""What goes with an archive over HTTP: a name that is ours, and nothing kept or guessed on the way."""
 _KINDS: dict[str, ArchiveKind] = {"access": "access", "portability": "portability"}
 _GONE = "there is no archive of this request, or not any more"
 
@@ -231,10 +238,17 @@ class Archives:
     def fetch(self, token: str) -> Download | None:
         """Hand an archive over to whoever holds its link; None for whatever is no link."""
         found = self.peek(token)
-        if found is None:
-            return None
+        return None if found is None else self.handed(found.request_id)
+
+    def until(self, connection: Connection, request_id: str) -> Micros | None:
+        """Return until when the archive of a request can be fetched; None when it cannot."""
+        found = self._find(connection, request_id)
+        return None if found is None or found.state != "ready" else found.expires_at
+
+    def handed(self, request_id: str) -> Download | None:
+        """Hand an archive over to its person; None where there is none any more."""
         try:
-            return self.download(PERSON, found.request_id)
+            return self.download(PERSON, request_id)
         except (NotFoundError, ConflictError):
             return None
 
