@@ -14,7 +14,7 @@ from cdp.cli.output import new_file, progress, say, show_list
 from cdp.errors import CdpError, NotFoundError
 
 rights = typer.Typer(help="Requests of people about their own data.", no_args_is_help=True)
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 _COLUMNS = ("id", "kind", "state", "opened_at", "due_at", "channel", "profile")
 
 

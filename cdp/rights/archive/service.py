@@ -130,13 +130,17 @@ class Archives:
         return archive, scope
 
     def _scope(self, connection: Connection, proved: Sequence[int]) -> Scope:
+        """Return whose data may be shown; whose key is destroyed is being erased, and gone already."""
         identity = self._stages.identity
-        found = identity.reach(connection, proved)
+        living = set(proved) - self._keyring.destroyed(proved)
+        reach = identity.reach(connection, living)
+        gone = self._keyring.destroyed(reach.numbers)
+        numbers = tuple(number for number in reach.numbers if number not in gone)
         members: dict[int, list[int]] = {}
-        for number, profile_no in sorted(identity.profiles_of(connection, found.numbers).items()):
+        for number, profile_no in sorted(identity.profiles_of(connection, numbers).items()):
             members.setdefault(profile_no, []).append(number)
-        own = tuple(number for number in found.numbers if number in set(proved))
-        return Scope(proved=own, numbers=found.numbers, members=members, whole=found.whole)
+        own = tuple(number for number in numbers if number in living)
+        return Scope(proved=own, numbers=numbers, members=members, whole=reach.whole and not gone)
 
     def _build(self, archive: Archive, scope: Scope) -> Fulfilled | None:
         with self._committer.store.reading() as connection:
@@ -192,8 +196,7 @@ class Archives:
 
     def _holds(self, connection: Connection, proved: Sequence[int], numbers: Sequence[int]) -> bool:
         """Return whether all of these are still there, and still theirs who proved some of them."""
-        now = self._scope(connection, proved)
-        return set(numbers) <= set(now.numbers) and not self._keyring.destroyed(numbers)
+        return set(numbers) <= set(self._scope(connection, proved).numbers)
 
     # -- handing over ---------------------------------------------------------------------------
 
