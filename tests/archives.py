@@ -12,6 +12,34 @@ from caller import Caller
 
 PATIENCE = 30.0
 ADA = "ada.lovelace@example.org"
+HARMFUL = (
+    "<script>document.title='run'</script>",
+    "</style><style>*{display:none}</style>",
+    "</bdi></td></table><img src=x onerror=document.title='run'>",
+    '" onmouseover="document.title=1" x="',
+    "' autofocus onfocus='document.title=1",
+    "<a href=javascript:alert(1)>here</a>",
+    "<iframe src=https://example.org/></iframe>",
+    "<base href=https://example.org/><form action=/x><button>go</button></form>",
+    "<meta http-equiv=refresh content=0;url=https://example.org/>",
+    "https://example.org/?beacon",
+    '=HYPERLINK("https://example.org","x")',
+    "+cmd|' /C calc'!A0",
+    "@SUM(1+1)",
+    "-2+3",
+    "\t=1+1",
+    "../../../etc/passwd",
+    "..\\..\\windows\\system32",
+    "/etc/passwd",
+    "aux\x00.json",
+    "\u202etxt.exe\u202c",
+    "\u2066\u2067\u200f\u061c",
+    "{{7*7}}${7*7}#{7*7}",
+    "]]><!--",
+    "\U0001f600\ufeff\u2028\u2029",
+    "x" * 5_000,
+)  # fmt: skip
+"""Data of somebody who means harm to whoever reads it."""
 
 
 class Opened:
@@ -87,3 +115,27 @@ def archive_of(caller: Caller, value: str = ADA, *, type_: str = "email", kind: 
     request_id = ask(caller, value, type_=type_, kind=kind)
     assert worked_on(caller, request_id) == "fulfilled"
     return Opened(fetched(caller, request_id))
+
+
+def hostile(messages: int = 1) -> list[dict[str, Any]]:
+    """Return messages with every harmful text as value, name and part of a name, as far as it is taken in."""
+    texts = [text for text in HARMFUL if "\x00" not in text]
+    properties = {f"v{place}": text for place, text in enumerate(texts)}
+    names = {text[:200]: "n" for text in texts}
+    return [
+        {
+            "type": "track",
+            "messageId": f"h{number}",
+            "timestamp": f"2026-02-28T11:{number:02d}:00Z",
+            "userId": "ada",
+            "event": "<script>document.title='run'</script>",
+            "properties": {**properties, **names, "deep": {"<b>": [{"<i>": text} for text in texts]}},
+            "context": {"page": {"title": texts[0], "<u>": texts[1]}, texts[2]: texts[3]},
+        }
+        for number in range(messages)
+    ]
+
+
+def identify() -> dict[str, Any]:
+    traits = {"email": ADA, "nickname": HARMFUL[2], "<b onclick=x>": "named", "formula": "=1+1"}
+    return {"type": "identify", "messageId": "i", "userId": "ada", "traits": traits}

@@ -38,7 +38,7 @@ def ready(caller: Caller, value: str = ADA) -> str:
 
 def link(caller: Caller, request_id: str) -> str:
     made = caller.api("POST", f"/rights/requests/{request_id}/archive/link")
-    return urlsplit(made["url"]).path
+    return str(urlsplit(made["url"]).path)
 
 
 def uses(caller: Caller, *actions: str) -> list[Any]:
@@ -141,7 +141,7 @@ def test_somebody_erased_while_it_is_built_is_in_no_archive(
 
 def ask_quietly(caller: Caller) -> str:
     """Ask for Ada's archive, with nobody at work on it but the test."""
-    caller.services.rights.advance = lambda: 0  # type: ignore[method-assign]  # the clockwork stands still
+    caller.services.rights.advance = lambda: 0
     number = number_of(caller, ADA, "email")
     assert number is not None
     return caller.services.rights.open("key:1", number, "access", "officer").request_id
@@ -211,7 +211,7 @@ def test_a_link_opens_that_archive_and_no_other(ada: Caller, clock: FixedClock) 
 def test_whoever_asked_on_the_preference_page_fetches_it_there(ada: Caller) -> None:
     def page_of(value: str) -> str:
         body = {"kind": "manage", "identifier": {"type": "email", "value": value}}
-        return urlsplit(ada.api("POST", "/preferences/links", body)["url"]).path
+        return str(urlsplit(ada.api("POST", "/preferences/links", body)["url"]).path)
 
     path = page_of(ADA)
     assert "Download your data" not in ada.http.get(path).text

@@ -32,6 +32,7 @@ class Facts:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._met: set[object] = set()
 
     # -- who ------------------------------------------------------------------------------------
 
@@ -139,12 +140,22 @@ class Facts:
         return found
 
     def _meet(self, kind: str, name: str, held: dict[str, Any], source: str | None) -> None:
+        """Note the fields of an event; most have the same as one before."""
+        context = held.get("context", {})
+        fields = tuple(held.get("properties", ()))
+        inner = tuple(
+            (top, tuple(value) if isinstance(value, dict) else ()) for top, value in context.items()
+        )
+        shape = kind, name, source, fields, inner
+        if shape in self._met:
+            return
+        self._met.add(shape)
         self._context.note("event", name if kind == "track" else kind, source)
-        for key in held.get("properties", ()):
+        for key in fields:
             self._context.note("property", key, source)
-        for top, value in held.get("context", {}).items():
-            for below in value if isinstance(value, dict) else ("",):
-                self._context.note("context", f"{top}.{below}" if below else top, source)
+        for top, below in inner:
+            for path in [f"{top}.{key}" for key in below] or [top]:
+                self._context.note("context", path, source)
 
     # -- consent --------------------------------------------------------------------------------
 

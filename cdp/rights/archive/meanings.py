@@ -104,9 +104,16 @@ class Portable:
                 left = (key for key, transform in rule.fields.items() if transform.kind != "drop")
                 listed.update(rule.inputs, left)
         self._listed = listed - {"*"}
+        self._known: dict[tuple[str, str], bool] = {}
 
     def __call__(self, part: str, name: str) -> bool:
         """Return whether a field goes into the portable part."""
+        place = part, name
+        if place not in self._known:
+            self._known[place] = self._decided(part, name)
+        return self._known[place]
+
+    def _decided(self, part: str, name: str) -> bool:
         rule = rule_of(self._bundle, part, name)
         if rule is None and part != "event":
             return True

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -25,12 +26,14 @@ LONGEST = 2_000
 """Characters of a value that are shown."""
 _DEEPEST = 8
 _CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "�")
+_ODD = re.compile("[&<>\"'\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _STYLE = """
 body{font:1rem/1.5 system-ui,sans-serif;margin:0
 auto;max-width:72rem;padding:1rem;color:#1a1a1a;background:#fff}
 h1{font-size:1.6rem}h2{margin-top:2.5rem;border-top:1px solid #767676;padding-top:1rem;font-size:1.25rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:start;vertical-align:top;padding:.3rem .6rem;
-border-bottom:1px solid #ccc;overflow-wrap:anywhere}th{background:#f2f2f2}dl{margin:0}dt{font-weight:600}
+border-bottom:1px solid #ccc;overflow-wrap:anywhere;min-width:5rem}
+th{background:#f2f2f2;white-space:nowrap}dl{margin:0}dt{font-weight:600}
 dd{margin:0 0 .3rem 1rem;overflow-wrap:anywhere}.wide{overflow-x:auto}.none{color:#595959}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#161616}th{background:#2b2b2b}.none{color:#b3b3b3}
 a{color:#9cf}}
@@ -45,12 +48,15 @@ def text(value: object) -> str:
     said = str(value)
     if len(said) > LONGEST:
         said = said[:LONGEST] + f" … ({len(said)} characters; the JSON file has all of them)"
-    said = said.translate(_CONTROLS)
-    return escape(said.encode(errors="replace").decode())
+    if _ODD.search(said) is None:  # most of them, and there are many
+        return said
+    return escape(said.translate(_CONTROLS).encode(errors="replace").decode())
 
 
 def value(held: Any, depth: int = 0) -> str:
     """Return a value of somebody's data, set apart from all around it."""
+    if isinstance(held, str):
+        return f"<bdi>{text(held)}</bdi>"
     if held is None:
         return '<span class="none">–</span>'
     if isinstance(held, dict) and depth < _DEEPEST:
@@ -63,7 +69,7 @@ def value(held: Any, depth: int = 0) -> str:
         return f"<ul>{inner}</ul>" if held else value(None)
     if isinstance(held, bool):
         return "yes" if held else "no"
-    said = held if isinstance(held, str | int | float) else msgspec.json.encode(held).decode()
+    said = msgspec.json.encode(held).decode() if isinstance(held, dict | list | tuple) else held
     return f"<bdi>{text(said)}</bdi>"
 
 

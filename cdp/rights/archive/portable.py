@@ -73,25 +73,27 @@ def profile_csv(held: Profile) -> bytes:
     rows: list[Sequence[Any]] = [("kind", "name", "value", "source", "since")]
     rows += [("identifier", one.type, one.value, None, one.known_since) for one in held.identifiers]
     rows += [("trait", one.name, one.value, one.source, one.observed_at) for one in held.traits]
-    return table(rows)
+    return _table([[_cell(value) for value in row] for row in rows])
 
 
 def events_csv(page: Iterable[Event]) -> bytes:
     """Return events as a table: one line for each property, one for an event that has none."""
-    rows: list[Sequence[Any]] = [("event", "occurred_at", "type", "name", "source", "part", "field", "value")]
+    rows: list[Sequence[str]] = [("event", "occurred_at", "type", "name", "source", "part", "field", "value")]
     for one in page:
-        front = one.id, one.occurred_at, one.type, one.name, one.source
-        parts = ("properties", "context", "traits", "other")
-        told = [(*front, part, key, value) for part in parts for key, value in getattr(one, part).items()]
-        rows += told or [(*front, "", "", None)]
-    return table(rows)
+        front = tuple(map(_cell, (one.id, one.occurred_at, one.type, one.name, one.source)))
+        told = [
+            (*front, part, _cell(key), _cell(value))
+            for part in ("properties", "context", "traits", "other")
+            for key, value in getattr(one, part).items()
+        ]
+        rows += told or [(*front, "", "", "")]
+    return _table(rows)
 
 
-def table(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return rows as CSV (RFC 4180), UTF-8 with CRLF."""
+def _table(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return rows of cells as CSV (RFC 4180), UTF-8 with CRLF."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode()
 
 
