@@ -22,6 +22,7 @@ from cdp.api.graphql.schema import HANDLERS as GRAPHQL
 from cdp.api.request import ApiRequest
 from cdp.api.rest import (
     admin,
+    archives,
     audit,
     audit_search,
     conflicts,
@@ -85,6 +86,7 @@ def create_app(
         rights,
         retention,
         opendsr,
+        archives,
         policies,
         audit,
         audit_search,

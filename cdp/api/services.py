@@ -21,7 +21,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
-from cdp.rights import Acts, LegalHolds, Links, Retention, RightsService
+from cdp.rights import Acts, Archives, LegalHolds, Links, Retention, RightsService
 from cdp.rights import opendsr as dsr
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
@@ -89,6 +89,7 @@ class Services:
     opendsr: dsr.OpenDsrProcessor
     opendsr_reports: dsr.Reports
     opendsr_fan_out: dsr.OpenDsrFanOut
+    archives: Archives
 
     @property
     def bundle(self) -> Bundle:

@@ -6,12 +6,22 @@ from collections.abc import Collection
 
 from cdp.clock import Clock
 from cdp.crypto import Keyring
+from cdp.errors import ConflictError, NotFoundError
 from cdp.export import Outbox
 from cdp.gate import Gate
 from cdp.identity import IdentityService
 from cdp.policy import InForce
 from cdp.profiles import ProfileService
-from cdp.rights import Acts, Corrections, Fulfiller, Recipients, RequestKind, RightsService
+from cdp.rights import (
+    Acts,
+    Archives,
+    Corrections,
+    Fulfiller,
+    Recipients,
+    RequestKind,
+    RightsRequest,
+    RightsService,
+)
 from cdp.store import Committer, Connection
 
 
@@ -25,6 +35,7 @@ def wire_rights(
     outbox: Outbox,
     in_force: InForce,
     clock: Clock,
+    archives: Archives,
 ) -> RightsService:
     """Return the requests with all that works on them."""
 
@@ -37,11 +48,23 @@ def wire_rights(
     policy = in_force.refresh
     recipients = Recipients(committer, outbox, gate, identity, clock, policy, places)
     fulfillers: dict[RequestKind, Fulfiller] = {
+        "access": archives.fulfil,
+        "portability": archives.fulfil,
         "restriction": recipients.restrained,
         "objection": recipients.restrained,
         "rectification": recipients.rectified,
     }
     corrections = Corrections(committer, keyring, identity, profiles, clock, policy)
-    return RightsService(
+    rights = RightsService(
         committer, keyring, identity, acts, clock, policy, places, fulfillers, corrections.record
     )
+    rights.on_change.append(archives.changed)
+    return rights
+
+
+def link_to(archives: Archives, request: RightsRequest) -> str | None:
+    """Return the address of what a request for access gave; None when there is nothing to fetch."""
+    try:
+        return archives.link("system", request.request_id)[0]
+    except (NotFoundError, ConflictError):
+        return None

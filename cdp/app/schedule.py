@@ -48,6 +48,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
                 counts = {"quarantined": services.quarantine.forget(batch), "bucket_keys": len(ended)}
                 batch.record(Entry(action="retention.end", actor="system", counts=counts))
             services.keyring.destroy_buckets(ended)
+        services.archives.expire()
 
     def sign_checkpoint() -> None:
         services.audit.sign_checkpoint(committer)

@@ -86,6 +86,7 @@ def preference_site(services: Services) -> Site:
         services.rights,
         services.receipts,
         services.acts,
+        services.archives,
         lambda: services.bundle,
         services.clock,
     )
@@ -99,7 +100,7 @@ def preference_site(services: Services) -> Site:
         services.clock,
     )
     tries = Buckets(_PAGE_TRIES, _PAGE_TRIES / 60)
-    return Site(page, confirmations, services.settings.controller_name, tries.take)
+    return Site(page, confirmations, services.archives, services.settings.controller_name, tries.take)
 
 
 def configure_logging(level: str) -> None:

@@ -18,7 +18,7 @@ from cdp.access import AccessService
 from cdp.api import Asking, Services
 from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
-from cdp.app.rights import wire_rights
+from cdp.app.rights import link_to, wire_rights
 from cdp.app.schedule import schedule
 from cdp.audit import AuditLog, Entry
 from cdp.clock import Clock, SystemClock
@@ -44,7 +44,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation, KeptApart, Recovery
-from cdp.rights import Acts, LegalHolds, Links, Retention
+from cdp.rights import Acts, Archives, LegalHolds, Links, Retention, Stages
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Batch, Committer, Store, migrate
@@ -193,6 +193,18 @@ def _wire(
     )
     writer = Writer(pipeline, batch_events=settings.batch_events, queue_events=settings.queue_events)
     acts = Acts(committer, keyring, identity, ledger, clock)
+    stages = Stages(
+        identity,
+        access,
+        profiles,
+        ledger,
+        ReceiptIssuer(committer, keyring, ledger, audit),
+        segments,
+        quarantine,
+        audit,
+        gate,
+        clock,
+    )
     ids = ProfileIds(keyring.secret("index"), settings.workspace)
 
     def arrived(batch: Batch, resolved: Resolved) -> Collection[int]:
@@ -203,9 +215,20 @@ def _wire(
         store, committer, keyring, gate, ledger, profiles, segments, identity, ids, clock
     )
     opened.callback(matching.stop)
-    rights = wire_rights(committer, keyring, identity, profiles, acts, gate, outbox, in_force, clock)
+    archives = Archives(committer, keyring, stages, links)
+    rights = wire_rights(
+        committer, keyring, identity, profiles, acts, gate, outbox, in_force, clock, archives
+    )
     opendsr = open_dsr(
-        settings, committer, keyring, gate, identity, rights, in_force, clock, results=lambda _: None
+        settings,
+        committer,
+        keyring,
+        gate,
+        identity,
+        rights,
+        in_force,
+        clock,
+        results=partial(link_to, archives),
     )
     services = Services(
         settings=settings,
@@ -224,7 +247,7 @@ def _wire(
         access=access,
         ledger=ledger,
         deriving=Deriving(committer, ledger, identity, clock),
-        receipts=ReceiptIssuer(committer, keyring, ledger, audit),
+        receipts=stages.receipts,
         identity=identity,
         steward=relinker,
         matching=matching,
@@ -273,6 +296,7 @@ def _wire(
         opendsr=opendsr.processor,
         opendsr_reports=opendsr.reports,
         opendsr_fan_out=opendsr.fan_out,
+        archives=archives,
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))
     return services, writer, schedule(services, event_keys, mirror_apart=mirror_apart)

@@ -11,9 +11,8 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from cdp.audit import Outcome
 from cdp.cli.client import connected
-from cdp.cli.exports import new_file
 from cdp.cli.options import AsJson, Format, Purpose
-from cdp.cli.output import progress, say, show_json, show_list
+from cdp.cli.output import new_file, progress, say, show_json, show_list
 from cdp.errors import AuditError
 
 audit = typer.Typer(help="The audit log.", no_args_is_help=True)

@@ -7,6 +7,7 @@ can read and shells remember.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,10 +15,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from cdp.cli.client import connected
+from cdp.cli.client import Api, connected
 from cdp.cli.options import AsJson
-from cdp.cli.output import show_list, show_record
-from cdp.errors import InvalidInputError
+from cdp.cli.output import new_file, progress, say, show_list, show_record
+from cdp.errors import CdpError, InvalidInputError, NotFoundError
 
 rights = typer.Typer(help="Requests of people about their own data.", no_args_is_help=True)
 _COLUMNS = ("id", "kind", "state", "opened_at", "due_at", "due", "channel", "profile")
@@ -34,6 +35,7 @@ _Type = Annotated[
 _Unverified = Annotated[
     bool, typer.Option("--unverified", help="It is not known yet who asks: an identity check comes first.")
 ]
+_LOOK_SECONDS = 0.5
 
 
 @rights.callback()
@@ -182,3 +184,38 @@ def _open(kind: _Kind, identifier: str, purpose: str, *, unverified: bool, as_js
 def _step(request: str, verb: str, body: dict[str, Any] | None, *, as_json: bool) -> None:
     with connected() as api:
         show_record(api.post(("rights", "requests", request, verb), body), as_json=as_json)
+
+
+@rights.command("archive")
+def archive(
+    request: str,
+    out: Annotated[Path, typer.Option(help="Write it into this new file, readable by its owner only.")],
+) -> None:
+    """Fetch the archive of a request for access or portability, once it is built.
+
+    The file holds somebody's data in clear: hand it to them, and delete it.
+    """
+    with new_file(out) as file, connected() as api:
+        found = _built(api, request)
+        file.write(api.data(("rights", "requests", request, "archive")))
+    say(f"written to {out}: {found['bytes']} bytes, SHA-256 {found['sha256']}")
+
+
+def _built(api: Api, request: str) -> dict[str, Any]:
+    """Return the archive of a request when it is ready, showing how far it is until then."""
+    with progress() as shown:
+        task = shown.add_task("building", total=None)
+        while True:
+            asked: dict[str, Any] = api.get(("rights", "requests", request))
+            try:
+                found: dict[str, Any] = api.get(("rights", "requests", request, "archive", "status"))
+            except NotFoundError:
+                if asked["state"] != "in_progress":
+                    raise
+            else:
+                if found["state"] == "ready":
+                    return found
+                shown.update(task, completed=found["done"], total=found["total"] or None)
+            if asked["kind"] not in {"access", "portability"}:
+                raise CdpError(f"a request for {asked['kind']} has no archive")
+            time.sleep(_LOOK_SECONDS)

@@ -6,12 +6,16 @@ record with the person as subject, in the transaction that reads it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from cdp.audit import AuditLog, Entry
+from cdp.clock import Micros
 from cdp.consent import queries, receipt
+from cdp.consent.model import Record
 from cdp.consent.service import ConsentLedger
 from cdp.crypto import Keyring, Signer
 from cdp.errors import NotFoundError
-from cdp.store import Committer, retrying
+from cdp.store import Committer, Connection, retrying
 
 
 class ReceiptIssuer:
@@ -45,21 +49,8 @@ class ReceiptIssuer:
             found = queries.committed_record(connection, record_id)
             if found is None or source_id not in {None, found[0].source_id}:
                 raise NotFoundError("there is no consent record with this id")
-            record, commit_no, at = found
-            place = receipt.Place(
-                origin=self._audit.key.name,
-                commit_no=commit_no,
-                index=self._audit.index_of(connection, commit_no, at),
-                committed_at=at,
-            )
-            principal = self._principal(record.identity_no, record_id)
-            made = receipt.compose(
-                record,
-                self._ledger.purpose(record.purpose),
-                self._ledger.controller,
-                principal,
-                place,
-            )
+            record = found[0]
+            made = self._composed(connection, *found)
             batch.record(
                 Entry(
                     action="consent.receipt",
@@ -70,6 +61,24 @@ class ReceiptIssuer:
                 )
             )
         return receipt.sign(made, self._signer)
+
+    def made(self, connection: Connection, record_id: int) -> bytes:
+        """Return the signed receipt of a record that there is, to go with others; the caller records that."""
+        found = queries.committed_record(connection, record_id)
+        if found is None:
+            raise NotFoundError("there is no consent record with this id")
+        return receipt.sign(self._composed(connection, *found), self._signer)
+
+    def _composed(self, connection: Connection, record: Record, commit_no: int, at: Micros) -> dict[str, Any]:
+        place = receipt.Place(
+            origin=self._audit.key.name,
+            commit_no=commit_no,
+            index=self._audit.index_of(connection, commit_no, at),
+            committed_at=at,
+        )
+        principal = self._principal(record.identity_no, record.record_id)
+        purpose = self._ledger.purpose(record.purpose)
+        return receipt.compose(record, purpose, self._ledger.controller, principal, place)
 
     def _principal(self, number: int, record_id: int) -> str:
         """Return by what a receipt refers to a person: nothing when erased, ``LOST`` without their key."""

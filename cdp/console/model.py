@@ -85,6 +85,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page.
 
     :param address: key of the text that names the kind of address.
+    :param archives: request → until when its archive can be fetched from here.
     :param texts: names what is shown to whoever says yes: the versions of the texts, and what holds.
     """
 
@@ -94,6 +95,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     always: tuple[Always, ...]
     recipients: tuple[Recipient, ...]
     requests: tuple[RightsRequest, ...]
+    archives: dict[str, Micros]
     history: tuple[Past, ...]
     texts: str
 

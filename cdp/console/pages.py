@@ -28,6 +28,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, SkipValidation
+from litestar.response import Stream
 
 from cdp.clock import Micros
 from cdp.console.confirmation import Confirmations
@@ -35,7 +36,7 @@ from cdp.console.language import Language, choose, languages
 from cdp.console.model import RESULTS, Named, Result
 from cdp.console.preferences import PreferencePage
 from cdp.errors import CdpError, InvalidInputError, UnavailableError
-from cdp.rights import KINDS
+from cdp.rights import ARCHIVE_HEADERS, KINDS, Archives, Download
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -69,6 +70,7 @@ class Site(NamedTuple):
 
     pages: PreferencePage
     confirmations: Confirmations
+    archives: Archives
     controller: str
     take: Take
 
@@ -116,12 +118,15 @@ async def receipt(
 
 
 @post("/{token:str}", include_in_schema=False, status_code=303)
-async def change(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html:
-    """Record the answers, object, lift an objection, or open a request."""
+async def change(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html | Stream:
+    """Record the answers, object, lift an objection, open a request, or hand an archive over."""
     form = await _form(request)
     said = _language(request, site.pages.language(token), form.get("lang", ""))
     if not site.take(f"link {token}"):
         return _busy(site, said)
+    if form.get("do") == "archive":
+        found = await sync_to_thread(site.pages.archive, token, form.get("request", ""))
+        return _gone(request, site, said) if found is None else _handed_over(found)
     result: Result | None
     if form.get("do") == "none":
         result = await sync_to_thread(site.pages.refuse_all, token, said.code)
@@ -181,11 +186,41 @@ async def confirm(request: AnyRequest, site: InjectedSite, token: FromPath[str])
     return _asking(request, site, said, "confirm", token, named, done=True)
 
 
+# -- archive: what is kept of a person -----------------------------------------------------------------
+
+
+@get("/archive/{token:str}", include_in_schema=False)
+async def show_archive(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html:
+    """Show what an archive link fetches, with the button that does."""
+    said = _language(request)
+    if not site.take(f"link {token}"):
+        return _busy(site, said)
+    found = await sync_to_thread(site.archives.peek, token)
+    if found is None:
+        return _gone(request, site, said)
+    return _page(site, said, "archive.html", {"archive": found}, place=f"{_PLACE}/archive/{token}")
+
+
+@post("/archive/{token:str}", include_in_schema=False, status_code=200)
+async def fetch_archive(request: AnyRequest, site: InjectedSite, token: FromPath[str]) -> Html | Stream:
+    """Hand the archive over."""
+    said = _language(request)
+    if not site.take(f"link {token}"):
+        return _busy(site, said)
+    found = await sync_to_thread(site.archives.fetch, token)
+    return _gone(request, site, said) if found is None else _handed_over(found)
+
+
+def _handed_over(found: Download) -> Stream:
+    headers = {**HEADERS, **ARCHIVE_HEADERS, "Content-Length": str(found.size)}
+    return Stream(found.pieces, status_code=200, media_type="application/zip", headers=headers)
+
+
 # -- the rest -------------------------------------------------------------------------------------------
 
 
 @head(
-    ["/{token:str}", "/withdraw/{token:str}", "/confirm/{token:str}"],
+    ["/{token:str}", "/withdraw/{token:str}", "/confirm/{token:str}", "/archive/{token:str}"],
     include_in_schema=False,
     sync_to_thread=False,
 )
@@ -216,6 +251,8 @@ def router(opt: Mapping[str, Any]) -> Router:
             withdraw,
             ask_confirmation,
             confirm,
+            show_archive,
+            fetch_archive,
             peek,
             style,
         ],

@@ -42,7 +42,7 @@ from cdp.errors import NotFoundError
 from cdp.gate import Gate
 from cdp.identity import IdentityService
 from cdp.policy import Bundle, lineage
-from cdp.rights import KINDS, Acts, Link, Links, RequestKind, RightsService
+from cdp.rights import KINDS, Acts, Archives, Download, Link, Links, RequestKind, RightsService
 from cdp.store import Committer, Connection, retrying
 
 ACTOR = "person"
@@ -69,6 +69,7 @@ class PreferencePage:
         rights: RightsService,
         receipts: ReceiptIssuer,
         acts: Acts,
+        archives: Archives,
         bundle: Callable[[], Bundle],
         clock: Clock,
     ) -> None:
@@ -81,6 +82,7 @@ class PreferencePage:
         self._rights = rights
         self._receipts = receipts
         self._acts = acts
+        self._archives = archives
         self._bundle = bundle
         self._clock = clock
 
@@ -184,6 +186,21 @@ class PreferencePage:
             own = {record.record_id for record in self._ledger.records_of(connection, [link.identity_no])}
         return self._receipts.issue(ACTOR, record_id) if record_id in own else None
 
+    def archive(self, token: str, request_id: str) -> Download | None:
+        """Hand over the archive of a request of the link's own identity; None for any other."""
+        link = self._links.open("manage", token)
+        if link is None:
+            return None
+        with self._committer.store.reading() as connection:
+            own = self._is_alive(connection, link) and self._fetchable(connection, link.identity_no)
+        return self._archives.handed(request_id) if own and request_id in own else None
+
+    def _fetchable(self, connection: Connection, number: int) -> dict[str, Micros]:
+        """Return request → until when, of the archives for which this identity was all that was proved."""
+        own = (one for one in self._rights.of_identity(connection, number) if one.identity_nos == (number,))
+        ready = ((one.request_id, self._archives.until(connection, one.request_id)) for one in own)
+        return {request_id: until for request_id, until in ready if until is not None}
+
     def _opened(self, link: Link, kind: RequestKind, language: str) -> bool:
         try:
             self._rights.open(
@@ -278,6 +295,7 @@ class PreferencePage:
             always=always,
             recipients=tuple(self._recipients(connection, bundle, number, language)),
             requests=tuple(self._rights.of_identity(connection, number)),
+            archives=self._fetchable(connection, number),
             history=tuple(words.past(bundle, record, language) for record in reversed(records[-_HISTORY:])),
             texts=words.texts(bundle, asked, (*choices, *always), language, now),
         )

@@ -39,7 +39,7 @@ from cdp.store import Connection, Store, chunks
 from cdp.store.migrate import Chain, upgrade
 
 Domain = Literal["person", "proof"]
-RETENTION: dict[str, tuple[Micros, int]] = {"quarantine": (30 * DAY, 10)}
+RETENTION: dict[str, tuple[Micros, int]] = {"archive": (15 * DAY, 10), "quarantine": (30 * DAY, 10)}
 """Kind of bucket → (how long what it holds is kept, how many characters of RFC 3339 its name has)."""
 SECRETS = (
     "audit-signing",

@@ -45,18 +45,21 @@ from cdp.gate.review import (
     run_policy_tests,
 )
 from cdp.gate.rows import UNSUBSCRIBE_URL
+from cdp.gate.subject import Answer, Delivered, HeldEvent, HeldTrait, Subject
 
 __all__ = [
     "CONTROLLER",
     "PERMITTED",
     "UNSUBSCRIBE_URL",
     "Admitted",
+    "Answer",
     "Audience",
     "Authorisation",
     "Change",
     "Column",
     "Decision",
     "DecisionQuestion",
+    "Delivered",
     "Deliveries",
     "Difference",
     "Explained",
@@ -64,6 +67,8 @@ __all__ = [
     "Facts",
     "Format",
     "Gate",
+    "HeldEvent",
+    "HeldTrait",
     "Holding",
     "Laws",
     "Mode",
@@ -79,6 +84,7 @@ __all__ = [
     "Revealed",
     "Review",
     "RuleFinding",
+    "Subject",
     "Terms",
     "Truth",
     "Value",

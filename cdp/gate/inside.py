@@ -86,6 +86,17 @@ class View:
         transform = meet(self._transform(category), _MASK)
         return None if transform == DROP else applier(transform, kind, category, self._now)
 
+    def identifier(self, kind: str) -> Show | None:
+        """Return how the value of an identifier is shown to its own person; None when it is not.
+
+        :param kind: its type.
+        """
+        return self._show(kind, self._identifier(kind))
+
+    def tells(self, category: str) -> bool:
+        """Return whether it may be seen that something of this category is known."""
+        return self._transform(category) != DROP
+
     def names(self, kind: str) -> bool:
         """Return whether it may be seen that the person has an identifier of this type."""
         return self._transform(self._identifier(kind)) != DROP

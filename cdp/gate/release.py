@@ -18,10 +18,11 @@ from cdp.crypto import Keyring
 from cdp.gate import queries
 from cdp.gate.admit import Refusal
 from cdp.gate.authorise import Authoriser
+from cdp.gate.decide import PERMITTED
 from cdp.gate.deliveries import Deliveries
 from cdp.gate.facts import FactReader
 from cdp.gate.feed import Feeder
-from cdp.gate.inside import Admitted, Insider, View
+from cdp.gate.inside import Admitted, Insider, View, refusal
 from cdp.gate.issue import Issuer
 from cdp.gate.judge import Judge
 from cdp.gate.many import ManyReader, Wanted
@@ -32,11 +33,12 @@ from cdp.gate.prove import Prover
 from cdp.gate.recall import Recaller
 from cdp.gate.render import Renderer, Stream, Unsubscribe
 from cdp.gate.rows import RowReader
+from cdp.gate.subject import Subject, delivered_of
 from cdp.gate.transform import REF, pseudonymiser
 from cdp.policy import Bundle
 from cdp.profiles import ProfileService
 from cdp.segments import SegmentService
-from cdp.store import Committer, Connection, Store, retrying
+from cdp.store import Committer, Connection, Store, read_head, retrying
 
 
 class Gate:
@@ -62,7 +64,7 @@ class Gate:
     ) -> None:
         self._store = store
         self._keyring = keyring
-        opener = Opener(keyring)
+        self._opener = opener = Opener(keyring)
         self.facts = facts = FactReader(ledger, segments, opener)
         self._judge = Judge(committer, policy, facts, clock)
         self._authoriser = Authoriser(store, committer, keyring, audit, segments, self._judge, clock)
@@ -183,6 +185,25 @@ class Gate:
         """Return identity_no → the identifier's mask, where one may be shown; parameters as of ``Masker``."""
         reference, masks = self._mask(connection, view, profile_no, held)
         return {number: Released(reference, (mask,)) for number, mask in masks.items()}
+
+    def subject(
+        self, connection: Connection, admitted: Admitted, members: Mapping[int, Sequence[int]]
+    ) -> Subject | Refusal:
+        """Decide about one person and return what opens their data for them; the caller records it before.
+
+        :param members: profile_no → those of its identities that are theirs; of several profiles where they
+            proved identifiers of several.
+        :raises UnavailableError: consent is being derived under other policies.
+        """
+        self._keyring.observe_epoch(read_head(connection)[1])
+        views = self.inside.views(connection, admitted, members)
+        for view in views.values():
+            if view.reason != PERMITTED:
+                return refusal(view.reason)
+        own = {number: views[no] for no, numbers in members.items() for number in numbers}
+        return Subject(self._keyring, self._opener, own, lambda values: Released("", values))
+
+    delivered = staticmethod(delivered_of)
 
     def read_many(
         self,

@@ -21,6 +21,7 @@ from cdp.identity.model import (
 )
 from cdp.identity.propose import Proposed, held_apart, homes, propose
 from cdp.identity.queries import blind_indexes, members_of, profiles_of
+from cdp.identity.reach import Reach
 from cdp.identity.reindex import IndexPass
 from cdp.identity.resolve import resolve
 from cdp.identity.service import IdentityService
@@ -43,6 +44,7 @@ __all__ = [
     "Plan",
     "Preview",
     "Proposed",
+    "Reach",
     "Resolution",
     "Resolved",
     "RulesPass",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 
 import msgspec
@@ -15,6 +15,7 @@ from cdp.identity import members, queries, watch
 from cdp.identity.identifiers import EARLIER, VERSION, Normaliser
 from cdp.identity.index import Indexes
 from cdp.identity.model import Identifier
+from cdp.identity.reach import Reach, reach_of
 from cdp.policy import IdentityRules
 from cdp.store import Connection
 
@@ -131,7 +132,15 @@ class Lookup:
 
     def identifiers(self, connection: Connection, profile_no: int) -> list[Identifier]:
         """Return the identities of a profile with their values sealed."""
-        found = queries.identifiers(connection, self.members(connection, profile_no))
+        return self.identifiers_of(connection, self.members(connection, profile_no))
+
+    def reach(self, connection: Connection, identity_nos: Collection[int]) -> Reach:
+        """Return whose data may be shown to somebody who proved that these are theirs (``reach/walk.py``)."""
+        return reach_of(connection, identity_nos, self.rules.is_device)
+
+    def identifiers_of(self, connection: Connection, identity_nos: Iterable[int]) -> list[Identifier]:
+        """Return some identities with their values sealed, ascending."""
+        found = queries.identifiers(connection, identity_nos)
         return [msgspec.structs.replace(item, device=self.rules.is_device(item.type)) for item in found]
 
     def values(

@@ -16,7 +16,7 @@ from cdp.ingest.model import (
 )
 from cdp.ingest.protect import Protector, UnsealableError
 from cdp.ingest.quarantine import Quarantine, QuarantineItem
-from cdp.ingest.queries import add_events, timeline
+from cdp.ingest.queries import add_events, event_times, events_between, timeline
 from cdp.ingest.service import EventKeys
 from cdp.ingest.sources import Body, read_body
 from cdp.ingest.undeclared import SeenField, Undeclared
@@ -46,6 +46,8 @@ __all__ = [
     "Validator",
     "add_events",
     "decisive",
+    "event_times",
+    "events_between",
     "has_type",
     "looks_personal",
     "read_body",

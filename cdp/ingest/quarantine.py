@@ -6,7 +6,8 @@ destroyed when the quarantine's retention ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,9 +16,14 @@ from cdp.access import Source
 from cdp.clock import Clock, Micros, random_id, rfc3339
 from cdp.consent import Statement
 from cdp.crypto import Dek, Keyring, Place, open_sealed, seal
+from cdp.errors import KeyAccessError, SealError
 from cdp.ingest import queries
 from cdp.ingest.model import Delivery, Reject, RejectKind
-from cdp.store import Batch, Row, Store
+from cdp.ingest.name import held, readable
+from cdp.store import Batch, Connection, Row, Store
+
+Normalise = Callable[[str, str, str | None], str | None]
+_PAGE = 1000
 
 
 class QuarantineItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,9 +110,7 @@ class Quarantine:
     def _opened(self, row: Row[Any], source: Source | None) -> Delivery | None:
         if source is None:
             return None
-        number = int(row.quarantine_id)
-        plain = open_sealed(self._keyring.bucket(row.bucket), self._prefix, number.to_bytes(8), 0, row.sealed)
-        kept = msgspec.msgpack.decode(plain, type=_Kept)
+        number, kept = int(row.quarantine_id), self._kept(row, self._keyring.bucket(row.bucket))
         return Delivery(
             source=source,
             messages=(kept.raw,),
@@ -121,6 +125,46 @@ class Quarantine:
             nonce=number if kept.nonce is None else kept.nonce,
         )
 
+    def naming(
+        self,
+        connection: Connection,
+        wanted: Collection[tuple[str, str]],
+        normalise: Normalise,
+        sources: Mapping[int, Source],
+        most: int,
+    ) -> tuple[list[tuple[QuarantineItem, bytes]], bool]:
+        """Return the messages that name one of these identifiers, as they were sent, and whether that is all.
+
+        Whose a message is stands in it alone, so each is opened, in memory, and all but these are let go. One
+        that cannot be read, or opened any more, names nobody.
+
+        :param wanted: (type, normalised value).
+        :param normalise: (type, value, region) → the normalised value, None for what identifies nobody.
+        :param most: look at so many at most; there may be more.
+        """
+        found: list[tuple[QuarantineItem, bytes]] = []
+        keys: dict[str, Dek] = {}
+        after = looked = 0
+        while wanted and looked < most:
+            rows = queries.quarantined(connection, min(_PAGE, most - looked), after)
+            if not rows:
+                return found, True
+            after, looked = int(rows[-1].quarantine_id), looked + len(rows)
+            for row in rows:
+                with suppress(SealError, KeyAccessError):
+                    if row.bucket not in keys:
+                        keys[row.bucket] = self._keyring.bucket(row.bucket)
+                    kept, source = self._kept(row, keys[row.bucket]), sources.get(int(row.source_id))
+                    given = _named(kept, trusted=source is not None and source.kind != "browser")
+                    region = None if source is None else source.default_region
+                    if any((kind, normalise(kind, value, region)) in wanted for kind, value in given):
+                        found.append((_item(row), kept.raw))
+        return found, not wanted
+
+    def _kept(self, row: Row[Any], dek: Dek) -> _Kept:
+        plain = open_sealed(dek, self._prefix, int(row.quarantine_id).to_bytes(8), 0, row.sealed)
+        return msgspec.msgpack.decode(plain, type=_Kept)
+
     def forget(self, batch: Batch) -> int:
         """Delete, in this batch, what lies in buckets past their retention; returns how much that was."""
         return queries.forget_quarantined(batch.connection, self._keyring.oldest("quarantine"))
@@ -128,6 +172,20 @@ class Quarantine:
     def mark_replayed(self, batch: Batch, quarantine_ids: Sequence[int]) -> None:
         """Mark messages as replayed in this batch."""
         queries.mark_replayed(batch.connection, quarantine_ids, self._clock.now())
+
+
+def _named(kept: _Kept, *, trusted: bool) -> list[tuple[str, str]]:
+    """Return every (type, value) that a message names, as far as it can be read."""
+    try:
+        body = msgspec.json.decode(kept.raw)
+    except msgspec.DecodeError:
+        body = None
+    if not isinstance(body, dict):
+        return list(kept.identifiers)
+    context = {**held(kept.context), **held(body.get("context"))}
+    kind = body.get("type", kept.type)
+    given = readable(body, "alias" if kind == "alias" else "identify", context, trusted=trusted)
+    return [*kept.identifiers, *((type_, value) for type_, value in given if value)]
 
 
 def _item(row: Row[Any]) -> QuarantineItem:

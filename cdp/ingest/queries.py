@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from cdp.clock import Micros
 from cdp.ingest.tables import event_key_days, event_keys, events, quarantine, undeclared_fields
-from cdp.store import among, among_bytes, chunks, insert_ignoring, insert_many, upsert
+from cdp.store import among, among_bytes, chunks, insert_ignoring, insert_many, read_rows, upsert
 
 EVENT_COLUMNS = (
     "batch", "seq", "identity_no", "event_id", "source_id", "type", "name", "occurred_at",
@@ -81,6 +81,28 @@ def timeline(
         )
     query = query.order_by(events.c.occurred_at.desc(), events.c.event_id.desc()).limit(limit)
     return list(connection.execute(query))
+
+
+def event_times(connection: Connection, identity_nos: Iterable[int]) -> list[Micros]:
+    """Return when each event of these identities occurred, the newest first."""
+    e = events.c
+    found: list[Micros] = []
+    for chunk in chunks(identity_nos):
+        query = select(e.occurred_at).where(among(e.identity_no, chunk))
+        found += [at for (at,) in read_rows(connection, query)]
+    return sorted(found, reverse=True)
+
+
+def events_between(
+    connection: Connection, identity_nos: Iterable[int], earliest: Micros, latest: Micros
+) -> list[Row[Any]]:
+    """Return the events of these identities that occurred from one instant to another, the newest first."""
+    e = events.c
+    found: list[Row[Any]] = []
+    for chunk in chunks(identity_nos):
+        query = select(events).where(among(e.identity_no, chunk), e.occurred_at.between(earliest, latest))
+        found += connection.execute(query)
+    return sorted(found, key=lambda row: (row.occurred_at, row.event_id), reverse=True)
 
 
 def add_quarantined(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from cdp.portrait.conflicts import Conflict, Conflicts, Word
 from cdp.portrait.detail import Detail, EntryDetails, OpenedDetails
+from cdp.portrait.draw import Evaluated, evaluated
 from cdp.portrait.effects import Holder, Relinked, Side
 from cdp.portrait.model import Link, Membership, Portrait, Provenance, ShownEvent, ShownIdentifier, Tag
 from cdp.portrait.preview import Previewer
@@ -16,6 +17,7 @@ __all__ = [
     "Detail",
     "Disclosure",
     "EntryDetails",
+    "Evaluated",
     "Holder",
     "Link",
     "Membership",
@@ -34,4 +36,5 @@ __all__ = [
     "Side",
     "Tag",
     "Word",
+    "evaluated",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from cdp.segments import SegmentService
 from cdp.store import Connection
 
 
-class _Evaluated(NamedTuple):
+class Evaluated(NamedTuple):
     """Segments as last evaluated.
 
     :param newest: by name; ``parted`` as ``queries.parted_at`` tells.
@@ -35,15 +35,33 @@ class _Evaluated(NamedTuple):
 
     def shown(self, person: Person) -> Iterator[Membership]:
         """Yield the segments of which it may be seen that the person is in them."""
-        if person.profile_no in self.restrained:
+        for membership, read in self.within(person.profile_no, person.numbers):
+            if person.view.chosen_by(read):
+                yield membership
+
+    def within(
+        self, profile_no: int, numbers: Collection[int]
+    ) -> Iterator[tuple[Membership, frozenset[str]]]:
+        """Yield the segments that somebody is in, each with the categories that it reads."""
+        if profile_no in self.restrained:
             return
-        within = BitMap(person.numbers)  # merged, it stands in an older evaluation under its number of then
-        since = max((self.parted.get(number, 0) for number in person.numbers), default=0)
+        within = BitMap(numbers)  # merged, it stands in an older evaluation under its number of then
+        since = max((self.parted.get(number, 0) for number in numbers), default=0)
         for name, held in self.newest.items():
             if since <= held.as_of and within.intersect(held.members):
                 read = self.read_by(name)
-                if read is not None and person.view.chosen_by(read):
-                    yield Membership(segment=name, version=held.version, evaluated_at=held.computed_at)
+                if read is not None:
+                    yield Membership(segment=name, version=held.version, evaluated_at=held.computed_at), read
+
+
+def evaluated(connection: Connection, segments: SegmentService, numbers: Collection[int]) -> Evaluated:
+    """Return the segments as last evaluated, for a look at who has these identities."""
+    return Evaluated(
+        queries.evaluations(connection),
+        queries.parted_at(connection, numbers),
+        segments.restrained(connection),
+        cache(partial(segments.read_by, connection)),
+    )
 
 
 class Drawer:
@@ -59,12 +77,7 @@ class Drawer:
     ) -> list[Portrait]:
         """Return the portraits of these people, in their order."""
         known = self._profiles.survivors_of(connection, [person.profile_no for person in people])
-        evaluated = _Evaluated(
-            queries.evaluations(connection),
-            queries.parted_at(connection, [number for person in people for number in person.numbers]),
-            self._segments.restrained(connection),
-            cache(partial(self._segments.read_by, connection)),
-        )
+        held = evaluated(connection, self._segments, [no for person in people for no in person.numbers])
         declared = admitted[0].fields.traits
         tags = self._segments.tags.values(connection, BitMap([person.profile_no for person in people]))
         portraits = []
@@ -78,7 +91,7 @@ class Drawer:
                     masked_fields=tuple(name for name, value in traits.items() if value is None),
                     provenance=provenance,
                     tags=shown_tags(traits, tags.get(person.profile_no, ()), declared, person.view),
-                    memberships=tuple(evaluated.shown(person)),
+                    memberships=tuple(held.shown(person)),
                     identities=len(person.numbers),
                 )
             )

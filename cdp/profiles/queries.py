@@ -80,14 +80,19 @@ def _disputed(connection: Connection, names: Collection[str], after: int, upto: 
 
 
 def of_identities(
-    connection: Connection, identity_nos: Iterable[int], names: Collection[str]
+    connection: Connection, identity_nos: Iterable[int], names: Collection[str] | None = None
 ) -> Iterator[Observation]:
-    """Yield what was observed of these identities, each standing for a profile of its own."""
+    """Yield what was observed of these identities, each standing for a profile of its own.
+
+    :param names: only these traits; all when None.
+    """
     o = trait_observations.c
     columns = [o[name] for name in Observation._fields[1:]]
     for chunk in chunks(identity_nos):
         query = select(o.identity_no.label("profile_no"), *columns)
-        query = query.where(among(o.identity_no, chunk), o.name.in_(names))
+        query = query.where(among(o.identity_no, chunk))
+        if names is not None:
+            query = query.where(o.name.in_(names))
         yield from map(Observation._make, read_rows(connection, query))
 
 

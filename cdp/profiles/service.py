@@ -114,6 +114,23 @@ class ProfileService:
             self._clock.now(),
         )
 
+    def observed(self, connection: Connection, identity_nos: Iterable[int]) -> list[Observation]:
+        """Return everything that was ever observed of some identities, the newest first."""
+        found = queries.of_identities(connection, identity_nos)
+        return sorted(found, key=lambda one: (-one.observed_at, one.event_id, one.name))
+
+    def survivors_among(self, connection: Connection, observed: Iterable[Observation]) -> dict[str, Survivor]:
+        """Return trait name → what holds of some observations, as if they were of one profile."""
+        sources = self._access.read_sources(connection)
+        held = attest(
+            (one._replace(profile_no=0) for one in observed),
+            self._bundle.fields,
+            self._ranked(sources),
+            {source.source_id: source.name for source in sources},
+            self._clock.now(),
+        )
+        return held.get(0, {})
+
     def comparable(self) -> frozenset[str]:
         """Return the traits of which sources may contradict each other in clear."""
         rules = self._bundle.fields.traits.items()

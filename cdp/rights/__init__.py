@@ -2,6 +2,9 @@
 
 from cdp.rights import opendsr
 from cdp.rights.acts import Acts
+from cdp.rights.archive import HEADERS as ARCHIVE_HEADERS
+from cdp.rights.archive import Archive, Archives, Download, Stages
+from cdp.rights.archive import schema as archive_schema
 from cdp.rights.correct import Correction, Corrections
 from cdp.rights.deadline import due_state, reminder
 from cdp.rights.links import Link, LinkKind, Links, Pending
@@ -32,6 +35,7 @@ from cdp.rights.retention import EVERYBODY, Hold, HoldReason, LegalHolds, Retent
 from cdp.rights.service import RightsService
 
 __all__ = [
+    "ARCHIVE_HEADERS",
     "DENIALS",
     "EVERYBODY",
     "EXTENSIONS",
@@ -42,12 +46,15 @@ __all__ = [
     "STATES",
     "TRANSITIONS",
     "Acts",
+    "Archive",
+    "Archives",
     "Channel",
     "CheckMethod",
     "Correction",
     "Corrections",
     "DenialReason",
     "Denied",
+    "Download",
     "ExtensionReason",
     "Fulfilled",
     "Fulfiller",
@@ -66,8 +73,10 @@ __all__ = [
     "RightsService",
     "Run",
     "RunState",
+    "Stages",
     "Step",
     "Wanted",
+    "archive_schema",
     "due_state",
     "opendsr",
     "reminder",

@@ -9,6 +9,7 @@ kind        is sent           lets its holder                                liv
 manage      on request        see and change one identity's choices          30 minutes
 withdraw    in every message  withdraw from the purposes that it names       3 years
 confirm     to a new address  confirm the consent that it holds, once        7 days
+archive     on request        fetch one archive, as often as it wants to     as the archive
 ==========  ================  =============================================  ==========
 
 Invariants:
@@ -35,7 +36,7 @@ from cdp.crypto import LinkTokens
 from cdp.identity import IdentityService
 from cdp.store import Committer, retrying
 
-LinkKind = Literal["manage", "withdraw", "confirm"]
+LinkKind = Literal["manage", "withdraw", "confirm", "archive"]
 LIFETIMES: dict[LinkKind, Micros] = {
     "manage": 30 * 60 * SECOND,
     "withdraw": 3 * 365 * DAY,
@@ -205,6 +206,11 @@ class Links:
         token = self._tokens.seal("confirm", expires.to_bytes(8) + msgspec.msgpack.encode(pending))
         return self.url("confirm", token), expires
 
+    def archive(self, request_id: str, attempt: int, expires_at: Micros) -> str:
+        """Return the address of a link that fetches one archive; the caller records what it is for."""
+        content = expires_at.to_bytes(8) + msgspec.msgpack.encode((request_id, attempt))
+        return self.url("archive", self._tokens.seal("archive", content))
+
     def url(self, kind: LinkKind, token: str) -> str:
         """Return the address of a token."""
         return f"{self._root}/{token}" if kind == "manage" else f"{self._root}/{kind}/{token}"
@@ -236,3 +242,10 @@ class Links:
             return None
         pending = msgspec.msgpack.decode(content[8:], type=Pending)
         return pending, f"confirm-{hashlib.sha256(token.encode()).hexdigest()[:32]}"
+
+    def open_archive(self, token: str) -> tuple[str, int] | None:
+        """Return (request id, attempt) of the archive that a live link fetches."""
+        content = self._tokens.open("archive", token)
+        if content is None or int.from_bytes(content[:8]) <= self._clock.now():
+            return None
+        return msgspec.msgpack.decode(content[8:], type=tuple[str, int])

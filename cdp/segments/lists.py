@@ -57,6 +57,15 @@ class Lists:
         """Return list name → the data category that standing on it tells."""
         return queries.list_categories(connection)
 
+    @staticmethod
+    def holding(connection: Connection, identity_nos: Collection[int]) -> list[tuple[int, PeopleList]]:
+        """Return (identity_no, list) of every list that one of these stands on."""
+        known = queries.read_lists(connection)
+        found = queries.lists_with(connection, known, identity_nos)
+        return sorted(
+            ((number, known[name]) for number, name in found), key=lambda one: (one[1].name, one[0])
+        )
+
     def put(
         self,
         actor: str,

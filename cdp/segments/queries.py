@@ -272,6 +272,15 @@ def put_list(
     insert_many(connection, list_waiting, ("tag", "name"), waiting)
 
 
+def lists_with(
+    connection: Connection, names: Collection[str], identity_nos: Collection[int]
+) -> list[tuple[int, str]]:
+    """Return (identity_no, list) of each of these lists that one of these stands on."""
+    e = list_entries.c
+    query = select(e.identity_no, e.name).where(e.name.in_(names), among(e.identity_no, identity_nos))
+    return [(int(number), name) for number, name in read_rows(connection, query)]
+
+
 def black_listed(connection: Connection, name: str) -> tuple[BitMap, set[bytes]]:
     """Return the identities on a list, and the tags that wait for it, if it is a black one."""
     black = select(lists.c.name).where(lists.c.name == name, lists.c.kind == "black")
