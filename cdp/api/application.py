@@ -34,6 +34,7 @@ from cdp.api.rest import (
     quarantine,
     recovery,
     relink,
+    replays,
     review,
     rights,
     segments,
@@ -61,6 +62,8 @@ def create_app(
     stages = (
         profiles,
         relink,
+        replays,
+        replays,
         identity,
         conflicts,
         matching,

@@ -10,7 +10,7 @@ from cdp.clock import Clock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
-from cdp.gate import Gate, Review
+from cdp.gate import Gate, Replays, Review
 from cdp.identity import IdentityService, IndexPass, RulesPass
 from cdp.ingest import Quarantine, Undeclared
 from cdp.journal import Journal
@@ -73,6 +73,7 @@ class Services:
     outbox: Outbox
     feeds: Feeds
     webhooks: Webhooks
+    replays: Replays
     review: Review
     portrait: PortraitService
     conflicts: Conflicts
