@@ -48,7 +48,7 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(services: Services) -> dict[str, Any]:
-    reader = FactReader(services.ledger, services.segments, Opener(services.keyring))
+    reader = FactReader(services.ledger, services.segments.blocked, Opener(services.keyring))
     people, cold = _permission_set(services, reader)
     with services.committer.batch():
         pass

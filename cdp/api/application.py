@@ -43,6 +43,7 @@ from cdp.api.rest import (
     quarantine,
     recovery,
     relink,
+    replays,
     retention,
     review,
     rights,
@@ -71,6 +72,8 @@ def create_app(
     stages = (
         profiles,
         relink,
+        replays,
+        replays,
         identity,
         conflicts,
         matching,

@@ -11,7 +11,7 @@ from cdp.clock import Clock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
-from cdp.gate import Gate, Review
+from cdp.gate import Gate, Replays, Review
 from cdp.identity import IdentityService, IndexPass, RulesPass
 from cdp.ingest import Quarantine, Undeclared
 from cdp.journal import Journal
@@ -75,6 +75,7 @@ class Services:
     outbox: Outbox
     feeds: Feeds
     webhooks: Webhooks
+    replays: Replays
     review: Review
     portrait: PortraitService
     entry_details: EntryDetails

@@ -34,7 +34,7 @@ from cdp.crypto import (
 )
 from cdp.errors import ConfigurationError, PolicyError
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
-from cdp.gate import Gate, Review, check_inside
+from cdp.gate import Gate, Replays, Review, check_inside
 from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, Steward, blind_indexes
 from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
 from cdp.journal import Journal
@@ -82,6 +82,7 @@ def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool 
         services.recovery.settle()
         if services.recovery.state.ready:
             _compare_folder(settings, services.bundle)
+            services.gate.proofs.keep_older()
         services.deriving.settle()
         services.rules_pass.begin("system")
         services.index_pass.look()
@@ -230,6 +231,9 @@ def _wire(
         clock,
         results=partial(link_to, archives),
     )
+    replays = opened.enter_context(
+        closing(Replays(store, committer, keyring, audit, identity, policies, gate.proofs, clock))
+    )
     services = Services(
         settings=settings,
         clock=clock,
@@ -271,6 +275,7 @@ def _wire(
         outbox=outbox,
         feeds=Feeds(committer, keyring, gate, segments, outbox),
         webhooks=webhooks,
+        replays=replays,
         review=Review(
             committer,
             keyring,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from cdp.audit import Outcome
-from cdp.cli.client import connected
+from cdp.cli.client import Api, connected
 from cdp.cli.options import AsJson, Format, Purpose
 from cdp.cli.output import new_file, progress, say, show_json, show_list
-from cdp.errors import AuditError
+from cdp.errors import AuditError, InvalidInputError
 
 audit = typer.Typer(help="The audit log.", no_args_is_help=True)
 OriginReason = Literal["restored_backup", "damaged_database", "test"]
 _BAR = (TextColumn("{task.completed} {task.description}"), BarColumn(), TimeElapsedColumn())
+_LOOK_SECONDS = 0.2
 _COLUMNS = ("index", "at", "actor", "action", "outcome", "purpose", "destination", "counts", "people")
 
 
@@ -155,3 +159,107 @@ def open_origin(
         return
     say(f"the log goes on as {opened['note'].partition(chr(10))[0]}, signed up to {opened['size']}")
     say(f"verifiers pin {opened['verifier']}")
+
+
+@audit.command("replay")
+def replay(export: str, as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
+    """Decide an export again from the facts as they stood then; on any difference exit with 1.
+
+    A running server goes on with it when the command is broken off.
+    """
+    with connected() as api:
+        number = str(api.post(("exports", export, "replay"))["replay"])
+        found = _followed(api, export, number)
+    report = found["report"]
+    if as_json:
+        show_json(found)
+    if report is None:
+        raise AuditError(f"the replay ended early ({found['state']}); the server's log names the cause")
+    if not as_json:
+        _show_replay(report)
+    if not report["ok"]:
+        named = ", ".join(f"{code} {count}" for code, count in report["problems"].items())
+        raise AuditError(f"{report['verdict']}{': ' if named else ''}{named}")
+
+
+def _followed(api: Api, export: str, number: str) -> dict[str, Any]:
+    """Return a replay when it has ended, showing how far it is until then."""
+    with progress() as shown:
+        task = shown.add_task("people decided again", total=None)
+        while True:
+            found: dict[str, Any] = api.get(("exports", export, "replays", number))
+            if found["state"] != "running":
+                return found
+            if found["progress"] is not None:
+                done, total = found["progress"]["done"], found["progress"]["total"]
+                shown.update(task, completed=done, total=total or None)
+            time.sleep(_LOOK_SECONDS)
+
+
+def _show_replay(report: dict[str, Any]) -> None:
+    say(report["verdict"])
+    say(
+        f"{report['people']} people and {report['leaves']} leaves, {report['carried']} carried, as of commit "
+        f"{report['ledger_position']} and {report['decided_at']}, under bundle {report['bundle']}"
+    )
+    if not report["same_code"]:
+        say(f"decided by {report['code'] or 'code that is not on record'}, replayed by {report['code_now']}")
+    for title, named in (("explained", report["explained"]), ("unexplained", report["problems"])):
+        if named:
+            show_list(
+                [{title: code, "people": count} for code, count in named.items()],
+                (title, "people"),
+                as_json=False,
+            )
+    if report["lacks"]:
+        say(f"decided before all was recorded; not on record: {', '.join(report['lacks'])}")
+
+
+@audit.command("prove")
+def prove(
+    export: str,
+    out: Annotated[Path, typer.Option(help="The new file that the proof is written to.")],
+    profile: Annotated[str | None, typer.Option(help="Id of the profile that it is about.")] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="A file with the proof secret of a certificate, 64 hex digits.")
+    ] = None,
+    purpose: Purpose = "",
+) -> None:
+    """Write a file that proves, offline, that somebody was in an export, or was not.
+
+    Of a profile with several identifiers there is a file for each: proof.json, proof-2.json and so on.
+    """
+    if (profile is None) == (secret_file is None):
+        raise InvalidInputError("name a --profile, or give a --secret-file")
+    route = ("exports", export, "proof")
+    with connected() as api:
+        if secret_file is not None:
+            body = {"proof_secret": _secret(secret_file)}
+            files = [api.call("POST", route, body=body, purpose=purpose)]
+        else:
+            asked: dict[str, str | float | None] = {"profile": profile}
+            shown = api.call("GET", route, params=asked, purpose=purpose)["proofs"]
+            files = [
+                api.call("GET", route, params={**asked, "format": "file", "identity": at}, purpose=purpose)
+                for at in range(len(shown))
+            ]
+    for at, found in enumerate(files):
+        path = out if at == 0 else out.with_stem(f"{out.stem}-{at + 1}")
+        with path.open("x", encoding="utf-8") as file:
+            json.dump(found, file, indent=1)
+        here = "decided for" if found["value"] is not None else "not in it"
+        say(f"{path}: {here}; entry {found['audit_index']}, log of {found['checkpoint'].split(chr(10))[1]}")
+
+
+def _secret(path: Path) -> str:
+    """Return the proof secret that a file holds.
+
+    :raises InvalidInputError: it holds none; what it holds is not repeated.
+    """
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInputError("the secret file cannot be read as text") from None
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise InvalidInputError("the secret file holds no 64 hex digits")
+    return text

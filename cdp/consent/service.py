@@ -362,17 +362,14 @@ class ConsentLedger:
             self._clock.now(),
         )
 
-    def standing_at(
-        self, connection: Connection, purpose: str, members: Sequence[Member], commit_no: int, now: Micros
-    ) -> Standing:
-        """Return the state of one purpose as it followed, under this bundle, from the records of then.
+    def decisive(
+        self, connection: Connection, identity_nos: Iterable[int], upto: int | None = None
+    ) -> list[Record]:
+        """Return as much of these identities' records as precedence looks at.
 
-        :param members: the profile as it was at ``commit_no``.
-        :param now: the instant at which age is reckoned.
+        :param upto: as of this commit; now when None.
         """
-        numbers = [member.identity_no for member in members]
-        records = queries.records_of(connection, numbers, decisive=True, upto=commit_no)
-        return self.rules.standing(purpose, members, records, now)
+        return queries.records_of(connection, identity_nos, decisive=True, upto=upto)
 
     def records_of(self, connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
         """Return every record of these identities, in the order in which they came in."""

@@ -33,7 +33,10 @@ from cdp.gate.model import (
     Value,
 )
 from cdp.gate.prove import Proof
+from cdp.gate.prove import path as proof_path
 from cdp.gate.release import Gate
+from cdp.gate.replay.model import Progress, Replay, Report
+from cdp.gate.replay.service import Replays
 from cdp.gate.review import (
     DecisionQuestion,
     Difference,
@@ -73,6 +76,7 @@ __all__ = [
     "Laws",
     "Mode",
     "Partition",
+    "Progress",
     "Proof",
     "Readable",
     "Recall",
@@ -80,6 +84,9 @@ __all__ = [
     "Refusal",
     "Released",
     "Rendering",
+    "Replay",
+    "Replays",
+    "Report",
     "Request",
     "Revealed",
     "Review",
@@ -99,6 +106,7 @@ __all__ = [
     "explain",
     "judge_case",
     "meet",
+    "proof_path",
     "refusal",
     "run_policy_tests",
     "transform_word",

@@ -7,8 +7,9 @@
    identities that remain. This is the slow part, and no lock is held.
 4. A new transaction that takes the log-head lock first; when the policies moved (an activation, a switch, a
    list of another category), all of it is decided anew. D = identities restrained or relinked since L;
-   the destination's minimum audience is checked on M∖D; the export, its sets and roots and the
-   audit entry are stored. A refusal is stored just so, as an entry with outcome ``denied``.
+   the destination's minimum audience is checked on M∖D; the export, its sets and roots, the record by which
+   it can be decided again (``replay/``) and the audit entry are stored. A refusal is stored just so, as an
+   entry with outcome ``denied``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from cdp.gate.decide import offered
 from cdp.gate.facts import touching
 from cdp.gate.judge import Judge, Question, denied
 from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Shown, Terms
+from cdp.gate.replay import queries as replay_queries
+from cdp.gate.replay.record import Record, digest, pack_sets
 from cdp.identity import members_of
 from cdp.policy import Transform
 from cdp.segments import Lists, Members, SegmentService
@@ -39,7 +42,8 @@ from cdp.store import Batch, Committer, EpochMovedError, Store, policies_version
 class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     """M: who may leave as of ledger position L.
 
-    :param members: profile_no → identity numbers.
+    :param now: the instant at which ages were reckoned.
+    :param members: profile_no → identity numbers, of everybody in the segment.
     :param classes: disjoint sets of profiles, with their plans.
     :param manifest: position → value of the leaf of each identity.
     :param secrets: proof secret of each identity.
@@ -47,6 +51,7 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     export_id: str
+    now: Micros
     position: int
     epoch: int
     policies: int
@@ -105,6 +110,7 @@ class Authoriser:
         refusal = unread_inputs(unlisted) if unlisted else None
         if dry_run:
             return self._rehearse(asked, request, question, given, refusal)
+        record = Record.of(candidates.now, candidates.members, candidates.withheld).pack()
         with self._committer.batch(head_first=True) as batch:  # 4
             if (batch.epoch, batch.policies) != (candidates.epoch, candidates.policies):
                 raise EpochMovedError
@@ -112,12 +118,13 @@ class Authoriser:
             read = question.terms.inputs
             if chosen_by(question.bundle, read, members.reads, lists) != read:
                 raise EpochMovedError  # a list tells something else now
-            given, refusal = self._settle(batch, asked, request, question, candidates, given, refusal)
+            given, refusal = self._settle(batch, asked, request, question, candidates, record, given, refusal)
         if refusal is not None:
             raise refusal.error
         return given
 
     def _candidates(self, question: Question, chosen: Members) -> Candidates:
+        now = self._clock.now()
         with self._store.reading() as connection:
             position, epoch = read_head(connection)
             policies = policies_version(connection)
@@ -126,7 +133,7 @@ class Authoriser:
             self._keyring.observe_epoch(epoch)
             members = members_of(connection, chosen.bitmap)
             changed = touching(members, queries.relinked_since(connection, chosen.as_of))
-            partition = self._judge.decide(connection, question, members, changed)
+            partition = self._judge.decide(connection, question, members, changed, now)
         allowed = partition.permitted()
         held = self._keyring.proof_secrets(number for no in allowed for number in members[no])
         keyless = BitMap(no for no in allowed if any(number not in held for number in members[no]))
@@ -143,6 +150,7 @@ class Authoriser:
         tree = manifest.leaves(export_id, held, values)
         return Candidates(
             export_id=export_id,
+            now=now,
             position=position,
             epoch=epoch,
             policies=policies,
@@ -228,15 +236,24 @@ class Authoriser:
         request: Request,
         question: Question,
         candidates: Candidates,
+        record: bytes,
         given: Authorisation,
         refusal: Refusal | None,
     ) -> tuple[Authorisation, Refusal | None]:
-        """Under the head lock: take out D, check the minimum, store the export or its refusal."""
+        """Under the head lock: take out D, check the minimum, store the export or its refusal.
+
+        :param record: packed.
+        """
         people = candidates.people()
         changes = self._judge.facts.changed_since(batch.connection, candidates.position, people)
         held = {no: candidates.members[no] for no in people}
-        lost = changes.profiles | touching(held, changes.relinked)
-        lost |= self._segments.restrained(batch.connection) & people  # since the segment was evaluated
+        causes = {
+            "identity_changed": touching(held, changes.relinked),
+            "consent_changed": changes.spoken,
+            "black_list": changes.blocked,
+            "objected": self._segments.restrained(batch.connection) & people,  # since it was evaluated
+        }
+        lost = BitMap.union(*causes.values())
         if lost:
             exact, noised = self._counts(candidates, lost, question, given.segment, given.segment_version)
             given = msgspec.structs.replace(given, counts=exact, noised=noised)
@@ -245,7 +262,9 @@ class Authoriser:
             batch.record(denied(_about(asked, given), refusal))
             return given, refusal
         changed = candidates.identities(lost)
-        changed_tree = manifest.leaves(candidates.export_id, candidates.secrets, [(changed, bytes(32))])
+        changed_tree = manifest.leaves(
+            candidates.export_id, candidates.secrets, [(changed, manifest.TAKEN_OUT)]
+        )
         given = msgspec.structs.replace(
             given,
             export_id=candidates.export_id,
@@ -265,8 +284,19 @@ class Authoriser:
             changed=changed.serialize(),
         )
         queries.add_export(batch.connection, batch.id, stored)
+        replay_queries.add_record(
+            batch.connection,
+            given.export_id,
+            replay_queries.Kept(manifest.pack(changed_tree), pack_sets(causes) if lost else None, record),
+        )
         entry = _about(asked, given)
-        batch.record(msgspec.structs.replace(entry, subjects=tuple(candidates.identities(people - lost))))
+        batch.record(
+            msgspec.structs.replace(
+                entry,
+                object={**entry.object, "record": digest(record)},
+                subjects=tuple(candidates.identities(people - lost)),
+            )
+        )
         return given, None
 
 

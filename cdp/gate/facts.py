@@ -28,7 +28,6 @@ from cdp.gate.opening import Opener
 from cdp.gate.population import Known, Population, gather
 from cdp.gate.told import Said, Telling, Told
 from cdp.policy import Bundle, Destination, Jurisdictions, Purpose
-from cdp.segments import SegmentService
 from cdp.store import Connection, read_head
 
 _MANY = 2_000
@@ -39,11 +38,13 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What happened since a commit.
 
     :param relinked: identities in components whose links changed.
-    :param profiles: profiles whose consent changed, or that are on a black list now.
+    :param spoken: profiles whose consent changed.
+    :param blocked: profiles that are on a black list now.
     """
 
-    relinked: BitMap
-    profiles: BitMap
+    relinked: BitMap = BitMap()
+    spoken: BitMap = BitMap()
+    blocked: BitMap = BitMap()
 
 
 class Laws(NamedTuple):
@@ -62,6 +63,7 @@ class Laws(NamedTuple):
 class FactReader:
     """Reads the facts of candidates.
 
+    :param blocked: returns the profiles on black lists, as the given connection sees them.
     :param upto: read what was told as of this commit; now when None.
     :param beside: a reader of the same people, with which all but the states of consent is shared.
     """
@@ -69,13 +71,13 @@ class FactReader:
     def __init__(
         self,
         ledger: ConsentLedger,
-        segments: SegmentService,
+        blocked: Callable[[Connection], BitMap],
         opener: Opener,
         upto: int | None = None,
         beside: FactReader | None = None,
     ) -> None:
         self._ledger = ledger
-        self._segments = segments
+        self.blocked = blocked
         self._told = Told(opener, upto)
         self.population: Population = Population(ledger, self._told) if beside is None else beside.population
         self._beside = beside is not None
@@ -102,7 +104,7 @@ class FactReader:
         held = known.standings
         restraints = {"identity_changed": relinked}
         if not purpose.internal:  # a black list says who is sent nothing, not who may not be looked after
-            restraints["black_list"] = self._segments.blocked(connection) & people
+            restraints["black_list"] = self.blocked(connection) & people
         if purpose.restrainable:
             restraints |= {state: found & people for state, found in held.restrained().items()}
         minors = known.minors(now)
@@ -202,9 +204,12 @@ class FactReader:
         More than that: whose consent changed at all, so that nobody has to judge here.
         """
         if read_head(connection)[0] == commit_no:
-            return Changes(relinked=BitMap(), profiles=BitMap())
-        changed = self._ledger.changed_since(connection, commit_no) | self._segments.blocked(connection)
-        return Changes(relinked=queries.relinked_since(connection, commit_no), profiles=changed & people)
+            return Changes()
+        return Changes(
+            relinked=queries.relinked_since(connection, commit_no),
+            spoken=self._ledger.changed_since(connection, commit_no) & people,
+            blocked=self.blocked(connection) & people,
+        )
 
     def touched_since(
         self,
@@ -221,7 +226,7 @@ class FactReader:
         changes = self.changed_since(connection, commit_no, people)
         relinked = of(changes.relinked)
         spoken = queries.spoken_since(connection, commit_no, decisive_traits(bundle))
-        return changes.profiles | relinked | of(spoken), relinked
+        return changes.spoken | changes.blocked | relinked | of(spoken), relinked
 
     def heard_since(
         self, connection: Connection, commit_no: int, bundle: Bundle, names: Sequence[str] = ()
@@ -236,10 +241,6 @@ class FactReader:
         spoken = queries.spoken_since(connection, commit_no, named)
         relinked = queries.relinked_since(connection, commit_no)
         return spoken | relinked, self._ledger.changed_since(connection, commit_no)
-
-    def blocked(self, connection: Connection) -> BitMap:
-        """Return the profiles on black lists."""
-        return self._segments.blocked(connection)
 
 
 def decisive_traits(bundle: Bundle) -> list[str]:

@@ -10,7 +10,7 @@ from pyroaring import BitMap
 
 from cdp.access import Principal
 from cdp.audit import Entry
-from cdp.clock import Clock
+from cdp.clock import Clock, Micros
 from cdp.errors import DefinitionError, NotPermittedError
 from cdp.gate.admit import Refusal, admit
 from cdp.gate.bind import bind, chosen_by
@@ -121,11 +121,13 @@ class Judge:
         question: Question,
         members: Mapping[int, Sequence[int]],
         relinked: BitMap,
+        now: Micros | None = None,
     ) -> Partition:
         """Decide about profiles at the snapshot of ``connection``.
 
         :param members: profile_no → its identity numbers.
         :param relinked: profiles whose links changed since they were chosen.
+        :param now: the instant at which ages are reckoned; the clock's when None.
         :raises UnavailableError: consent is being derived under other policies.
         """
         self.facts.check_derived(connection)
@@ -137,7 +139,7 @@ class Judge:
             question.bundle,
             question.destination,
             question.purpose,
-            self._clock.now(),
+            self._clock.now() if now is None else now,
         )
         partition = compile_sets(question.terms, facts)
         return msgspec.structs.replace(partition, valid_until=facts.valid_until)

@@ -7,16 +7,23 @@ as canonical JSON. Whoever holds a proof secret finds its position; nobody else 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
+from operator import ge
 
 import rfc8785
 
 from cdp.audit import sparse_root
+from cdp.errors import IntegrityError
 from cdp.gate.model import FieldPlan
 from cdp.policy import Transform
 
 _HALF = 32
+_LEAF = 2 * _HALF
+TAKEN_OUT = bytes(32)
+"""The value of each leaf of D."""
 
 
 def position(proof_secret: bytes, export_id: str) -> bytes:
@@ -57,12 +64,43 @@ def pack(tree: Mapping[bytes, bytes]) -> bytes:
 
 def size(packed: bytes) -> int:
     """Return how many leaves ``pack`` packed."""
-    return len(packed) // (2 * _HALF)
+    return len(packed) // _LEAF
 
 
-def unpack(packed: bytes) -> dict[bytes, bytes]:
-    """Return the leaves that ``pack`` packed."""
-    return {
-        packed[at : at + _HALF]: packed[at + _HALF : at + 2 * _HALF]
-        for at in range(0, len(packed), 2 * _HALF)
-    }
+class Leaves(Mapping[bytes, bytes]):
+    """The leaves that ``pack`` packed, as they lie: of a million people they take 64 MB, and no more.
+
+    :raises IntegrityError: they are not sorted and distinct, or the last one is not whole.
+    """
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+        self._count = size(packed)
+        places = list(self)
+        if len(packed) % _LEAF or any(map(ge, places, islice(places, 1, None))):
+            raise IntegrityError("an export is not as it was stored: its manifest is no sorted leaves")
+
+    def position(self, at: int) -> bytes:
+        """Return the position of the leaf at a place in their order."""
+        return self._packed[at * _LEAF : at * _LEAF + _HALF]
+
+    def place(self, position: bytes) -> int | None:
+        """Return the place of a position's leaf in their order; None where there is none."""
+        at = bisect_left(range(self._count), position, key=self.position)
+        return at if at < self._count and self.position(at) == position else None
+
+    def value(self, at: int) -> bytes:
+        """Return the value of the leaf at a place in their order."""
+        return self._packed[at * _LEAF + _HALF : (at + 1) * _LEAF]
+
+    def __getitem__(self, position: bytes) -> bytes:
+        at = self.place(position)
+        if at is None:
+            raise KeyError(position)
+        return self.value(at)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self.position, range(self._count))
+
+    def __len__(self) -> int:
+        return self._count

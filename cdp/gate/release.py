@@ -65,7 +65,7 @@ class Gate:
         self._store = store
         self._keyring = keyring
         self._opener = opener = Opener(keyring)
-        self.facts = facts = FactReader(ledger, segments, opener)
+        self.facts = facts = FactReader(ledger, segments.blocked, opener)
         self._judge = Judge(committer, policy, facts, clock)
         self._authoriser = Authoriser(store, committer, keyring, audit, segments, self._judge, clock)
         rows = RowReader(keyring, profiles, opener)
@@ -88,7 +88,7 @@ class Gate:
             clock,
         )
         self.feed = Feeder(store, committer, segments, self._judge, self.authorise, self._refer, clock)
-        self.proofs = Prover(store, committer, keyring, self._judge, self._refer)
+        self.proofs = Prover(store, committer, keyring, audit, self._judge, self._refer)
         self.recalls = Issuer(store, Recaller(store, self._judge, segments.restrained, clock), self._refer)
 
     def authorise(self, request: Request, *, dry_run: bool = False) -> Authorisation:

@@ -54,6 +54,29 @@ export_classes = Table(
     Column("identities", Bytes, nullable=False),  # a BitMap of identity_no
 )
 
+export_records = Table(
+    "export_records",
+    metadata,
+    Column("export_id", Name, primary_key=True),
+    Column("taken_out", Bytes, nullable=False),  # the leaves of D, as those of ``exports.manifest``
+    Column("causes", Bytes),  # why each of D was taken out; NULL where nobody was, or it is not known
+    Column("record", Bytes),  # what deciding again needs (``replay/record.py``); NULL: older than it
+)
+"""What an export is proved and decided again by; an export older than these may have no row."""
+
+export_replays = Table(
+    "export_replays",
+    metadata,
+    Column("replay_no", Number, primary_key=True, autoincrement=False),
+    Column("export_id", Name, nullable=False, index=True),
+    Column("batch", Number, nullable=False),
+    Column("state", Name, nullable=False),  # running | done | failed | interrupted
+    Column("actor", Name, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("report", Json),
+)
+
 export_fetches = Table(
     "export_fetches",
     metadata,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 
 import msgspec
@@ -160,6 +160,26 @@ class Lookup:
         Empty when the identity did not exist yet. An identity erased since is missing.
         """
         return members.at(connection, identity_no, commit_no, self.rules.is_device)
+
+    def members_then(
+        self,
+        connection: Connection,
+        by_profile: Mapping[int, Sequence[int]],
+        commit_no: int,
+        rules: IdentityRules,
+    ) -> dict[int, list[Member]]:
+        """Return what consent had to know, at a commit, of profiles whose identities of then are known.
+
+        :param by_profile: profile_no → its identity numbers; one that was erased since is left out.
+        :param rules: those in force then, which say what is a device.
+        """
+        return members.of(connection, by_profile, rules.is_device, commit_no)
+
+    def grouped_at(
+        self, connection: Connection, identity_nos: Collection[int], commit_no: int
+    ) -> list[list[int]]:
+        """Return whole profiles of a commit, given as identities: their identity numbers, ascending."""
+        return members.grouped(connection, identity_nos, commit_no)
 
     def everybody(self, connection: Connection) -> dict[int, list[int]]:
         """Return profile_no → its identity numbers, ascending, of every profile."""

@@ -168,7 +168,7 @@ def test_the_manifest_proves_presence_and_absence(world: World) -> None:
     with world.store.reading() as connection:
         stored = queries.load_export(connection, given.export_id)
     assert stored is not None
-    tree = manifest.unpack(stored.manifest)
+    tree = manifest.Leaves(stored.manifest)
     assert sparse_root(tree) == given.manifest_root
     secrets = world.keyring.proof_secrets([ada, ada + 1, bea])
     value = manifest.plan_value(given.fields, stored.classes[0].plan)

@@ -88,7 +88,7 @@ def test_nothing_of_it_is_clear_where_it_is_stored(ada: Caller) -> None:
 
 def test_a_building_that_ends_halfway_is_begun_again(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed process leaves a row, chunks and a key; whoever takes the request up begins anew."""
-    request_id = ask_quietly(ada)
+    request_id = ask_quietly(ada, monkeypatch)
 
     def killed(*_: object, **__: object) -> None:
         raise RuntimeError
@@ -106,7 +106,7 @@ def test_a_building_that_ends_halfway_is_begun_again(ada: Caller, monkeypatch: p
 
 
 def test_of_two_that_build_one_counts(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    request_id = ask_quietly(ada)
+    request_id = ask_quietly(ada, monkeypatch)
     request, archives_ = found(ada, request_id), ada.services.archives
     gathered = build.Builder._gathered
     other: list[Any] = []
@@ -126,7 +126,7 @@ def test_of_two_that_build_one_counts(ada: Caller, monkeypatch: pytest.MonkeyPat
 def test_somebody_erased_while_it_is_built_is_in_no_archive(
     ada: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request_id = ask_quietly(ada)
+    request_id = ask_quietly(ada, monkeypatch)
     gathered = build.Builder._gathered
 
     def erased(self: Any, **given: Any) -> Any:
@@ -139,9 +139,9 @@ def test_somebody_erased_while_it_is_built_is_in_no_archive(
     fetched(ada, request_id, expect=409)
 
 
-def ask_quietly(caller: Caller) -> str:
+def ask_quietly(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> str:
     """Ask for Ada's archive, with nobody at work on it but the test."""
-    caller.services.rights.advance = lambda: 0
+    monkeypatch.setattr(caller.services.rights, "advance", lambda: 0)
     number = number_of(caller, ADA, "email")
     assert number is not None
     return caller.services.rights.open("key:1", number, "access", "officer").request_id
@@ -282,8 +282,8 @@ def test_an_erasure_ends_a_download_that_has_begun(ada: Caller, monkeypatch: pyt
         list(begun.pieces)
 
 
-def test_a_request_taken_back_has_no_archive(ada: Caller) -> None:
-    request_id = ask_quietly(ada)
+def test_a_request_taken_back_has_no_archive(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    request_id = ask_quietly(ada, monkeypatch)
     assert ada.services.archives.fulfil(found(ada, request_id)) is not None
     fetched(ada, request_id)
     ada.services.rights.cancel("key:1", request_id)

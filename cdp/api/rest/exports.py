@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import get, post
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 
 from cdp.api.auth import Caller, allow
@@ -19,11 +19,8 @@ from cdp.api.counts import billed, check_countable
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, checked_limit, decode_cursor, page_of
 from cdp.api.services import Services
-from cdp.audit import SparseProof
 from cdp.clock import rfc3339
-from cdp.errors import InvalidInputError
 from cdp.export import Export, named_segment, segment_id
-from cdp.gate import Proof
 
 _SEE = allow("marketer", "destination", "officer")
 
@@ -80,46 +77,6 @@ def data(services: InjectedServices, caller: InjectedCaller, export_id: FromPath
     disposition = f'attachment; filename="{found.segment}.{found.format}"'
     headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
     return Stream(pieces, media_type=media_type, headers=headers)
-
-
-@get("/exports/{export_id:str}/proof", opt=allow("destination", "officer"), sync_to_thread=True)
-def proof(
-    services: InjectedServices,
-    caller: InjectedCaller,
-    export_id: FromPath[str],
-    profile_ref: FromQuery[str] = "",
-    profile: FromQuery[str] = "",
-) -> dict[str, Any]:
-    """Prove that somebody was in an export or was not: by reference, or for an officer by profile id."""
-    services.exports.get(caller.principal, export_id)
-    proofs = services.gate.proofs
-    if profile and caller.has("officer"):
-        purpose = caller.state(caller.purpose)
-        number = services.profile_ids.decode(profile)
-        with services.store.reading() as connection:
-            profile_no = services.identity.profile_of(connection, number)
-            found = services.identity.members(connection, profile_no)
-        items = proofs.of_identities(caller.actor, export_id, found, purpose=purpose)
-    elif profile_ref:
-        items = [proofs.of_reference(caller.principal, export_id, profile_ref)]
-    else:
-        raise InvalidInputError("name a profile_ref; an officer may name a profile")
-    return {"present": any(one.released for one in items), "proofs": [_proof(one) for one in items]}
-
-
-def _proof(found: Proof) -> dict[str, Any]:
-    return {
-        "position": found.position.hex(),
-        "value": None if found.value is None else found.value.hex(),
-        "released": found.released,
-        "manifest": {"root": found.manifest_root.hex(), **_path(found.decided)},
-        "changed": {"root": found.changed_root.hex(), **_path(found.taken_out)},
-    }
-
-
-def _path(found: SparseProof) -> dict[str, Any]:
-    other = None if found.other is None else [part.hex() for part in found.other]
-    return {"siblings": [sibling.hex() for sibling in found.siblings], "other": other}
 
 
 def requested(services: Services, caller: Caller, data: ExportBody) -> Export:
@@ -229,4 +186,4 @@ def export(found: Export) -> dict[str, Any]:
     }
 
 
-HANDLERS = [request, list_exports, read_export, data, proof]
+HANDLERS = [request, list_exports, read_export, data]

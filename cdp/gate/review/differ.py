@@ -121,7 +121,7 @@ class Differ:
             connection,
             everybody,
             self._facts,
-            FactReader(ledger, self._segments, Opener(self._keyring), beside=beside),
+            FactReader(ledger, self._segments.blocked, Opener(self._keyring), beside=beside),
             lambda purpose: _places(old) == _places(new) and ledger.keeps(purpose),
             now,
         )

@@ -30,10 +30,12 @@ from cdp.gate.model import FieldPlan
 from cdp.gate.opening import Opener
 from cdp.gate.queries import Stored
 from cdp.gate.recall import question_of
+from cdp.gate.replay import queries as replay_queries
+from cdp.gate.replay.record import Record, unpack
 from cdp.gate.review.answers import DecisionQuestion, Difference, Explained, Recorded
 from cdp.gate.review.differ import Differ
-from cdp.gate.review.then import LIMITS, LedgerThen
 from cdp.gate.review.widen import widened
+from cdp.gate.then import ERASED, LIMITS, LedgerThen
 from cdp.identity import IdentityService, members_of
 from cdp.policy import Bundle, InForce, Policies, compare, sealed_now, stale_notices
 from cdp.segments import Lists, Members, SegmentService, parse
@@ -214,32 +216,49 @@ class Review:
         if not members:
             raise NotFoundError("this profile did not exist then, or was erased since")
         numbers = [member.identity_no for member in members]
-        ledger = LedgerThen(self._keyring, case.bundle, self._clock, members, case.position, case.at)
+        ledger = LedgerThen(self._keyring, case.bundle, self._clock, case.position, case.at)
+        ledger.about(connection, {profile_no: members})
+        listed, moved, in_segment = None, BitMap(), None
+        if case.record is not None:
+            own = BitMap(numbers)
+            in_segment = bool(own & Record.people_of(case.record.identities))
+            listed, moved = (
+                BitMap([profile_no]) if own & case.record.withheld_for(reason) else BitMap()
+                for reason in ("black_list", "identity_changed")
+            )
+
+        def blocked(now: Connection) -> BitMap:
+            return self._segments.blocked(now) if listed is None else listed
+
         return self._explained(
             connection,
             case,
-            FactReader(ledger, self._segments, Opener(self._keyring), case.position),
+            FactReader(ledger, blocked, Opener(self._keyring), case.position),
             ledger,
             profile_no,
             numbers,
-            BitMap(),
+            moved,
             segment=question.segment if stored is None else stored.authorisation.segment,
+            in_segment=in_segment,
             recorded=None if stored is None else self._recorded(connection, stored, numbers),
-            limits=LIMITS,
+            limits=LIMITS if case.record is None else (ERASED,),
         )
 
     def _case_then(self, connection: Connection, prepared: Prepared) -> _Case:
         question, stored = prepared.question, prepared.stored
         if stored is not None:
             given = stored.authorisation
+            kept = replay_queries.kept(connection, given.export_id)
+            record = None if kept is None or kept.record is None else unpack(kept.record)
             return _Case(
                 bundle=self._policies.stored(connection, given.bundle),
                 destination=given.destination,
                 purpose=given.purpose,
                 inputs=stored.inputs,
                 fields=given.fields,
-                at=given.created_at,
+                at=given.created_at if record is None else record.decided_at,
                 position=given.ledger_position,
+                record=record,
             )
         at = question.as_of or 0
         position = commit_at(connection, at)
@@ -344,7 +363,7 @@ class Review:
         held = self._keyring.proof_secrets(own)
         if not held:
             return "no_key"
-        given, tree = stored.authorisation, manifest.unpack(stored.manifest)
+        given, tree = stored.authorisation, manifest.Leaves(stored.manifest)
         found = {tree.get(manifest.position(secret, given.export_id)) for secret in held.values()} - {None}
         wanted = found if plan is None else {manifest.plan_value(given.fields, plan)} & found
         return "present" if wanted else "missing"
@@ -368,7 +387,7 @@ def _is_open(question: Question | None) -> bool:
 
 
 class _Case(msgspec.Struct, frozen=True, kw_only=True):
-    """Policies bound in time to a question."""
+    """Policies bound in time to a question; ``record`` is what an export keeps of its people."""
 
     bundle: Bundle
     destination: str
@@ -377,3 +396,4 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
     fields: Sequence[str] | None
     at: Micros
     position: int
+    record: Record | None = None
