@@ -3,6 +3,7 @@
 ``AuditLog`` is the log; ``merkle``, ``sparse``, ``checkpoint`` and ``verify`` are its pure parts.
 """
 
+from cdp.audit.check import Report
 from cdp.audit.checkpoint import NoteKey, open_checkpoint, parse_verifier
 from cdp.audit.entry import reference, subjects_root
 from cdp.audit.merkle import (
@@ -18,7 +19,7 @@ from cdp.audit.queries import log_position
 from cdp.audit.service import AuditLog
 from cdp.audit.sparse import SparseProof, sparse_prove, sparse_root, verify_absence, verify_presence
 from cdp.audit.tables import initialise
-from cdp.audit.verify import Problem, Report
+from cdp.audit.verify import Problem
 
 __all__ = [
     "EMPTY_ROOT",

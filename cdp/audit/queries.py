@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
+from cdp.audit.check import Head, StoredCheckpoint, StoredEntry
 from cdp.audit.entry import decode
 from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Origin
 from cdp.audit.tables import (
@@ -18,7 +19,6 @@ from cdp.audit.tables import (
     audit_subjects,
     checkpoints,
 )
-from cdp.audit.verify import Head, StoredCheckpoint, StoredEntry
 from cdp.clock import Micros
 from cdp.store import among, chunks, insert_many
 

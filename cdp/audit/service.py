@@ -22,10 +22,11 @@ from operator import attrgetter
 from pathlib import Path
 
 from cdp.audit import merkle, queries
+from cdp.audit.check import Head, Report, StoredCheckpoint, StoredEntry, verify
 from cdp.audit.checkpoint import NoteKey, Statement, checkpoint_text, open_checkpoint, sign_note
 from cdp.audit.entry import encode
 from cdp.audit.model import NEW_ORIGIN, AuditEntry, AuditFilter, Checkpoint, Entry, Origin
-from cdp.audit.verify import Head, LogKey, Report, StoredCheckpoint, StoredEntry, verify
+from cdp.audit.verify import LogKey
 from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring, Signer, verify_signature
 from cdp.errors import AuditError, ConflictError, InvalidInputError, UnavailableError
