@@ -23,6 +23,7 @@ from cdp.api.request import ApiRequest
 from cdp.api.rest import (
     admin,
     audit,
+    audit_public,
     conflicts,
     consent_imports,
     consents,
@@ -82,6 +83,7 @@ def create_app(
         rights,
         policies,
         audit,
+        audit_public,
         quarantine,
         recovery,
         admin,

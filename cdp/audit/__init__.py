@@ -15,6 +15,16 @@ from cdp.audit.merkle import (
     verify_inclusion,
 )
 from cdp.audit.model import AuditEntry, AuditFilter, Checkpoint, Entry, Outcome
+from cdp.audit.outside import (
+    Bundler,
+    Manifest,
+    Public,
+    Witness,
+    WitnessAt,
+    open_witness,
+    verifier_sha256,
+    witness_state,
+)
 from cdp.audit.queries import log_position
 from cdp.audit.service import AuditLog
 from cdp.audit.sparse import SparseProof, sparse_prove, sparse_root, verify_absence, verify_presence
@@ -26,26 +36,34 @@ __all__ = [
     "AuditEntry",
     "AuditFilter",
     "AuditLog",
+    "Bundler",
     "Checkpoint",
     "Entry",
+    "Manifest",
     "NoteKey",
     "Outcome",
     "Problem",
+    "Public",
     "Report",
     "SparseProof",
+    "Witness",
+    "WitnessAt",
     "initialise",
     "leaf_hash",
     "log_position",
     "node_hash",
     "open_checkpoint",
+    "open_witness",
     "parse_verifier",
     "reference",
     "root",
     "sparse_prove",
     "sparse_root",
     "subjects_root",
+    "verifier_sha256",
     "verify_absence",
     "verify_consistency",
     "verify_inclusion",
     "verify_presence",
+    "witness_state",
 ]

@@ -875,7 +875,7 @@ class Bundle:
         except RefusedError as error:
             self._report(f"file {INDEX}", str(error))
             return
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n")[:-1], 1):
             digest, _, name = line.partition("  ")
             if not re.fullmatch("[0-9a-f]{64}", digest) or not _NAME.fullmatch(name) or name in listed:
                 self._report(f"file {INDEX}", f"line {number} is malformed, or names a file again")
@@ -897,7 +897,7 @@ class Bundle:
         found = []
         name = "checkpoints.jsonl"
         try:
-            lines = read_text(self._folder / name).splitlines()
+            lines = read_text(self._folder / name).split("\n")[:-1]
         except RefusedError as error:
             self._report(f"file {name}", str(error))
             lines = []

@@ -8,18 +8,17 @@ needs a key that may make keys (role admin), which is checked before anything is
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
 from cdp.cli.client import Api, connected
 from cdp.cli.options import AsJson, Format
-from cdp.cli.output import say, show_json, show_list
+from cdp.cli.output import new_file, say, show_json, show_list
 from cdp.errors import NotPermittedError
 
 
@@ -51,7 +50,7 @@ def export(
         body["fields"] = field
     with ExitStack() as stack:
         # The file comes first: a name that is taken must not cost a fetch, which counts as delivery.
-        file = None if out is None or dry_run else stack.enter_context(_new_file(out))
+        file = None if out is None or dry_run else stack.enter_context(new_file(out))
         api = stack.enter_context(connected())
         own = file is not None and _is_destination(api, destination, purpose)
         decided = api.post("/exports", body)
@@ -64,18 +63,6 @@ def export(
     _show(decided)
     if file is not None:
         say(f"written to {out}")
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that does not exist yet, for its owner only; it is removed when the block fails."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def _is_destination(api: Api, destination: str, purpose: str) -> bool:

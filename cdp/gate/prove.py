@@ -10,13 +10,13 @@ Invariant: a proof is about one key, and says nothing of anybody else but hashes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from pyroaring import BitMap
 
 from cdp.access import Principal
-from cdp.audit import Entry, SparseProof, sparse_prove
+from cdp.audit import Entry, Manifest, SparseProof, sparse_prove
 from cdp.crypto import Keyring
 from cdp.errors import ConflictError, NotFoundError
 from cdp.gate import manifest, queries
@@ -113,6 +113,22 @@ class Prover:
                 if released.profile_ref == profile_ref:
                     return anchor
         return None
+
+    def manifests(self, export_ids: Iterable[str]) -> Iterator[Manifest]:
+        """Yield the manifests of exports.
+
+        Who was taken out while one was decided is shown as long as all of them have their keys.
+        """
+        for export_id in export_ids:
+            with self._store.reading() as connection:
+                stored = queries.load_export(connection, export_id)
+            if stored is None:
+                continue
+            changed = BitMap.deserialize(stored.changed)
+            secrets = self._keyring.proof_secrets(changed)
+            tree = {manifest.position(secrets[no], export_id): _TAKEN_OUT for no in changed if no in secrets}
+            shown = manifest.root(tree) == stored.authorisation.changed_root
+            yield Manifest(export_id, stored.manifest, manifest.pack(tree) if shown else None)
 
     def of_identities(
         self, actor: str, export_id: str, identity_nos: Iterable[int], *, purpose: str | None = None
