@@ -977,7 +977,7 @@ class Bundle:
 
     def _judge_all(self, about: About, key: LogKey, origins: Origins, held: Sequence[Signed]) -> None:
         signed = 0
-        counted = {False: 0, True: 0}
+        counted, extended = 0, []
         for one in held:
             try:
                 said = open_checkpoint(one.note, key, origins.names())
@@ -987,17 +987,13 @@ class Bundle:
                 continue
             if said not in origins.lost:
                 signed = max(signed, said.size)
-            counted[one.pinned] += 1
-        self.lines.append(("checkpoints", f"{counted[False]} signed, the newest at size {signed}"))
+            counted += not one.pinned
+            extended += [f"the log extends size {one.size}"] * one.pinned
+        self.lines.append(("checkpoints", f"{counted} signed, the newest at size {signed}"))
         if signed != about.size:
             self._report("checkpoint", "no good checkpoint covers the whole of the log", about.size)
-        pinned = ", ".join(f"the log extends size {one.size}" for one in held if one.pinned)
-        self.lines.append(
-            (
-                "pinned",
-                pinned or "no earlier checkpoint: nothing here shows that the log was not written anew",
-            )
-        )
+        none = "no earlier checkpoint: nothing here shows that the log was not written anew"
+        self.lines.append(("pinned", ", ".join(extended) or none))
 
     def _judge(self, one: Signed, said: Checkpoint, about: About, origins: Origins, signed: int) -> None:
         if said in origins.lost:
@@ -1072,7 +1068,7 @@ class Bundle:
         for path in sorted((self._folder / "manifests").glob("*")):
             if path.name.partition(".")[0] not in known:
                 self._report(f"file manifests/{path.name}", "belongs to no export of these entries")
-        text = f"{len(known)} manifests of exports, {leaves} leaves"
+        text = f"{len(known)} with their manifests, {leaves} leaves"
         if unseen:
             text += f"; for {unseen} of them it is not shown who was taken out while it was decided"
         self.lines.append(("exports", text))
