@@ -37,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workspace: str = "default"
     audit_origin: str = "cdp.local/audit"
     checkpoint_file: Path | None = None
+    witness_url: str = ""
+    witness_key: str = ""
+    witness_ca: Path | None = None
     log_level: str = "info"
     batch_events: int = 2000
     queue_events: int = 20_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cdp.access import AccessService
 from cdp.api.limits import Asking
-from cdp.audit import AuditLog
+from cdp.audit import AuditLog, Bundler, Public, Witness
 from cdp.clock import Clock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
@@ -46,6 +46,9 @@ class Services:
     in_force: InForce
     policies: Policies
     audit: AuditLog
+    public_log: Public
+    bundles: Bundler
+    witness: Witness
     journal: Journal
     recovery: Recovery
     access: AccessService

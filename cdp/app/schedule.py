@@ -30,6 +30,7 @@ _RIGHTS_SECONDS = 1.0
 _SEGMENTS_SECONDS = 1.0
 _SCHEDULES_SECONDS = 10.0
 _LAG_SECONDS = 5.0
+_WITNESS_SECONDS = 2.0
 _FIGURES_SECONDS = 30.0
 
 
@@ -79,6 +80,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             else Periodic("mirror", settings.mirror_interval_ms / 1000, services.mirror.refresh),
             Periodic("checkpoint", settings.checkpoint_interval_s, sign_checkpoint),
             Periodic("asking", _ASKING_SECONDS, partial(services.audit.fold, committer)),
+            Periodic("witness", _WITNESS_SECONDS, services.witness.turn),
             Periodic("housekeeping", _HOUSEKEEPING_SECONDS, keep_house),
             Periodic("keys", KEYS_SECONDS, services.rotation.advance),
             Periodic("policies", _POLICIES_SECONDS, follow_policies),

@@ -20,7 +20,7 @@ from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
 from cdp.app.rights import link_to, wire_rights
 from cdp.app.schedule import schedule
-from cdp.audit import AuditLog, Entry
+from cdp.audit import AuditLog, Bundler, Entry, Public, Witness, WitnessAt, open_witness
 from cdp.clock import Clock, SystemClock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import (
@@ -246,6 +246,9 @@ def _wire(
         in_force=in_force,
         policies=policies,
         audit=audit,
+        public_log=Public(audit),
+        bundles=Bundler(store, committer, audit, gate.proofs.manifests),
+        witness=Witness(store, committer, audit, clock, witness_at(settings)),
         journal=journal,
         recovery=recovery,
         access=access,
@@ -395,8 +398,14 @@ def _compare_folder(settings: Settings, bundle: Bundle) -> None:
         )
 
 
+def witness_at(settings: Settings) -> WitnessAt | None:
+    """Return the audit log's witness, where the settings name one."""
+    return open_witness(settings.witness_url, settings.witness_key, settings.witness_ca)
+
+
 def check_parts(settings: Settings) -> None:
     """Refuse a part that is named and not there, rather than quietly take another."""
+    witness_at(settings)
     if settings.keys_database == settings.database:
         raise ConfigurationError("CDP_KEYS_DATABASE_URL: the key database is one of its own")
     if settings.intake != "direct":

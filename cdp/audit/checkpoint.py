@@ -25,6 +25,8 @@ Verify = Callable[[bytes, bytes, bytes], bool]
 """(public key, message, signature) → whether it is good."""
 
 _ED25519 = b"\x01"
+COSIGNATURE = b"\x04"
+"""The kind of a key that countersigns, with the time, what a log signed (C2SP tlog-cosignature)."""
 _DASH = "\N{EM DASH}"
 _KEY_ID_BYTES = 4
 _MAX_SIGNATURES = 100
@@ -37,18 +39,20 @@ class NoteKey(NamedTuple):
 
     :param name: without spaces and ``+``; a log's is its origin.
     :param public_key: Ed25519, 32 bytes.
+    :param kind: the byte that says what it signs.
     """
 
     name: str
     public_key: bytes
+    kind: bytes = _ED25519
 
     def key_id(self) -> bytes:
         """Return the 4 bytes that name the key inside a signature."""
-        return sha256(self.name.encode() + b"\n" + _ED25519 + self.public_key).digest()[:_KEY_ID_BYTES]
+        return sha256(self.name.encode() + b"\n" + self.kind + self.public_key).digest()[:_KEY_ID_BYTES]
 
     def verifier_text(self) -> str:
         """Return ``name+id+key``, in which a verifier is pinned."""
-        return f"{self.name}+{self.key_id().hex()}+{_base64(_ED25519 + self.public_key)}"
+        return f"{self.name}+{self.key_id().hex()}+{_base64(self.kind + self.public_key)}"
 
 
 class Statement(NamedTuple):
@@ -62,17 +66,17 @@ class Statement(NamedTuple):
     root: bytes
 
 
-def parse_verifier(text: str) -> NoteKey:
+def parse_verifier(text: str, kind: bytes = _ED25519) -> NoteKey:
     """Read a ``name+id+key`` text.
 
-    :raises AuditError: it is malformed, not Ed25519, or its id is not that of its key.
+    :raises AuditError: it is malformed, not Ed25519 of this kind, or its id is not that of its key.
     """
     name, _, rest = text.partition("+")
     key_id, _, encoded = rest.partition("+")
     raw = _from_base64(encoded)
-    if raw is None or raw[:1] != _ED25519 or len(raw) != 33 or not is_key_name(name):
+    if raw is None or raw[:1] != kind or len(raw) != 33 or not is_key_name(name):
         raise AuditError("a verifier key must be name+id+base64 of an Ed25519 key")
-    key = NoteKey(name, raw[1:])
+    key = NoteKey(name, raw[1:], kind)
     if key.key_id().hex() != key_id:
         raise AuditError("the id in a verifier key is not that of its name and key")
     return key
@@ -149,6 +153,22 @@ def open_checkpoint(note: str, key: NoteKey, verify: Verify) -> Statement:
     if statement.origin != key.name:
         raise AuditError("a checkpoint is of another log")
     return statement
+
+
+def open_cosignature(text: str, line: str, key: NoteKey, verify: Verify) -> int | None:
+    """Return when a witness signed a checkpoint, in Unix seconds; None when the line is of another key.
+
+    :param text: the checkpoint's, with its last newline.
+    :raises AuditError: the line is malformed, or its signature is not good.
+    """
+    name, signature = _signature(line)
+    if (name, signature[:_KEY_ID_BYTES]) != (key.name, key.key_id()):
+        return None
+    at = int.from_bytes(signature[_KEY_ID_BYTES : _KEY_ID_BYTES + 8])
+    signed = f"cosignature/v1\ntime {at}\n{text}".encode()
+    if not verify(key.public_key, signed, signature[_KEY_ID_BYTES + 8 :]):
+        raise AuditError("a cosignature is not good")
+    return at
 
 
 def _signature(line: str) -> tuple[str, bytes]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from cdp.audit.check import Head, StoredCheckpoint, StoredEntry
 from cdp.audit.entry import decode
 from cdp.audit.merkle import HASH_BYTES
 from cdp.audit.model import AuditEntry, Checkpoint, Origin
@@ -19,7 +20,6 @@ from cdp.audit.tables import (
     audit_subjects,
     checkpoints,
 )
-from cdp.audit.verify import Head, StoredCheckpoint, StoredEntry
 from cdp.clock import Micros
 from cdp.store import among, chunks, insert_many
 

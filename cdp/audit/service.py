@@ -22,12 +22,13 @@ from operator import attrgetter
 from pathlib import Path
 
 from cdp.audit import asking, merkle, queries
+from cdp.audit.check import Head, Report, StoredCheckpoint, StoredEntry, verify
 from cdp.audit.checkpoint import NoteKey, Statement, checkpoint_text, open_checkpoint, sign_note
 from cdp.audit.detail import strangers
 from cdp.audit.entry import encode, segment_of
 from cdp.audit.model import NEW_ORIGIN, Checkpoint, Entry, Origin
 from cdp.audit.reader import AuditReader
-from cdp.audit.verify import Head, LogKey, Problem, Report, StoredCheckpoint, StoredEntry, verify
+from cdp.audit.verify import LogKey, Problem
 from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring, Signer, verify_signature
 from cdp.errors import AuditError, ConflictError, InvalidInputError, UnavailableError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,20 +62,14 @@ def search(
 def _export(out: Path, kind: Format, wanted: dict[str, str | None]) -> None:
     """Write a search into a file; a bar shows how far it is."""
     with new_file(out) as file, connected() as api, progress(*_BAR) as shown:
-        total = 0
-
-        def begin(headers: Mapping[str, str]) -> Callable[[bytes], None]:
-            nonlocal total
-            total = int(headers["CDP-Total"])
-            task = shown.add_task("entries", total=None if kind == "parquet" else total)
-
-            def take(piece: bytes) -> None:
-                file.write(piece)
-                shown.update(task, advance=piece.count(b"\n"))
-
-            return take
-
-        api.stream("/audit/export", begin, format=kind, **wanted)
+        task = shown.add_task("bytes", total=None)
+        headers = api.download(
+            "/audit/export",
+            file,
+            lambda done, _: shown.update(task, completed=done),
+            params={**wanted, "format": kind},
+        )
+    total = int(headers["CDP-Total"])
     say(f"{total} {'entry' if total == 1 else 'entries'} written to {out}")
 
 

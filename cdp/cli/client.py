@@ -11,21 +11,20 @@ Either way the same routes, roles and audit entries apply, and the command acts 
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from cdp.cli.in_process import AsgiApp, in_process
 from cdp.cli.lock import data_lock, running_server
-from cdp.cli.streaming import AsgiApp, Send, Streamer, Take, from_application, streamed, whole
 from cdp.errors import (
     CdpError,
     ConfigurationError,
@@ -60,22 +59,15 @@ class Api:
     """A client of the REST API that raises the platform's own errors.
 
     :param send: sends one request and returns the answer.
-    :param streamer: does so for an answer that is too long to hold.
     """
 
-    def __init__(
-        self,
-        send: Send,
-        key: str,
-        streamer: Streamer | None = None,
-    ) -> None:
+    def __init__(self, send: Callable[[httpx.Request], httpx.Response], key: str) -> None:
         self._send = send
         self._key = key
-        self._streamer = streamer or whole(send)
 
     def as_key(self, key: str) -> Api:
         """Return the same client acting as another key."""
-        return Api(self._send, key, self._streamer)
+        return Api(self._send, key)
 
     def get(self, path: Route, **params: str | float | None) -> Json:
         """Return what ``GET /api/v1{path}`` answers."""
@@ -122,14 +114,29 @@ class Api:
         """Return the raw bytes that ``GET /api/v1{path}`` answers."""
         return self._request("GET", path, None, None, "").content
 
-    def stream(self, path: Route, take: Take, **params: str | float | None) -> None:
-        """Hand what ``GET /api/v1{path}`` answers to ``take``, piece by piece."""
-        given = {name: value for name, value in params.items() if value is not None}
-        headers = {"Authorization": f"Bearer {self._key}"}
-        url = f"http://cdp.invalid/api/v1{_path(path)}"
-        answer = self._streamer(httpx.Request("GET", url, params=given, headers=headers), take)
-        if answer.status_code >= 400:
-            raise _error_of(answer)
+    def text(self, path: Route, **params: str | float | None) -> str:
+        """Return the text that ``GET /api/v1{path}`` answers."""
+        return self._request("GET", path, None, params, "").text
+
+    def download(
+        self,
+        path: Route,
+        file: BinaryIO,
+        report: Callable[[int, int], None],
+        *,
+        params: Mapping[str, str | float | Sequence[int] | None],
+    ) -> Mapping[str, str]:
+        """Write what ``GET /api/v1{path}`` answers into a file as it comes; returns the answer's headers.
+
+        :param report: told (bytes so far, about how many there will be).
+        """
+        answer = self._request("GET", path, None, params, "", read=False)
+        about, done = int(answer.headers.get("cdp-bytes", "0")), 0
+        with _whole(), closing(answer):
+            for piece in answer.iter_bytes():
+                done += file.write(piece)
+                report(done, max(about, done))
+        return answer.headers
 
     def ingest(self, write_key: str, messages: Sequence[Json], *, wait: bool = False) -> None:
         """Send Segment messages as a source does.
@@ -139,7 +146,7 @@ class Api:
         url = "http://cdp.invalid/v1/batch" + ("?wait=warehouse" if wait else "")
         headers = {"Content-Type": "application/json"}
         content = msgspec.json.encode({"batch": messages, "writeKey": write_key})
-        answer = self._send(httpx.Request("POST", url, headers=headers, content=content))
+        answer = _read(self._send(httpx.Request("POST", url, headers=headers, content=content)))
         if answer.status_code != 200:
             raise _error_of(answer)
 
@@ -148,8 +155,10 @@ class Api:
         method: str,
         path: Route,
         body: Json,
-        params: Mapping[str, str | float | None] | None,
+        params: Mapping[str, str | float | Sequence[int] | None] | None,
         purpose: str,
+        *,
+        read: bool = True,
     ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._key}"}
         if purpose:
@@ -162,12 +171,29 @@ class Api:
         deadline = time.monotonic() + _UNAVAILABLE_SECONDS
         while True:
             answer = self._send(httpx.Request(method, url, params=given, headers=headers, content=content))
+            if read or answer.status_code >= 400:
+                _read(answer)
             if answer.status_code != 503 or time.monotonic() > deadline:
                 break
             time.sleep(0.2)  # nothing was done; the warehouse, say, is filling since the start
         if answer.status_code >= 400:
             raise _error_of(answer)
         return answer
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Say plainly when an answer breaks off."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise UnavailableError(f"the server broke off: {type(error).__name__}") from None
+
+
+def _read(answer: httpx.Response) -> httpx.Response:
+    with _whole():
+        answer.read()
+    return answer
 
 
 def _path(route: Route) -> str:
@@ -213,13 +239,11 @@ def connected(settings: Settings | None = None) -> Iterator[Api]:
         with ExitStack() as stack:
             if stack.enter_context(data_lock(chosen.data_dir)):
                 app = _application(chosen)
-                send, streamer = stack.enter_context(_in_process(app))
-                yield Api(send, key, streamer)
+                yield Api(stack.enter_context(in_process(app)), key)
                 return
             server = running_server(chosen.data_dir)
             if server is not None:
-                send, streamer = stack.enter_context(_over_http(server.url, deadline))
-                yield Api(send, key, streamer)
+                yield Api(stack.enter_context(_over_http(server.url, deadline)), key)
                 return
         if time.monotonic() > deadline:
             raise UnavailableError("another cdp command is at work in this data directory; try again later")
@@ -247,16 +271,16 @@ def _application(settings: Settings) -> AsgiApp:
 
 
 @contextmanager
-def _over_http(url: str, deadline: float) -> Iterator[tuple[Send, Streamer]]:
+def _over_http(url: str, deadline: float) -> Iterator[Callable[[httpx.Request], httpx.Response]]:
     base = httpx.URL(url)
     with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
 
-        def exchange(request: httpx.Request, deliver: Send) -> httpx.Response:
+        def send(request: httpx.Request) -> httpx.Response:
             request.url = request.url.copy_with(scheme=base.scheme, host=base.host, port=base.port)
             request.headers["Host"] = base.netloc.decode()
             while True:
                 try:
-                    return deliver(request)
+                    return client.send(request, stream=True)
                 except httpx.ConnectError:
                     if time.monotonic() > deadline:
                         raise UnavailableError(f"the server at {url} does not answer") from None
@@ -265,66 +289,4 @@ def _over_http(url: str, deadline: float) -> Iterator[tuple[Send, Streamer]]:
                     name = type(error).__name__
                     raise UnavailableError(f"the server at {url} broke off: {name}") from None
 
-        def stream(request: httpx.Request, take: Take) -> httpx.Response:
-            return exchange(request, lambda sent: streamed(client, sent, take))
-
-        yield lambda request: exchange(request, client.send), stream
-
-
-@contextmanager
-def _in_process(app: AsgiApp) -> Iterator[tuple[Send, Streamer]]:
-    """Run the application in this process; its loop runs while a request does."""
-    with asyncio.Runner() as runner:
-        lifespan = runner.run(_Lifespan.start(app))
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 0))
-
-        async def exchange(request: httpx.Request) -> httpx.Response:
-            async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT) as client:
-                return await client.send(request)
-
-        try:
-            yield (
-                lambda request: runner.run(exchange(request)),
-                lambda request, take: runner.run(from_application(app, request, take)),
-            )
-        finally:
-            runner.run(lifespan.stop())
-
-
-class _Lifespan:
-    """The ASGI lifespan protocol (ASGI 3.0, lifespan 2.0), as a server speaks it."""
-
-    def __init__(self) -> None:
-        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._from_app: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def start(cls, app: AsgiApp) -> _Lifespan:
-        """Start ``app``; its own error comes through as it is."""
-        self = cls()
-        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
-
-        async def run() -> None:
-            await app(scope, self._to_app.get, self._from_app.put)
-
-        self._task = asyncio.create_task(run())
-        await self._ask("startup")
-        return self
-
-    async def stop(self) -> None:
-        """Shut the application down."""
-        await self._ask("shutdown")
-        if self._task is not None:
-            await self._task
-
-    async def _ask(self, phase: str) -> None:
-        assert self._task is not None  # noqa: S101  # start() has made it
-        await self._to_app.put({"type": f"lifespan.{phase}"})
-        answer = asyncio.ensure_future(self._from_app.get())
-        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        if answer.done() and str(answer.result()["type"]).endswith("complete"):
-            return
-        answer.cancel()
-        await self._task  # raises what went wrong
-        raise CdpError(f"the application did not finish its {phase}")
+        yield send

@@ -7,6 +7,7 @@ import typer
 from cdp.cli import (
     access,
     audit,
+    audit_bundle,
     backup,
     consent,
     demo,
@@ -53,6 +54,7 @@ app.add_typer(identity.identity, name="identity")
 app.add_typer(matching.matching, name="match")
 app.add_typer(policy.policies, name="policy")
 app.add_typer(keys.keyring, name="keys")
+audit_bundle.register(audit.audit)
 app.add_typer(audit.audit, name="audit")
 app.add_typer(rights.rights, name="rights")
 app.add_typer(retention.retention, name="retention")

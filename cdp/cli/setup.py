@@ -19,7 +19,7 @@ from cdp.cli.client import OPERATOR_KEY_FILE, connected
 from cdp.cli.lock import alone, announced
 from cdp.cli.options import AsJson
 from cdp.cli.output import say, show_json, show_list
-from cdp.clock import SystemClock
+from cdp.clock import SystemClock, rfc3339
 from cdp.crypto import open_provider
 from cdp.errors import CdpError, ConfigurationError
 from cdp.settings import Settings, load
@@ -73,14 +73,17 @@ def serve(
     from granian.constants import Interfaces  # noqa: PLC0415  # as above
 
     from cdp.app import build  # noqa: PLC0415  # as above
+    from cdp.audit import verifier_sha256  # noqa: PLC0415  # as above
 
     url = f"http://{_LOCAL.get(host, host)}:{port}"
     os.environ.setdefault("CDP_PUBLIC_URL", url)  # the server process, too, makes links to where it listens
     settings = load()
     _check_free(host, port)
     with alone(settings.data_dir), announced(settings.data_dir, url):
-        build(settings).close()  # what is wrong with the configuration is said here, in one line
+        with closing(build(settings)) as platform:  # a wrong configuration is said here, in one line
+            key = platform.services.audit.key.verifier_text()
         say(f"API on {url}, REST docs at {url}/schema, GraphQL at {url}/graphql; Ctrl-C ends it")
+        say(f"whoever verifies the audit log pins its key {key} and verify.py, SHA-256 {verifier_sha256()}")
         Granian(
             "cdp.cli.setup:application",
             factory=True,
@@ -131,7 +134,9 @@ def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
         "warehouse": lambda: _warehouse(settings),
         "segments": lambda: _segments(settings),
         "operator key": lambda: _operator_key(settings),
+        "witness": lambda: _witness(settings),
         "platform": _ready,
+        "audit log": _pins,
     }
     found = [_checked(name, check) for name, check in checks.items()]
     if as_json:
@@ -180,6 +185,20 @@ def _segments(settings: Settings) -> str:
         return lag(store, SystemClock()).describe()
 
 
+def _witness(settings: Settings) -> str:
+    from cdp.audit import open_witness, witness_state  # noqa: PLC0415  # as above
+
+    at = open_witness(settings.witness_url, settings.witness_key, settings.witness_ca)
+    if at is None:
+        return "none: CDP_WITNESS_URL names one"
+    with closing(Store(settings.database)) as store:
+        state = witness_state(store, at.key.verifier_text())
+    if state.trouble:
+        since = rfc3339(state.since)
+        raise ConfigurationError(f"{at.key.name} does not countersign since {since}: {state.trouble}")
+    return f"{at.key.name} countersigned up to {state.size}"
+
+
 def _operator_key(settings: Settings) -> str:
     if os.environ.get("CDP_API_KEY"):
         return "from CDP_API_KEY"
@@ -194,3 +213,9 @@ def _operator_key(settings: Settings) -> str:
 def _ready() -> str:
     with connected() as api:
         return str(api.get("/health/ready")["status"])
+
+
+def _pins() -> str:
+    with connected() as api:
+        found = api.get("/audit/verifier")
+    return f"key {found['key']}, SHA-256 of verify.py {found['verify_py_sha256']}"

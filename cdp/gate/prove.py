@@ -11,14 +11,15 @@ Invariant: a proof is about one key, and says nothing of anybody else but hashes
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from pyroaring import BitMap
 
 from cdp.access import Principal
-from cdp.audit import AuditFilter, AuditLog, Entry, SparseProof, sparse_prove
+from cdp.audit import AuditFilter, AuditLog, Entry, Manifest, SparseProof, sparse_prove
 from cdp.crypto import Keyring
 from cdp.errors import ConflictError, NotFoundError
 from cdp.gate import manifest, queries
@@ -120,6 +121,23 @@ class Prover:
                 if released.profile_ref == profile_ref:
                     return anchor
         return None
+
+    def manifests(self, export_ids: Iterable[str]) -> Iterator[Manifest]:
+        """Yield the manifests of exports.
+
+        Who was taken out while one was decided is not shown of an export of before that was kept, once one of
+        them was erased.
+        """
+        for export_id in export_ids:
+            with self._store.reading() as connection:
+                stored = queries.load_export(connection, export_id)
+                kept = replay_queries.kept(connection, export_id)
+            if stored is None:
+                continue
+            with suppress(ConflictError):
+                yield Manifest(export_id, stored.manifest, manifest.pack(self.taken_out(stored, kept)))
+                continue
+            yield Manifest(export_id, stored.manifest, None)
 
     def of_identities(
         self, actor: str, export_id: str, identity_nos: Iterable[int], *, purpose: str | None = None

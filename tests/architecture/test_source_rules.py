@@ -136,7 +136,7 @@ def test_every_error_is_in_the_one_tree() -> None:
     strangers = [
         f"{name(path)}:{node.lineno} {node.name}"
         for path in SOURCES
-        if path.name != "errors.py"
+        if path.name not in {"errors.py", "verify.py"}  # the verifier stands alone
         for node in ast.walk(tree(path))
         if isinstance(node, ast.ClassDef) and node.name.endswith("Error") and node.name[0] != "_"
         if not {ast.unparse(base) for base in node.bases} & known

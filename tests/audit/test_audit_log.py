@@ -414,7 +414,7 @@ def signed(world: World) -> World:
     return world
 
 
-def places(world: World) -> list[tuple[str, int]]:
+def places(world: World) -> list[tuple[str, int | None]]:
     return [(problem.place, problem.index) for problem in world.verify().problems]
 
 

@@ -1,4 +1,7 @@
-"""The Merkle tree against the RFC's own recursion, the specification's vectors, attacks, pymerkle."""
+"""The Merkle tree, and the verifier that shares no code with it.
+
+Against the RFC's own recursion, the specification's vectors, attacks, and pymerkle.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import json
 from base64 import b64decode
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
-from cdp.audit import merkle
+from cdp.audit import merkle, verify
 
 ENTRIES = [
     bytes.fromhex(text)
@@ -152,6 +156,15 @@ def rfc_verify_consistency(
 @pytest.mark.parametrize("size", range(9))
 def test_roots_of_the_specification(size: int) -> None:
     assert merkle.root(LEAVES[:size]).hex() == ROOTS[size]
+    assert grown(LEAVES[:size]).root().hex() == ROOTS[size]
+
+
+def grown(leaves: Sequence[bytes]) -> verify.Frontier:
+    """The verifier's tree."""
+    tree = verify.Frontier()
+    for leaf in leaves:
+        tree.append(leaf)
+    return tree
 
 
 def test_leaf_hashes_of_the_specification() -> None:
@@ -172,7 +185,8 @@ def test_leaf_hashes_of_the_specification() -> None:
 )
 def test_inclusion_proofs_of_the_specification(index: int, size: int, proof: list[bytes]) -> None:
     assert Log(LEAVES).inclusion(index, size) == proof
-    assert merkle.verify_inclusion(index, size, LEAVES[index], proof, bytes.fromhex(ROOTS[size]))
+    for checker in (merkle, verify):
+        assert checker.verify_inclusion(index, size, LEAVES[index], proof, bytes.fromhex(ROOTS[size]))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +202,10 @@ def test_inclusion_proofs_of_the_specification(index: int, size: int, proof: lis
 )
 def test_consistency_proofs_of_the_specification(old: int, new: int, proof: list[bytes]) -> None:
     assert Log(LEAVES).consistency(old, new) == proof
-    assert merkle.verify_consistency(old, new, bytes.fromhex(ROOTS[old]), bytes.fromhex(ROOTS[new]), proof)
+    for checker in (merkle, verify):
+        assert checker.verify_consistency(
+            old, new, bytes.fromhex(ROOTS[old]), bytes.fromhex(ROOTS[new]), proof
+        )
 
 
 def cases(shared: Path, kind: str) -> list[tuple[str, dict[str, object]]]:
@@ -202,9 +219,10 @@ def decoded(value: object) -> list[bytes]:
     return [b64decode(item) for item in value] if isinstance(value, list) else []
 
 
-def test_public_inclusion_vectors_and_attacks(shared: Path) -> None:
+@pytest.mark.parametrize("checker", [merkle, verify])
+def test_public_inclusion_vectors_and_attacks(shared: Path, checker: ModuleType) -> None:
     for name, case in cases(shared, "inclusion"):
-        accepted = merkle.verify_inclusion(
+        accepted = checker.verify_inclusion(
             int(str(case["leafIdx"])),
             int(str(case["treeSize"])),
             b64decode(str(case["leafHash"])),
@@ -214,9 +232,10 @@ def test_public_inclusion_vectors_and_attacks(shared: Path) -> None:
         assert accepted is not case["wantErr"], name
 
 
-def test_public_consistency_vectors_and_attacks(shared: Path) -> None:
+@pytest.mark.parametrize("checker", [merkle, verify])
+def test_public_consistency_vectors_and_attacks(shared: Path, checker: ModuleType) -> None:
     for name, case in cases(shared, "consistency"):
-        accepted = merkle.verify_consistency(
+        accepted = checker.verify_consistency(
             int(str(case["size1"])),
             int(str(case["size2"])),
             b64decode(str(case["root1"])),
@@ -334,13 +353,26 @@ def test_sizes_just_over_a_tile(size: int) -> None:
     leaves = leaves_of(size)
     log = Log(leaves)
     root = log.frontier.root()
-    assert root == naive_root(leaves)
+    assert root == naive_root(leaves) == grown(leaves).root()
     for index in (0, 1, 255, 256, size - 1):
         assert merkle.verify_inclusion(index, size, leaves[index], log.inclusion(index, size), root)
     for old in (1, 255, 256, size - 1):
         assert merkle.verify_consistency(
             old, size, merkle.root(leaves[:old]), root, log.consistency(old, size)
         )
+
+
+@given(st.integers(0, 600), st.integers(0, 600))
+def test_the_verifier_grows_its_tree_by_whole_subtrees(first: int, more: int) -> None:
+    leaves = leaves_of(first + more)
+    log, tree = Log(leaves), grown(leaves[:first])
+    covered = 0
+    for at, level in verify.cover(first, first + more):
+        assert (at, tree.size % (1 << level)) == (tree.size, 0)
+        tree.append(log._node(level, at >> level), level)
+        covered += 1
+    assert tree.root() == log.frontier.root()
+    assert covered <= 2 * (first + more).bit_length()
 
 
 @settings(max_examples=25)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cdp.audit import SparseProof, node_hash, sparse_prove, sparse_root, verify_absence, verify_presence
 from cdp.audit.sparse import EMPTY, sparse_leaf
+from cdp.audit.verify import RefusedError, is_in, manifest_root
 
 # Positions that share long beginnings, down to all but the last bit, beside random ones.
 positions = st.one_of(
@@ -127,3 +128,48 @@ def test_malformed_input_is_refused() -> None:
     assert not verify_absence(root, position, SparseProof((), (b"short", b"x")))
     assert not verify_presence(root, position, b"x", SparseProof((EMPTY,) * 257))
     assert not verify_absence(root, position, SparseProof((b"short",)))
+
+
+# -- the offline verifier, which shares no code with the tree above ---------------------------------
+
+values = st.binary(min_size=32, max_size=32)
+manifests = st.dictionaries(positions, values, max_size=12)
+
+
+def packed(leaves: dict[bytes, bytes]) -> bytes:
+    return b"".join(position + leaves[position] for position in sorted(leaves))
+
+
+@given(manifests)
+@example({bytes(32): bytes(32), (1).to_bytes(32): bytes(32)})
+def test_the_verifier_finds_the_same_root(leaves: dict[bytes, bytes]) -> None:
+    assert manifest_root(packed(leaves)) == sparse_root(leaves)
+
+
+@given(manifests, positions, values, st.data())
+def test_the_verifier_believes_the_same_proofs(
+    leaves: dict[bytes, bytes], position: bytes, value: bytes, data: st.DataObject
+) -> None:
+    root = sparse_root(leaves)
+    asked = data.draw(st.sampled_from([position, *leaves]))
+    proof = sparse_prove(leaves, data.draw(st.sampled_from([asked, position])))
+    others = [proof.other, None, (position, value), *leaves.items()]
+    cut = data.draw(st.integers(0, len(proof.siblings)))
+    given_proof = SparseProof(proof.siblings[:cut], data.draw(st.sampled_from(others)))
+    for claimed in (leaves.get(asked, value), value):
+        assert is_in(root, asked, claimed, *given_proof) == verify_presence(root, asked, claimed, given_proof)
+    assert is_in(root, asked, None, *given_proof) == verify_absence(root, asked, given_proof)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "message"),
+    [
+        ([b"\x01", b"\x00"], "leaf 1 is misplaced"),
+        ([b"\x00", b"\x01", b"\x01"], "leaf 2 is there twice"),
+    ],
+)
+def test_the_verifier_refuses_leaves_that_are_misplaced_or_doubled(leaves: list[bytes], message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        manifest_root(b"".join(leaf * 64 for leaf in leaves))
+    with pytest.raises(RefusedError, match="cut off"):
+        manifest_root(bytes(63))

@@ -6,7 +6,7 @@ import base64
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from cdp.api.auth import allow
@@ -20,9 +20,12 @@ _OFFICER = allow("officer")
 
 
 @get("/audit/checkpoint", opt=_OFFICER, sync_to_thread=True)
-def checkpoint(services: InjectedServices) -> dict[str, Any]:
-    """Return the newest signed checkpoint."""
+def checkpoint(services: InjectedServices, request: Request[Any, Any, Any]) -> dict[str, Any] | Response[str]:
+    """Return the newest signed checkpoint: JSON, or to who accepts text a C2SP note with cosignatures."""
     with services.store.reading() as connection:
+        if request.accept.best_match(["application/json", "text/plain"]) == "text/plain":
+            note = services.public_log.note(connection)
+            return Response(note, media_type="text/plain; charset=utf-8")
         found = services.audit.latest_checkpoint(connection)
     if found is None:
         raise NotFoundError("no checkpoint is signed yet; POST /api/v1/audit/checkpoint signs one")

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp.audit import Entry, Report, leaf_hash, merkle
+from cdp.audit.check import Head, StoredCheckpoint, StoredEntry, verify
 from cdp.audit.checkpoint import NoteKey, Statement, checkpoint_text, sign_note
 from cdp.audit.entry import encode
-from cdp.audit.verify import MAX_PROBLEMS, Head, LogKey, StoredCheckpoint, StoredEntry, verify
+from cdp.audit.verify import MAX_PROBLEMS, LogKey
 from cdp.clock import SECOND
 from cdp.crypto import Signer, verify_signature
 

@@ -1,0 +1,114 @@
+"""Reads for what goes outside, and the witness's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from sqlalchemy import Connection, func, select, update
+
+from cdp.audit.outside.tables import audit_cosignatures, audit_witnesses
+from cdp.audit.tables import audit_entries, checkpoints
+from cdp.clock import Micros
+from cdp.store import insert_ignoring, upsert
+
+_STREAMED = {"yield_per": 1000}
+
+
+class WitnessState(msgspec.Struct, frozen=True, kw_only=True):
+    """How it is with a witness.
+
+    :param size: of the newest checkpoint that it holds, as far as we know.
+    :param trouble: a short code; empty while it countersigns.
+    :param since: when that became so.
+    :param failures: in a row.
+    """
+
+    witness: str
+    size: int = 0
+    trouble: str = ""
+    since: Micros = 0
+    failures: int = 0
+    next_at: Micros = 0
+
+
+def entries_between(connection: Connection, first: int, end: int) -> list[tuple[bytes, bytes]]:
+    """Return (entry, packed references) of the entries [first, end) that there are."""
+    e = audit_entries.c
+    query = (
+        select(e.entry, e.subject_refs)
+        .where(e.leaf_index >= first, e.leaf_index < end)
+        .order_by(e.leaf_index)
+    )
+    return [(bytes(row.entry), bytes(row.subject_refs or b"")) for row in connection.execute(query)]
+
+
+def bytes_between(connection: Connection, first: int, end: int) -> int:
+    """Return how many bytes those entries and their references are."""
+    e = audit_entries.c
+    length = func.length(e.entry) + func.coalesce(func.length(e.subject_refs), 0)
+    query = select(func.coalesce(func.sum(length), 0)).where(e.leaf_index >= first, e.leaf_index < end)
+    return int(connection.execute(query).scalar_one())
+
+
+def period(connection: Connection, since: Micros | None, until: Micros | None, size: int) -> tuple[int, int]:
+    """Return [first, end): all entries below ``size`` of a period lie in it; equal where there is none."""
+    e = audit_entries.c
+    first, end = 0, size
+    if since is not None:
+        query = select(func.min(e.leaf_index)).where(e.at >= since, e.leaf_index < size)
+        found = connection.execute(query).scalar()
+        first = size if found is None else int(found)
+    if until is not None:
+        query = select(func.max(e.leaf_index)).where(e.at < until, e.leaf_index < size)
+        found = connection.execute(query).scalar()
+        end = 0 if found is None else int(found) + 1
+    return (first, end) if first < end else (min(first, max(end, 0)), min(first, max(end, 0)))
+
+
+def notes(connection: Connection, first: int, end: int) -> Iterator[tuple[int, str]]:
+    """Yield (size, note with its cosignatures) of the checkpoints of sizes first ≤ size ≤ end."""
+    c = checkpoints.c
+    query = select(c.size, c.note).where(c.size >= first, c.size <= end).order_by(c.size)
+    beside = cosignatures(connection, first, end)
+    with connection.execute(query, execution_options=_STREAMED) as rows:
+        for row in rows:
+            yield int(row.size), row.note + "".join(f"{line}\n" for line in beside.get(int(row.size), ()))
+
+
+def cosignatures(connection: Connection, first: int, end: int) -> dict[int, list[str]]:
+    """Return size → signature lines of witnesses, for sizes first ≤ size ≤ end."""
+    c = audit_cosignatures.c
+    query = select(c.size, c.line).where(c.size >= first, c.size <= end).order_by(c.size, c.witness)
+    found: dict[int, list[str]] = {}
+    for row in connection.execute(query):
+        found.setdefault(int(row.size), []).append(row.line)
+    return found
+
+
+def add_cosignature(connection: Connection, size: int, witness: str, line: str, at: Micros) -> None:
+    """Store a verified signature line."""
+    names = ("size", "witness", "line", "received_at")
+    insert_ignoring(connection, audit_cosignatures, names, [(size, witness, line, at)])
+
+
+def witness_state(connection: Connection, witness: str) -> WitnessState:
+    """Return how it is with a witness; one never asked has no trouble yet."""
+    row = connection.execute(select(audit_witnesses).where(audit_witnesses.c.witness == witness)).first()
+    return WitnessState(witness=witness) if row is None else WitnessState(**row._asdict())
+
+
+def put_witness_state(connection: Connection, state: WitnessState) -> None:
+    """Store how it is with a witness."""
+    upsert(connection, audit_witnesses, [msgspec.to_builtins(state)], ("witness",))
+
+
+def claim_witness(connection: Connection, witness: str, now: Micros, until: Micros) -> bool:
+    """Claim the next attempt; False when it is not due, or another process has it."""
+    names = ("witness", "size", "trouble", "since", "failures", "next_at")
+    insert_ignoring(connection, audit_witnesses, names, [(witness, 0, "", now, 0, 0)])
+    w = audit_witnesses.c
+    claimed = connection.execute(
+        update(audit_witnesses).where(w.witness == witness, w.next_at <= now).values(next_at=until)
+    )
+    return claimed.rowcount == 1
