@@ -15,7 +15,7 @@ from population import NOW, Population, catalogue, rule
 
 from cdp.clock import DAY, SECOND
 from cdp.policy import TYPED
-from cdp.profiles import Observation, fold, queries
+from cdp.profiles import CORRECTION, Observation, fold, queries
 from cdp.segments.compile import Compiler, find
 from cdp.segments.definition import Trait
 from cdp.warehouse import Mirror, Warehouse
@@ -56,7 +56,7 @@ IDENTITIES = 100
 
 
 def observe(people: Population, random: Random) -> None:
-    """Store observations: some sealed, some of one event, some mistyped, few instants."""
+    """Store observations: some sealed, some of one event, some mistyped, some corrections, few instants."""
     groups: dict[int, list[int]] = {}
     for number in range(1, IDENTITIES + 1):
         groups.setdefault(random.randint(1, 40), []).append(number)
@@ -68,6 +68,8 @@ def observe(people: Population, random: Random) -> None:
             for _ in range(700):
                 event_id, identity = random.randbytes(16), random.randint(1, IDENTITIES)
                 at, source = random.choice(INSTANTS), random.randint(1, 4)
+                if random.random() < 0.03:
+                    source = CORRECTION
                 for name in random.choices(names, k=random.choice([1, 1, 2])):
                     several = [name] * random.choice([1, 1, 2]) + ["verified"] * (random.random() < 0.4)
                     for one in several:
@@ -75,11 +77,13 @@ def observe(people: Population, random: Random) -> None:
                             batch,
                             identity,
                             one,
-                            random.choice(VALUES[FIELDS.traits[one].type]),
+                            None
+                            if source == CORRECTION and random.random() < 0.3
+                            else random.choice(VALUES[FIELDS.traits[one].type]),
                             at=at,
                             source_id=source,
                             event_id=event_id,
-                            sealed=random.random() < 0.1,
+                            sealed=source != CORRECTION and random.random() < 0.1,
                         )
 
 

@@ -56,8 +56,11 @@ def test_the_persons_row_is_gone_from_the_next_fetch(
 
 
 def test_a_second_request_restrains_what_was_lifted_since_and_says_nothing_twice(
-    ada: Caller, clock: FixedClock
+    ada: Caller, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        ada.services.rights._work, "advance", lambda: 0
+    )  # else it is fulfilled within a second
     request = {"identifier": {"type": "email", "value": ADDRESS}, "kind": "objection"}
     first = ada.api("POST", "/rights/requests", request)
     services = ada.services
@@ -65,7 +68,7 @@ def test_a_second_request_restrains_what_was_lifted_since_and_says_nothing_twice
         number = services.identity.find(connection, "email", ADDRESS)
         assert number is not None
         count = len(services.ledger.records_of(connection, [number]))
-    assert ada.api("POST", "/rights/requests", request) == first
+    assert ada.api("POST", "/rights/requests", request)["id"] == first["id"]
     with services.store.reading() as connection:
         assert len(services.ledger.records_of(connection, [number])) == count
     clock.advance(SECOND)
@@ -73,7 +76,7 @@ def test_a_second_request_restrains_what_was_lifted_since_and_says_nothing_twice
         ada.api("POST", "/consents", {"identifiers": [identifier], "purpose": EMAIL, "state": "granted"})
     assert states(ada)[EMAIL] == "granted"
     clock.advance(SECOND)
-    assert ada.api("POST", "/rights/requests", request) == first
+    assert ada.api("POST", "/rights/requests", request)["id"] == first["id"]
     assert states(ada)[EMAIL] == "objected"
 
 
