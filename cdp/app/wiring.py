@@ -18,9 +18,10 @@ from cdp.access import AccessService
 from cdp.api import Asking, Services
 from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
+from cdp.app.parts import check_parts, witness_at
 from cdp.app.rights import link_to, wire_rights
 from cdp.app.schedule import schedule
-from cdp.audit import AuditLog, Bundler, Entry, Public, Witness, WitnessAt, open_witness
+from cdp.audit import AuditLog, Bundler, Entry, Public, Witness
 from cdp.clock import Clock, SystemClock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import (
@@ -396,17 +397,3 @@ def _compare_folder(settings: Settings, bundle: Bundle) -> None:
             in_force=bundle.sha256[:12],
             folder=candidate[:12],
         )
-
-
-def witness_at(settings: Settings) -> WitnessAt | None:
-    """Return the audit log's witness, where the settings name one."""
-    return open_witness(settings.witness_url, settings.witness_key, settings.witness_ca)
-
-
-def check_parts(settings: Settings) -> None:
-    """Refuse a part that is named and not there, rather than quietly take another."""
-    witness_at(settings)
-    if settings.keys_database == settings.database:
-        raise ConfigurationError("CDP_KEYS_DATABASE_URL: the key database is one of its own")
-    if settings.intake != "direct":
-        raise ConfigurationError("CDP_INTAKE: direct is the only intake of this version")

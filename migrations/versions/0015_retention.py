@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_retention_runs")),
     )
-    op.create_index(op.f("ix_retention_runs_now"), "retention_runs", ["now", "run_id"])
+    op.create_index(op.f("ix_retention_runs_now_run_id"), "retention_runs", ["now", "run_id"])
     op.create_table(
         "legal_holds",
         sa.Column("hold_id", sa.Text(), nullable=False),

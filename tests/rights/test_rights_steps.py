@@ -93,8 +93,8 @@ def test_of_two_that_race_one_wins_and_the_other_is_told(ada: Caller) -> None:
                 said.append("told")
 
         verbs: list[Callable[[], object]] = [
-            lambda request=request: service.deny("test", request, "excessive"),  # type: ignore[misc]
-            lambda request=request: service.cancel("test", request),  # type: ignore[misc]
+            lambda request=request: service.deny("test", request, "excessive"),  # type: ignore[misc]  # bound now
+            lambda request=request: service.cancel("test", request),  # type: ignore[misc]  # bound now
         ]
         threads = [threading.Thread(target=run, args=(verb,)) for verb in verbs]
         for thread in threads:
