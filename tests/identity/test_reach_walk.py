@@ -43,6 +43,26 @@ def test_a_device_of_two_is_shown_to_neither_of_them() -> None:
     assert reach([1, 2], [(1, 6), (2, 6)]) == Reach((1, 2, 6), whole=True)
 
 
+def joined(
+    proved: Collection[int], trusted: Collection[Pair], pair: Pair, told: Collection[Pair] = ()
+) -> Reach:
+    """Return the reach where a steward joined the profiles of a pair."""
+    return walk(proved, {*trusted, pair}, {*trusted, pair, *told}, is_device, {pair})
+
+
+def test_a_steward_joins_people_whichever_of_their_identifiers_the_pair_names() -> None:
+    for proved in (1, 2):
+        assert joined([proved], [(2, 6)], (1, 2)).numbers == (1, 2, 6)
+        assert joined([proved], [(2, 6)], (1, 6)).numbers == (1, 2, 6)
+        assert joined([proved], [(1, 7), (2, 6)], (6, 7)).numbers == (1, 2, 6, 7)
+
+
+def test_a_device_of_several_stands_for_none_of_them_in_a_merge() -> None:
+    assert joined([1], [(2, 6), (3, 6)], (1, 6)).numbers == (1,)
+    assert joined([1], [(2, 6)], (1, 6), [(3, 6)]).numbers == (1,)
+    assert joined([1], [(2, 6), (2, 3)], (1, 6), [(3, 6)]).numbers == (1, 2, 3, 6)
+
+
 def test_what_was_proved_is_always_shown() -> None:
     assert reach([1, 6], [(2, 6)]).numbers == (1, 6)
 

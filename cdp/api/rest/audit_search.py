@@ -28,9 +28,10 @@ from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT
 from cdp.api.services import Services
 from cdp.audit import AuditEntry, AuditFilter
-from cdp.errors import InvalidInputError
+from cdp.errors import InvalidInputError, NotFoundError
 
 _OFFICER = allow("officer")
+_MOST_DIGITS = 19  # of a number that a database holds
 _OTHERS = ("limit", "cursor", "format", "by")
 Text: TypeAlias = FromQuery[str | None]
 
@@ -130,12 +131,14 @@ def uses(
     return {"items": [day_of_uses(day, by_action=by_action) for day in found]}
 
 
-@get("/audit/{index:int}/details", opt=allow("officer", purpose=True), sync_to_thread=True)
-def details(services: InjectedServices, caller: InjectedCaller, index: FromPath[int]) -> dict[str, Any]:
+@get("/audit/{index:str}/details", opt=allow("officer", purpose=True), sync_to_thread=True)
+def details(services: InjectedServices, caller: InjectedCaller, index: FromPath[str]) -> dict[str, Any]:
     """Open what lies sealed beside an entry, for those of its subjects of whom something may be shown."""
-    found = services.entry_details(caller.actor, caller.purpose, index)
+    if not (index.isascii() and index.isdigit() and len(index) < _MOST_DIGITS):
+        raise NotFoundError("there is no entry with this index")
+    found = services.entry_details(caller.actor, caller.purpose, int(index))
     return {
-        "index": index,
+        "index": int(index),
         "details": [{"profile": one.profile_id, "said": one.said} for one in found.details],
         "withheld": found.withheld,
         "erased": found.erased,

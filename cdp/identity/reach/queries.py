@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 
 from sqlalchemy import Connection, select
@@ -27,24 +28,26 @@ def reach_of(
     decided = queries.latest_links(connection, everyone)
     types = queries.identity_types(connection, everyone.union(*told)) if told else {}
     types |= queries.identity_types(connection, profile_of)
+    standing = {pair for pair in told if decided.get(pair, (False,))[0]}
     return walk(
         profile_of,
-        {pair for pair, trusted in told.items() if trusted and decided.get(pair, (False,))[0]},
+        {pair for pair in standing if told[pair]},
         told.keys(),
         lambda number: is_device(types.get(number, "")),
+        {pair for pair in standing if "merge" in told[pair]},
     )
 
 
-def _told(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, bool]:
-    """Return every pair with one of these that anything told → whether a trusted word did.
+def _told(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, set[str]]:
+    """Return every pair with one of these that anything told → what trusted words did (``Origin``).
 
     A guess of matching is no word (``propose.py``).
     """
     c = link_candidates.c
-    found: dict[Pair, bool] = {}
+    found: dict[Pair, set[str]] = defaultdict(set)
     for chunk in chunks(identity_nos):
         for end in (c.low, c.high):
-            query = select(c.low, c.high, c.verified).where(among(end, chunk)).distinct()
-            for low, high, trusted in read_rows(connection, query):
-                found[low, high] = bool(trusted) or found.get((low, high), False)
+            query = select(c.low, c.high, c.verified, c.origin).where(among(end, chunk)).distinct()
+            for low, high, trusted, origin in read_rows(connection, query):
+                found[low, high].update((origin,) if trusted else ())
     return found

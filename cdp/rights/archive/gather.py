@@ -121,7 +121,8 @@ class Facts:
             name, text = answer.values or ("", None)
             held: dict[str, Any] = msgspec.json.decode(text) if isinstance(text, str) else {}
             source = self._context.sources.get(row.source_id) if answer.values else None
-            self._meet(row.type, str(name), held, None if source is None else source.name)
+            if answer.values:
+                self._meet(row.type, str(name), held, None if source is None else source.name)
             self._context.unreadable += answer.unreadable
             found.append(
                 model.Event(
