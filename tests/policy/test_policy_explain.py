@@ -41,7 +41,7 @@ def test_an_explanation_reads_as_sentences(people: Caller) -> None:
         "consent: granted since",
         "permit email-marketing-opt-in\n    EU: TRUE",
         "  email: clear (",
-        "not reproduced: black lists as of now",
+        "not reproduced: erased facts missing",
     ):
         assert part in text, (part, text)
     silent = list(told(explain(people, "kim", **PLAIN)))
