@@ -1,6 +1,6 @@
 """What is inside an archive, and the record of one. These shapes *are* its published schema.
 
-``docs/schemas/archive.schema.json`` is made from them; a field is added with a default and never given
+``docs/archive.schema.json`` is made from them; a field is added with a default and never given
 another
 meaning, since people keep their archives. Instants are RFC 3339 text in UTC. Values are as they came in.
 
