@@ -22,7 +22,7 @@ from pyroaring import BitMap
 from cdp.clock import DAY, SECOND, Clock
 from cdp.errors import NotPermittedError, OverloadedError
 from cdp.policy import FieldCatalogue
-from cdp.segments import queries
+from cdp.segments import charges, queries
 from cdp.segments.definition import Definition, ListOf
 from cdp.segments.explore import Table
 from cdp.segments.noise import fingerprint, noised, shifted
@@ -116,7 +116,7 @@ class Counting:
         :param batch: taken head first.
         :returns: how many different ones all keys have had today.
         """
-        return queries.charge(batch.connection, actor, self._clock.now() // DAY, sorted(set(answers)))
+        return charges.charge(batch.connection, actor, self._clock.now() // DAY, sorted(set(answers)))
 
     def advance(self, batch: Batch, actor: str, answers: Sequence[str]) -> None:
         """Charge for answers that a key has not seen yet; the last ones may overdraw.
@@ -130,7 +130,7 @@ class Counting:
 
     def give_back(self, batch: Batch, actor: str, answers: Sequence[str]) -> None:
         """Take back the charge for answers that were not given."""
-        queries.give_back(batch.connection, actor, self._clock.now() // DAY, answers)
+        charges.give_back(batch.connection, actor, self._clock.now() // DAY, answers)
 
     def _used_up(self) -> OverloadedError:
         wait = (DAY - self._clock.now() % DAY) // SECOND + 1

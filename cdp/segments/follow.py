@@ -255,6 +255,10 @@ class Follower:
         entered = exited = 0
         with self._committer.batch() as batch:
             newest = queries.versions(batch.connection)
+            apart = queries.unfollowed(batch.connection)
+            changed |= {
+                name: found[name] for name, (version, _) in plan.questions.items() if (name, version) in apart
+            }
             queries.unfollow(batch.connection, plan.broken)
             for name, profiles in changed.items():
                 version = plan.questions[name][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,6 @@ from cdp.clock import Micros
 from cdp.identity.tables import identifier_index, links, profile_members
 from cdp.segments.model import Change, PeopleList
 from cdp.segments.tables import (
-    counts_shown,
     list_entries,
     list_waiting,
     lists,
@@ -154,6 +153,12 @@ def unfollow(connection: Connection, names: Collection[str]) -> None:
     """Say that nobody follows these segments."""
     here = segment_members.c.name.in_(sorted(names))
     connection.execute(update(segment_members).where(here).values(followed=False))
+
+
+def unfollowed(connection: Connection) -> set[tuple[str, int]]:
+    """Return (name, version) of every stored evaluation that is not kept as new as the store."""
+    s = segment_members.c
+    return {tuple(row) for row in connection.execute(select(s.name, s.version).where(~s.followed))}
 
 
 def following(connection: Connection) -> Following | None:
@@ -375,25 +380,3 @@ def people_on_lists(connection: Connection, names: Iterable[str]) -> dict[str, i
         .group_by(list_entries.c.name)
     )
     return {name: int(people) for name, people in connection.execute(query)}
-
-
-def charge(connection: Connection, actor: str, day: int, answers: Sequence[str]) -> int:
-    """Note the answers that a key was given on a day; returns how many all keys have been given on it."""
-    connection.execute(delete(counts_shown).where(counts_shown.c.day < day))
-    rows = [(actor, day, answer) for answer in answers]
-    insert_ignoring(connection, counts_shown, ("actor", "day", "answer"), rows)
-    return charged(connection, day)
-
-
-def give_back(connection: Connection, actor: str, day: int, answers: Sequence[str]) -> None:
-    """Forget that a key was given answers on a day."""
-    c = counts_shown.c
-    mine = (c.actor == actor) & (c.day == day)
-    connection.execute(delete(counts_shown).where(mine, c.answer.in_(sorted(answers))))
-
-
-def charged(connection: Connection, day: int) -> int:
-    """Return how many answers all keys together were given on a day; one given to two keys is one."""
-    c = counts_shown.c
-    query = select(func.count(c.answer.distinct())).where(c.day == day)
-    return int(connection.execute(query).scalar_one())

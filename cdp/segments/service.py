@@ -352,8 +352,10 @@ class SegmentService:
             queries.add_change(batch.connection, held.name, batch.id, change)
 
     def _keep(self, batch: Batch, actor: str, held: queries.Stored, result: Result) -> None:
-        stored = queries.StoredMembers(held.version, result.as_of, result.now, result.bitmap)
-        queries.put_members(batch.connection, held.name, stored)
+        newer = queries.members(batch.connection, held.name)
+        if newer is None or (newer.version, newer.as_of) <= (held.version, result.as_of):
+            stored = queries.StoredMembers(held.version, result.as_of, result.now, result.bitmap)
+            queries.put_members(batch.connection, held.name, stored)
         batch.record(
             Entry(
                 action="segment.evaluate",

@@ -125,6 +125,39 @@ def test_who_enters_and_who_exits_is_told_once(rig: Rig) -> None:
     assert set(rig.stored("a")) == set()
 
 
+def test_an_evaluation_over_older_files_takes_nothing_back(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2])
+        rig.people.event(batch, 1, "A", at=NOW)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A"}})
+    rig.follow()
+    with rig.people.committer.batch() as batch:
+        rig.people.event(batch, 2, "A", at=NOW)
+    rig.follow()
+    assert set(rig.segments.evaluate("a").bitmap) == {1}  # what the files know
+    assert set(rig.stored("a")) == {1, 2}
+
+
+def test_a_segment_evaluated_by_hand_is_followed_from_then_on(rig: Rig) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2])
+        rig.people.event(batch, 1, "A", at=NOW)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A"}})
+    rig.follow()
+    rig.segments.evaluate("a")
+    with rig.people.committer.batch() as batch:
+        rig.people.event(batch, 1, "B", at=NOW)
+    rig.follow()
+    with rig.people.store.reading() as connection:
+        held, head = queries.members(connection, "a"), queries.following(connection)
+    assert held is not None
+    assert head is not None
+    assert (held.followed, held.as_of) == (True, head.as_of)
+    assert rig.changes() == []
+
+
 def test_a_merge_or_a_split_is_no_coming_or_going(rig: Rig) -> None:
     with rig.people.committer.batch() as batch:
         rig.people.link(batch, [1], [2], [3])
