@@ -277,7 +277,7 @@ class Pipeline:
                 raise EpochMovedError  # other policies came in force: prepare it under those
             self._keyring.observe_epoch(batch.epoch)
             self._identity.observe_epoch(batch.epoch)
-            erased = self._recovery.suppressed(batch.connection, prepared.events)
+            erased = self._recovery.suppressed(batch, prepared.events)
             living = prepared.events
             if erased:
                 living = [item for place, item in enumerate(living) if place not in erased]
@@ -326,7 +326,7 @@ class Pipeline:
 
     def _fresh_words(self, batch: Batch, words: Sequence[Indexed]) -> list[Indexed]:
         """Return words that restrain, without what was heard before and who was erased."""
-        erased = self._recovery.suppressed(batch.connection, words)
+        erased = self._recovery.suppressed(batch, words)
         living = [word for place, word in enumerate(words) if place not in erased]
         return self._event_keys.fresh(batch, living) if living else []
 

@@ -155,7 +155,7 @@ class Population:
         with self.committer.batch() as batch:
             for table in (events, trait_observations, profile_members, *([identifier_index] * index)):
                 batch.connection.execute(delete(table).where(table.c.identity_no.in_(numbers)))
-            batch.erase()
+            batch.erase(numbers if index else ())
 
     def close(self) -> None:
         """Close the store."""

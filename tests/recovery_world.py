@@ -126,13 +126,13 @@ def number_of(caller: Caller, name: str, kind: str = "user_id") -> int | None:
 
 
 def erase(caller: Caller, name: str, kind: str = "user_id") -> int:
-    """Do the part of an erasure that a restore must repeat: its line, the keys, the index."""
+    """Erase one identity, without the others of its profile."""
     services = caller.services
     number = number_of(caller, name, kind)
     assert number is not None
     with services.committer.batch() as batch:
         batch.facts.append(Fact(identity_no=number, line=Erasure()))
-        batch.erase()
-    services.keyring.destroy([number])
+    eraser = services.recovery.eraser
+    eraser.advance(eraser.bind_again(f"test/{number}", [number]).erasure_id)
     services.identity.observe_epoch(-1)
     return number

@@ -21,7 +21,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
-from cdp.rights import Acts, Archives, LegalHolds, Links, Retention, RightsService
+from cdp.rights import Acts, Archives, ErasureService, LegalHolds, Links, Retention, RightsService
 from cdp.rights import opendsr as dsr
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
@@ -85,6 +85,7 @@ class Services:
     conflicts: Conflicts
     reveal: Revealer
     acts: Acts
+    erasure: ErasureService
     rights: RightsService
     retention: Retention
     holds: LegalHolds

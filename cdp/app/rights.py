@@ -16,6 +16,7 @@ from cdp.rights import (
     Acts,
     Archives,
     Corrections,
+    ErasureService,
     Fulfiller,
     Recipients,
     RequestKind,
@@ -36,6 +37,7 @@ def wire_rights(
     in_force: InForce,
     clock: Clock,
     archives: Archives,
+    erasure: ErasureService,
 ) -> RightsService:
     """Return the requests with all that works on them."""
 
@@ -50,6 +52,7 @@ def wire_rights(
     fulfillers: dict[RequestKind, Fulfiller] = {
         "access": archives.fulfil,
         "portability": archives.fulfil,
+        "erasure": erasure.fulfil,
         "restriction": recipients.restrained,
         "objection": recipients.restrained,
         "rectification": recipients.rectified,

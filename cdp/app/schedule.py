@@ -50,6 +50,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
                 batch.record(Entry(action="retention.end", actor="system", counts=counts))
             services.keyring.destroy_buckets(ended)
         services.archives.expire()
+        services.erasure.expire()
 
     def sign_checkpoint() -> None:
         services.audit.sign_checkpoint(committer)

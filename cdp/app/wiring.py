@@ -16,6 +16,7 @@ import structlog
 from cdp import policy
 from cdp.access import AccessService
 from cdp.api import Asking, Services
+from cdp.app.erasing import erasing, left_out, recovering
 from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
 from cdp.app.parts import check_parts, witness_at
@@ -39,12 +40,12 @@ from cdp.gate import Gate, Replays, Review, check_inside
 from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, Steward, blind_indexes
 from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
 from cdp.journal import Journal
-from cdp.matching import Chooser, Matching, ReviewQueue, Settler, Watch, reject_again
+from cdp.matching import Chooser, Matching, ReviewQueue, Settler, Watch
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
-from cdp.recovery import Installation, KeptApart, Recovery
+from cdp.recovery import Installation
 from cdp.rights import Acts, Archives, LegalHolds, Links, Retention, Stages
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
@@ -132,9 +133,14 @@ def _wire(
         return validator, Classifier(held.fields, undeclared.note), Keeper(held.intake)
 
     mirror = Mirror(store, settings.mirror_dir, bundle.fields, clock)
-    engine = open_engine(settings.warehouse, settings.mirror_dir)
     warehouse = opened.enter_context(
-        closing(Warehouse(settings.mirror_dir, trust=profiles.trust, engine=engine))
+        closing(
+            Warehouse(
+                settings.mirror_dir,
+                trust=profiles.trust,
+                engine=open_engine(settings.warehouse, settings.mirror_dir),
+            )
+        )
     )
 
     segments = SegmentService(
@@ -143,7 +149,7 @@ def _wire(
         warehouse,
         bundle.fields,
         clock,
-        lambda connection: ledger.restrained(connection, SEGMENTATION),
+        left_out(ledger, SEGMENTATION),
         partial(_unreadable, in_force, clock),
         journal.tag,
     )
@@ -169,16 +175,17 @@ def _wire(
     )
     outbox = Outbox(store, committer, keyring, gate, in_force.current, clock)
     webhooks = Webhooks(store, committer, keyring, outbox, clock, loopback=settings.webhook_loopback)
-    recovery = Recovery(
+    recovery = recovering(
         committer,
         keyring,
         journal,
         ledger,
         identity,
-        audit,
         Installation(journal, access, policies, segments.lists, outbox, webhooks, gate.deliveries),
-        KeptApart(committer, journal, identity, reject_again, clock),
-        lambda: in_force.bundle.purposes,
+        quarantine,
+        outbox,
+        audit,
+        in_force,
         clock,
     )
     pipeline = Pipeline(
@@ -218,8 +225,9 @@ def _wire(
     )
     opened.callback(matching.stop)
     archives = Archives(committer, keyring, stages, links)
+    erasure = erasing(settings, committer, keyring, audit, recovery, mirror, in_force, clock, archives)
     rights = wire_rights(
-        committer, keyring, identity, profiles, acts, gate, outbox, in_force, clock, archives
+        committer, keyring, identity, profiles, acts, gate, outbox, in_force, clock, archives, erasure
     )
     opendsr = open_dsr(
         settings,
@@ -232,6 +240,7 @@ def _wire(
         clock,
         results=partial(link_to, archives),
     )
+    erasure.before_destroying.append(opendsr.fan_out.materialise)
     replays = opened.enter_context(
         closing(Replays(store, committer, keyring, audit, identity, policies, gate.proofs, clock))
     )
@@ -297,6 +306,7 @@ def _wire(
         conflicts=Conflicts(committer, ids, identity, profiles, ledger, gate),
         reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,
+        erasure=erasure,
         retention=Retention(committer, keyring, clock, in_force.refresh, gate.facts.laws, mirror.rebuild),
         holds=LegalHolds(committer, identity, clock, in_force.refresh),
         asking=Asking(),

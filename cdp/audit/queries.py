@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from cdp.audit.check import Head, StoredCheckpoint, StoredEntry
 from cdp.audit.entry import decode
@@ -21,7 +21,7 @@ from cdp.audit.tables import (
     checkpoints,
 )
 from cdp.clock import Micros
-from cdp.store import among, chunks, insert_many
+from cdp.store import among, chunks, forget_rows, insert_many
 
 _STREAMED = {"yield_per": 1000}  # rows in memory at a time, also inside the driver
 _ENTRY_COLUMNS = (
@@ -79,6 +79,13 @@ def entries_at(connection: Connection, indexes: Iterable[int]) -> list[AuditEntr
     return [decode(int(row.leaf_index), bytes(row.entry)) for row in connection.execute(query)]
 
 
+def entry(connection: Connection, index: int) -> AuditEntry | None:
+    """Return one entry."""
+    query = select(audit_entries.c.entry).where(audit_entries.c.leaf_index == index)
+    found = connection.execute(query).scalar()
+    return None if found is None else decode(index, bytes(found))
+
+
 def first_of(connection: Connection, commit_no: int, at: Micros) -> int | None:
     """Return the index of the first entry of a commit that was made at ``at``."""
     e = audit_entries.c
@@ -88,9 +95,9 @@ def first_of(connection: Connection, commit_no: int, at: Micros) -> int | None:
 
 def forget(connection: Connection, identity_nos: Iterable[int]) -> None:
     """Delete identities from the index of subjects, and their details."""
-    for chunk in chunks(identity_nos):
-        for table in (audit_subjects, audit_details):
-            connection.execute(delete(table).where(among(table.c.identity_no, chunk)))
+    numbers = list(identity_nos)
+    for table in (audit_subjects, audit_details):
+        forget_rows(connection, table.c.identity_no, numbers)
 
 
 def add_details(connection: Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:

@@ -7,8 +7,10 @@ Invariants:
 2. A checkpoint is stored and committed before anybody sees it, one for each size, and only after the
    log was found to extend the newest one signed before, here and outside. A log that was put back
    from a backup, or altered, signs nothing.
-3. A checkpoint outside is replaced in one step and never by a smaller one of its origin.
-4. A log that fell behind its own checkpoint (a restore) goes on under a **new origin** when an officer says
+3. Nobody who was erased stands in the index of subjects, also not by what is logged of them afterwards; a
+   reference to them is made as long as their proof key lives, for whoever holds its secret.
+4. A checkpoint outside is replaced in one step and never by a smaller one of its origin.
+5. A log that fell behind its own checkpoint (a restore) goes on under a **new origin** when an officer says
    so. The first entry of that origin names the checkpoint that it fell behind, so that whoever holds it
    sees what was lost: the entries from there to its size. The tree goes on; no index is used twice.
 """
@@ -32,7 +34,7 @@ from cdp.audit.verify import LogKey, Problem
 from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring, Signer, verify_signature
 from cdp.errors import AuditError, ConflictError, InvalidInputError, UnavailableError
-from cdp.store import Committer, Connection, put_in_place
+from cdp.store import Committer, Connection, erased, put_in_place
 
 _NONCE_BYTES = 16
 _MAX_NOTE_BYTES = 1_000_000
@@ -71,6 +73,7 @@ class AuditLog(AuditReader):
         lost = subjects - secrets.keys()
         if lost:
             lost -= self._keyring.destroyed(lost, "proof")
+        forgotten = erased(connection, subjects) if subjects else frozenset[int]()
         head = queries.read_head(connection)
         tree = merkle.Frontier(head.size, head.frontier)
         hashes: list[bytes] = []
@@ -105,8 +108,8 @@ class AuditLog(AuditReader):
                     b"".join(sealed.hashes) or None,
                 )
             )
-            details.extend(sealed.rows)
-            concerned.extend((number, tree.size) for number in logged.subjects)
+            details.extend(row for row in sealed.rows if row[1] not in forgotten)
+            concerned.extend((number, tree.size) for number in logged.subjects if number not in forgotten)
             hashes.extend(tree.append(merkle.leaf_hash(logged.data)))
         nodes = list(enumerate(hashes, start=merkle.position_count(head.size)))
         queries.append(connection, Head(tree.size, tree.packed()), rows, nodes, concerned)

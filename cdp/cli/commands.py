@@ -11,6 +11,7 @@ from cdp.cli import (
     backup,
     consent,
     demo,
+    erasure,
     explore,
     exports,
     identity,
@@ -56,6 +57,7 @@ app.add_typer(policy.policies, name="policy")
 app.add_typer(keys.keyring, name="keys")
 audit_bundle.register(audit.audit)
 app.add_typer(audit.audit, name="audit")
+erasure.register(rights.rights)
 app.add_typer(rights.rights, name="rights")
 app.add_typer(retention.retention, name="retention")
 app.add_typer(retention.hold, name="hold")

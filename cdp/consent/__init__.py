@@ -19,6 +19,7 @@ from cdp.consent.model import (
 )
 from cdp.consent.news import Track
 from cdp.consent.precedence import standing
+from cdp.consent.proofs import Proofs
 from cdp.consent.receipt import jwk as receipt_jwk
 from cdp.consent.receipt import verify as verify_receipt
 from cdp.consent.service import ConsentLedger
@@ -39,6 +40,7 @@ __all__ = [
     "MalformedSignalError",
     "Member",
     "Progress",
+    "Proofs",
     "ReceiptIssuer",
     "Record",
     "RecordState",

@@ -15,7 +15,7 @@ from cdp.consent.model import Record
 from cdp.consent.service import ConsentLedger
 from cdp.crypto import Keyring, Signer
 from cdp.errors import NotFoundError
-from cdp.store import Committer, Connection, retrying
+from cdp.store import Committer, Connection, erased, retrying
 
 
 class ReceiptIssuer:
@@ -47,7 +47,11 @@ class ReceiptIssuer:
         with self._committer.batch() as batch:
             connection = batch.connection
             found = queries.committed_record(connection, record_id)
-            if found is None or source_id not in {None, found[0].source_id}:
+            if (
+                found is None
+                or source_id not in {None, found[0].source_id}
+                or _is_erased(connection, found[0])
+            ):
                 raise NotFoundError("there is no consent record with this id")
             record = found[0]
             made = self._composed(connection, *found)
@@ -86,3 +90,7 @@ class ReceiptIssuer:
         if secret is not None:
             return receipt.reference(secret, record_id)
         return "" if self._keyring.destroyed([number], "proof") else receipt.LOST
+
+
+def _is_erased(connection: Connection, record: Record) -> bool:
+    return bool(erased(connection, (record.identity_no,)))

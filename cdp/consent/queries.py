@@ -15,9 +15,9 @@ from cdp.clock import DAY, Micros
 from cdp.consent.grade import version_status
 from cdp.consent.model import CONFIRMING, RESTRAINING, Record, Told
 from cdp.consent.standings import NEVER
-from cdp.consent.tables import consent_records
+from cdp.consent.tables import consent_proofs, consent_records
 from cdp.policy import Purpose, lineage
-from cdp.store import among, batches, chunks, insert_many, read_rows, until
+from cdp.store import among, batches, chunks, forget_rows, insert_many, read_rows, until
 
 NOBODY = "[]"
 """Recipients, where none are named."""
@@ -107,6 +107,31 @@ def committed_record(connection: Connection, record_id: int) -> tuple[Record, in
     given: dict[str, Any] = dict(zip(_WHOLE, values, strict=True))
     given["recipients"] = recipients_tuple(given["recipients"])
     return Record(**given), int(commit_no), int(at)
+
+
+def forget(connection: Connection, identity_nos: Iterable[int]) -> int:
+    """Delete every record of identities; returns how many."""
+    return forget_rows(connection, consent_records.c.identity_no, identity_nos)
+
+
+def add_proofs(connection: Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:
+    """Store (record id, identity_no, sealed record) of people who are erased."""
+    insert_many(connection, consent_proofs, ("record_id", "identity_no", "sealed"), rows)
+
+
+def proofs(connection: Connection, identity_nos: Iterable[int]) -> list[tuple[int, int, bytes]]:
+    """Return (record id, identity_no, sealed record) of people who were erased."""
+    p = consent_proofs.c
+    found: list[tuple[int, int, bytes]] = []
+    for chunk in chunks(identity_nos):
+        query = select(p.record_id, p.identity_no, p.sealed).where(among(p.identity_no, chunk))
+        found += [(row[0], row[1], bytes(row[2])) for row in read_rows(connection, query)]
+    return sorted(found)
+
+
+def drop_proofs(connection: Connection, identity_nos: Iterable[int]) -> int:
+    """Delete what is kept of people who were erased; returns how many records."""
+    return forget_rows(connection, consent_proofs.c.identity_no, identity_nos)
 
 
 def confirmed(

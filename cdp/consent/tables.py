@@ -36,6 +36,17 @@ consent_records = Table(
 )
 """Append-only."""
 
+consent_proofs = Table(
+    "consent_proofs",
+    metadata,
+    Column("record_id", Number, primary_key=True, autoincrement=False),
+    Column("identity_no", Number, nullable=False, index=True),
+    Column(
+        "sealed", Bytes, nullable=False
+    ),  # the record, under the identity's proof key; row key = record_id
+)
+"""What was said by people who were erased, for as long as policies keep it: the ledger knows it no more."""
+
 consent_standings = Table(
     "consent_standings",
     metadata,

@@ -28,7 +28,7 @@ from cdp.gate.opening import Opener
 from cdp.gate.population import Known, Population, gather
 from cdp.gate.told import Said, Telling, Told
 from cdp.policy import Bundle, Destination, Jurisdictions, Purpose
-from cdp.store import Connection, read_head
+from cdp.store import Connection, erased, read_head
 
 _MANY = 2_000
 """From so many people on, facts come out of what is kept of everybody."""
@@ -38,7 +38,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What happened since a commit.
 
     :param relinked: identities in components whose links changed.
-    :param spoken: profiles whose consent changed.
+    :param spoken: profiles whose consent changed, or who were erased.
     :param blocked: profiles that are on a black list now.
     """
 
@@ -207,7 +207,7 @@ class FactReader:
             return Changes()
         return Changes(
             relinked=queries.relinked_since(connection, commit_no),
-            spoken=self._ledger.changed_since(connection, commit_no) & people,
+            spoken=(self._ledger.changed_since(connection, commit_no) & people) | erased(connection, people),
             blocked=self.blocked(connection) & people,
         )
 

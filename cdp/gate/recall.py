@@ -39,7 +39,7 @@ from cdp.gate.model import Terms
 from cdp.identity import members_of, profiles_of
 from cdp.policy import Bundle
 from cdp.segments import Lists
-from cdp.store import Connection, Store, chunks, read_head
+from cdp.store import Connection, Store, chunks, erased, read_head
 
 Reason = Literal["unlist", "erase"]
 """``unlist``: take the person off this audience; ``erase``: delete what is held under the reference."""
@@ -139,6 +139,8 @@ class Recaller:
             with self._store.reading() as connection:
                 audience = delivery_queries.load_audience(connection, audience_no)
         now, people = self._clock.now(), audience.holding.people()
+        with self._store.reading() as connection:
+            people -= erased(connection, people)  # whoever erases them has destinations told
         target = bundle.destinations.get(audience.destination)
         ended = target is not None and target.contract_ended(day(now))
         question = None if ended else question_of(bundle, audience, lists)
@@ -148,7 +150,8 @@ class Recaller:
         if look is None or fresh:
             wanted = people
         else:
-            wanted = (audience.holding.touched(touched) if touched else BitMap()) | (people - look.kept)
+            wanted = audience.holding.touched(touched) & people if touched else BitMap()
+            wanted |= people - look.kept
             kept, until = (look.kept & people) - wanted, look.valid_until
         for chunk in chunks(wanted, _SLICE):
             part = BitMap(chunk)

@@ -42,7 +42,7 @@ from cdp.gate.model import ADDRESSES, Column, Value
 from cdp.gate.rows import Linking, Reading, Row, RowReader
 from cdp.gate.transform import REF, pseudonymiser
 from cdp.segments import SegmentService
-from cdp.store import Committer, Connection, Store, read_head, retrying
+from cdp.store import Committer, Connection, Store, erased, read_head, retrying
 
 Unsubscribe = Callable[[int, str, str], str]
 """Makes the link that withdraws an identity from a purpose, for the rows of a destination."""
@@ -175,6 +175,7 @@ class Renderer:
         """Commit the fetch; returns profile_no → the identity its pseudonym is anchored to."""
         given = fetch.given
         with self._committer.batch() as batch:
+            fetch.deny(erased(batch.connection, fetch.waiting))  # whoever was since they were chosen
             known = queries.anchors(batch.connection, given.destination)
             anchors = fetch.anchors(known)
             queries.set_anchors(batch.connection, given.destination, known | BitMap(anchors.values()))

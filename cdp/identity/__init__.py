@@ -6,6 +6,7 @@ from cdp.identity.anew.preview import Cluster, LinkChange, Preview, RulesPreview
 from cdp.identity.anew.queries import Pass
 from cdp.identity.apart import keep_apart, note_apart
 from cdp.identity.characters import fold
+from cdp.identity.forget import created_at, forget_identities
 from cdp.identity.identifiers import Normaliser
 from cdp.identity.lookup import AMBIGUOUS
 from cdp.identity.model import (
@@ -56,7 +57,9 @@ __all__ = [
     "addresses",
     "blind_indexes",
     "characters",
+    "created_at",
     "fold",
+    "forget_identities",
     "held_apart",
     "homes",
     "keep_apart",

@@ -10,11 +10,12 @@ from cdp.clock import Clock
 from cdp.consent import ConsentLedger, Member
 from cdp.crypto import BlindIndex
 from cdp.identity import queries
+from cdp.identity.forget import forget_links
 from cdp.identity.lookup import Lookup
 from cdp.identity.model import Candidate, Decided, Pair, Resolution
 from cdp.identity.resolve import components, resolve
 from cdp.policy import IdentityRules
-from cdp.store import Batch, Connection
+from cdp.store import Batch, Connection, EpochMovedError
 
 
 class Evidence:
@@ -108,9 +109,14 @@ class Linker(Lookup):
 
         While we waited, another writer may have moved members in or out. Who came in is visible to the next
         statement only, so look again until those that are locked are all.
+
+        :raises EpochMovedError: one of them is not there: they were erased since they were found.
         """
         while True:
-            clusters = set(queries.clusters_of(connection, touched).values())
+            cluster_of = queries.clusters_of(connection, touched)
+            if cluster_of.keys() < set(touched):
+                raise EpochMovedError
+            clusters = set(cluster_of.values())
             held = queries.lock_clusters(connection, clusters)
             sizes = Counter(cluster_no for _, cluster_no in held.values())
             if held.keys() >= set(touched) and sizes == queries.cluster_sizes(connection, touched):
@@ -164,6 +170,24 @@ class Linker(Lookup):
             if not decision.accepted and known.get(decision.candidate.pair, (True,))[0]
         )
         return dict(Counter(_family(reason) for reason in apart if reason != "suppressed"))
+
+    def unbind(
+        self, batch: Batch, held: Mapping[int, tuple[int, int]], identity_nos: Collection[int]
+    ) -> None:
+        """Let nothing find identities any more, and link them to nobody, from the commit on.
+
+        What is left of their components is decided anew, as if they had never been. Their states of consent
+        go with their profiles; events, values and records stay until they are deleted.
+
+        :param held: whole components that are locked.
+        """
+        forget_links(batch.connection, held, identity_nos)
+        gone = {held[number][0] for number in identity_nos}
+        rest = {number: home for number, home in held.items() if number not in identity_nos}
+        relinked, left = frozenset[int](), frozenset[int]()
+        if rest:
+            relinked, left, *_ = self.decide(batch, rest, rest, ())
+        self.refresh_consent(batch, relinked, left | gone)
 
     def refresh_consent(self, batch: Batch, relinked: Collection[int], gone: Collection[int]) -> None:
         """Have the consent states of relinked profiles derived anew."""

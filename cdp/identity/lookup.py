@@ -198,6 +198,11 @@ class Lookup:
         types = queries.identity_types(connection, identity_nos)
         return {number for number, kind in types.items() if self.rules.is_device(kind)}
 
+    def declared_types(self, connection: Connection, identity_nos: Iterable[int]) -> list[str]:
+        """Return the types of some identities, those that are declared."""
+        types = set(queries.identity_types(connection, identity_nos).values())
+        return sorted(kind for kind in types if self.rules.of(kind) is not None)
+
     def consent_members(self, connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[Member]]:
         """Return what consent must know of the identities of each profile."""
         return members.now(connection, profile_nos, self.rules.is_device)

@@ -16,7 +16,7 @@ from cdp.ingest.model import (
 )
 from cdp.ingest.protect import Protector, UnsealableError
 from cdp.ingest.quarantine import Quarantine, QuarantineItem
-from cdp.ingest.queries import add_events, event_times, events_between, timeline
+from cdp.ingest.queries import add_events, event_times, events_between, forget_events, timeline
 from cdp.ingest.service import EventKeys
 from cdp.ingest.sources import Body, read_body
 from cdp.ingest.undeclared import SeenField, Undeclared
@@ -48,6 +48,7 @@ __all__ = [
     "decisive",
     "event_times",
     "events_between",
+    "forget_events",
     "has_type",
     "looks_personal",
     "read_body",

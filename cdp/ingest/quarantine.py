@@ -6,7 +6,8 @@ destroyed when the quarantine's retention ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,9 @@ from cdp.ingest.name import held, readable
 from cdp.store import Batch, Connection, Row, Store
 
 Normalise = Callable[[str, str, str | None], str | None]
-_PAGE = 1000
+
+_PAGE = 1_000
+_BETWEEN = re.compile(r"[\s\"'\\,;:{}\[\]<>()=&]+")
 
 
 class QuarantineItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +168,45 @@ class Quarantine:
         plain = open_sealed(dek, self._prefix, int(row.quarantine_id).to_bytes(8), 0, row.sealed)
         return msgspec.msgpack.decode(plain, type=_Kept)
 
+    def telling(self, names: Callable[[str], bool]) -> list[int]:
+        """Return the rows in which somebody is named, replayed ones included.
+
+        :param names: returns whether a text, of whatever place in a message, names them.
+        """
+        found: list[int] = []
+        after, deks = 0, dict[str, Dek | None]()
+        while True:
+            with self._store.reading() as connection:
+                rows = queries.every_quarantined(connection, _PAGE, after)
+            found += [
+                int(row.quarantine_id)
+                for row in rows
+                if (dek := self._dek(row.bucket, deks)) is not None and self._names(row, dek, names)
+            ]
+            if len(rows) < _PAGE:
+                return found
+            after = int(rows[-1].quarantine_id)
+
+    def _dek(self, bucket: str, deks: dict[str, Dek | None]) -> Dek | None:
+        """Return the key of a bucket; None where its time is over."""
+        if bucket not in deks:
+            gone = bucket < self._keyring.oldest("quarantine") or self._keyring.destroyed_buckets([bucket])
+            deks[bucket] = None if gone else self._keyring.bucket(bucket)
+        return deks[bucket]
+
+    def _names(self, row: Row[Any], dek: Dek, names: Callable[[str], bool]) -> bool:
+        kept = self._kept(row, dek)
+        try:
+            said: Any = msgspec.json.decode(kept.raw)
+        except msgspec.DecodeError:
+            said = _words(kept.raw.decode(errors="replace"))
+        return any(map(names, _texts((said, kept.context, [value for _, value in kept.identifiers]))))
+
+    @staticmethod
+    def drop(batch: Batch, quarantine_ids: Collection[int]) -> None:
+        """Delete rows in this batch."""
+        queries.drop_quarantined(batch.connection, quarantine_ids)
+
     def forget(self, batch: Batch) -> int:
         """Delete, in this batch, what lies in buckets past their retention; returns how much that was."""
         return queries.forget_quarantined(batch.connection, self._keyring.oldest("quarantine"))
@@ -196,3 +238,24 @@ def _item(row: Row[Any]) -> QuarantineItem:
         cause=row.cause,
         received_at=int(row.received_at),
     )
+
+
+def _texts(said: Any) -> Iterator[str]:
+    """Yield every text in a value, keys included; a number as the text that an identifier may be."""
+    waiting = [said]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, Mapping):
+            waiting += one.keys()
+            waiting += one.values()
+        elif isinstance(one, list | tuple):
+            waiting += one
+        elif isinstance(one, int | float):
+            yield str(one)
+
+
+def _words(text: str) -> list[str]:
+    """Return the pieces of what is no JSON that may be identifiers."""
+    return [text, *_BETWEEN.split(text)]

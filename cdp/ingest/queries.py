@@ -10,7 +10,16 @@ from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from cdp.clock import Micros
 from cdp.ingest.tables import event_key_days, event_keys, events, quarantine, undeclared_fields
-from cdp.store import among, among_bytes, chunks, insert_ignoring, insert_many, read_rows, upsert
+from cdp.store import (
+    among,
+    among_bytes,
+    chunks,
+    forget_rows,
+    insert_ignoring,
+    insert_many,
+    read_rows,
+    upsert,
+)
 
 EVENT_COLUMNS = (
     "batch", "seq", "identity_no", "event_id", "source_id", "type", "name", "occurred_at",
@@ -64,6 +73,11 @@ def drop_key_days(connection: Connection, before: int) -> int:
 def add_events(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
     """Insert event rows (tuples in the order of ``EVENT_COLUMNS``)."""
     insert_many(connection, events, EVENT_COLUMNS, rows)
+
+
+def forget_events(connection: Connection, identity_nos: Iterable[int]) -> int:
+    """Delete every event of identities; returns how many. The keys that tell a repetition name nobody."""
+    return forget_rows(connection, events.c.identity_no, identity_nos)
 
 
 def timeline(
@@ -121,6 +135,18 @@ def quarantined(connection: Connection, limit: int, after: int, kind: str = "") 
 def forget_quarantined(connection: Connection, oldest: str) -> int:
     """Delete rows in buckets before ``oldest`` and return how many they were."""
     return connection.execute(delete(quarantine).where(quarantine.c.bucket < oldest)).rowcount
+
+
+def drop_quarantined(connection: Connection, quarantine_ids: Collection[int]) -> None:
+    """Delete rows."""
+    for chunk in chunks(quarantine_ids):
+        connection.execute(delete(quarantine).where(among(quarantine.c.quarantine_id, chunk)))
+
+
+def every_quarantined(connection: Connection, limit: int, after: int) -> list[Row[Any]]:
+    """Return rows with an id above ``after``, oldest first, replayed or not."""
+    query = select(quarantine).where(quarantine.c.quarantine_id > after)
+    return list(connection.execute(query.order_by(quarantine.c.quarantine_id).limit(limit)))
 
 
 def mark_replayed(connection: Connection, quarantine_ids: Collection[int], now: Micros) -> None:

@@ -5,6 +5,7 @@ from cdp.matching.kinds import fields_of, kind_of
 from cdp.matching.match import match
 from cdp.matching.model import FieldKind, Matched, MatchField, MatchSettings, Model, Pair, Step
 from cdp.matching.outcome import Settler
+from cdp.matching.queries import forget as forget_pairs
 from cdp.matching.rejected import reject_again
 from cdp.matching.review import Decision, Place, Reviewed, ReviewQueue
 from cdp.matching.runs import Evidence, PairState, Progress, Proposal, Run, RunState
@@ -35,6 +36,7 @@ __all__ = [
     "Step",
     "Watch",
     "fields_of",
+    "forget_pairs",
     "kind_of",
     "match",
     "reject_again",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from cdp.identity import Pair
 from cdp.matching.model import Model
 from cdp.matching.runs import Evidence, PairState, Proposal, Run
 from cdp.matching.tables import match_models, match_pairs, match_runs
-from cdp.store import among, chunks, read_rows, upsert
+from cdp.store import Batch, among, chunks, forget_rows, read_rows, upsert
 
 _evidence = msgspec.json.Decoder(Evidence).decode
 _model = msgspec.json.Decoder(Model).decode
@@ -145,6 +145,12 @@ def open_pairs(connection: Connection, limit: int, after: tuple[int, int, int] |
         behind = (p.weight == weight) & (tuple_(p.low, p.high) > tuple_(low, high))
         query = query.where(p.weight <= weight, or_(p.weight < weight, behind))  # the first seeks
     return _pairs(connection, query)
+
+
+def forget(batch: Batch, identity_nos: Sequence[int]) -> int:
+    """Delete the pairs of identities, whatever was decided; returns how many."""
+    ends = match_pairs.c.low, match_pairs.c.high
+    return sum(forget_rows(batch.connection, end, identity_nos) for end in ends)
 
 
 def rejected_among(connection: Connection, identity_nos: Iterable[int]) -> set[Pair]:

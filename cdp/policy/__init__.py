@@ -43,7 +43,7 @@ from cdp.policy.model import (
     Words,
 )
 from cdp.policy.names import GENERALISATIONS, covers, lineage
-from cdp.policy.periods import Deadline, Retention, RightKind, Rights, Term
+from cdp.policy.periods import Deadline, ErasureRule, Retention, RightKind, Rights, Term
 from cdp.policy.queries import activation_count
 from cdp.policy.reading import aims_at, touches, unreadable, word
 from cdp.policy.service import InForce, Policies
@@ -62,6 +62,7 @@ __all__ = [
     "Change",
     "Deadline",
     "Destination",
+    "ErasureRule",
     "FieldCatalogue",
     "FieldRule",
     "Finding",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from cdp.policy import shapes
 from cdp.policy.collection import IntakeRule
 from cdp.policy.declared import Category
 from cdp.policy.document import Document
 from cdp.policy.model import Jurisdictions, Purpose
-from cdp.policy.periods import Deadline, Retention, Rights, Term
+from cdp.policy.periods import Deadline, ErasureRule, Retention, Rights, Term
 
 
 def read_retention(
@@ -87,6 +89,7 @@ def read_rights(document: Document | None, jurisdictions: Jurisdictions) -> Righ
         identity_check_days=file.identity_check_days,
         acknowledgements=_periods(document, "acknowledgements", file.acknowledgements, jurisdictions),
         no_asking=_periods(document, "no_asking", file.no_asking, jurisdictions),
+        erasure=ErasureRule(**msgspec.structs.asdict(file.erasure)) if file.erasure else ErasureRule(),
     )
 
 

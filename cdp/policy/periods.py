@@ -44,6 +44,19 @@ class Deadline(Term, frozen=True, kw_only=True):
     extension_months: int
 
 
+class ErasureRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of people who were erased.
+
+    :param keep_proof_days: for how long what proves lawful processing is kept; 0: not at all.
+    :param source: the law or reason behind that.
+    :param live_events: whether what somebody does after their erasure is dropped, or begins anew.
+    """
+
+    keep_proof_days: int = 0
+    source: str = ""
+    live_events: Literal["suppress", "begin_anew"] = "suppress"
+
+
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
     """``rights.yaml``: the deadlines of requests.
 
@@ -53,6 +66,7 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
     :param identity_check_days: how long an identity check waits before its request expires.
     :param acknowledgements: jurisdiction → by when the receipt of a request is confirmed.
     :param no_asking: jurisdiction → for how long nobody who objected is asked to agree again.
+    :param erasure: what becomes of people who were erased.
     """
 
     deadlines: dict[RightKind, dict[str, Deadline]] = {}
@@ -61,6 +75,7 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
     identity_check_days: int = 30
     acknowledgements: dict[str, Term] = {}
     no_asking: dict[str, Term] = {}
+    erasure: ErasureRule = ErasureRule()
 
     def binding(self, kind: RightKind, jurisdictions: Iterable[str]) -> list[Deadline]:
         """Return the deadlines of a request of somebody under several jurisdictions."""

@@ -280,6 +280,14 @@ class PeriodShape(_Shape, frozen=True, kw_only=True):
     source: str
 
 
+class ErasureShape(_Shape, frozen=True, kw_only=True):
+    """What is kept of people who were erased, to prove lawful processing, and whether they may begin anew."""
+
+    keep_proof_days: Count
+    source: str
+    live_events: Literal["suppress", "begin_anew"] = "suppress"
+
+
 class RightsFile(_Shape, frozen=True):
     """``rights.yaml``: kind of request → jurisdiction (``*`` for the others) → deadline.
 
@@ -295,6 +303,7 @@ class RightsFile(_Shape, frozen=True):
     identity_check_days: Positive = 30
     acknowledgements: dict[str, PeriodShape] = {}
     no_asking: dict[str, PeriodShape] = {}
+    erasure: ErasureShape | None = None
 
 
 # -- intake.yaml ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from cdp.profiles.fold import FINE, Trust, fold
 from cdp.profiles.model import CORRECTION, WITHDRAWN, Observation, Survivor, TimelineEvent, mark
-from cdp.profiles.queries import add_observations
+from cdp.profiles.queries import add_observations, forget_observations
 from cdp.profiles.service import ProfileService
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Trust",
     "add_observations",
     "fold",
+    "forget_observations",
     "mark",
 ]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from cdp.identity.tables import profile_members
 from cdp.profiles.model import Observation
 from cdp.profiles.tables import trait_observations
-from cdp.store import among, chunks, insert_many, read_rows
+from cdp.store import among, chunks, forget_rows, insert_many, read_rows
 
 COLUMNS = (
     "batch", "seq", "identity_no", "name", "value", "sealed", "source_id", "observed_at", "event_id",
@@ -18,6 +18,11 @@ COLUMNS = (
 _PAGE = 5_000
 _PAGES = 10
 """Profiles of a page, and pages that are looked through at a time for those that sources dispute."""
+
+
+def forget_observations(connection: Connection, identity_nos: Iterable[int]) -> int:
+    """Delete every observation of identities; returns how many."""
+    return forget_rows(connection, trait_observations.c.identity_no, identity_nos)
 
 
 def add_observations(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:

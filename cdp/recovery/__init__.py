@@ -2,8 +2,9 @@
 
 from cdp.recovery.apart import KeptApart
 from cdp.recovery.backup import back_up, back_up_keys
+from cdp.recovery.erase import Eraser, Forget, Stop, StoppedError, Tell
 from cdp.recovery.installation import Installation
-from cdp.recovery.model import Asked, Manifest, Replayed, State
+from cdp.recovery.model import Asked, Erased, Manifest, Replayed, State
 from cdp.recovery.restore import (
     check_empty,
     drop_derived,
@@ -18,12 +19,18 @@ from cdp.recovery.tables import initialise
 
 __all__ = [
     "Asked",
+    "Erased",
+    "Eraser",
+    "Forget",
     "Installation",
     "KeptApart",
     "Manifest",
     "Recovery",
     "Replayed",
     "State",
+    "Stop",
+    "StoppedError",
+    "Tell",
     "back_up",
     "back_up_keys",
     "check_empty",

@@ -9,7 +9,7 @@ was taken off a black list stays on it where the backup has them there. An offic
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from cdp.access import AccessService
 from cdp.export import Outbox, Webhooks
@@ -62,10 +62,6 @@ class Installation:
         if not (said.switched or said.policies):
             return 0
         return sum(part.end_again(ended) for part in (self._access, self._webhooks, self._policies))
-
-    def recall(self, batch: Batch, identity_nos: Sequence[int]) -> None:
-        """Have destinations told again of people who are erased again, before their keys are destroyed."""
-        self._outbox.materialise_removals(batch, identity_nos)
 
     def black_list(
         self, batch: Batch, lines: Iterable[Listed], number_of: Mapping[str, int]

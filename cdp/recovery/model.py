@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from cdp.clock import Micros
 from cdp.journal import Position
 
 FORMAT = 1
@@ -59,6 +60,35 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     bundle: str
     journal: dict[str, Position]
+
+
+Step = Literal["bound", "told", "unkeyed", "deleted", "done"]
+"""How far an erasure has come: see ``cdp/recovery/erase.py``."""
+
+
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """An erasure.
+
+    :param erasure_id: of the request that asked for it, or ``restore/N``.
+    :param batch: the one in which it bound.
+    :param identities: of how many identities it is.
+    :param tags: the journal's, of their identifiers, as long as what names them is looked for.
+    :param deleted: what → how many rows.
+    :param proof_until: until when what proves lawful processing is kept; None when nothing is.
+    :param entry: the index of the log entry that says it is done.
+    :param certificate: the sealed secrets of whom it is about, until they are handed over.
+    """
+
+    erasure_id: str
+    batch: int
+    step: Step
+    identities: int
+    bound_at: Micros
+    tags: tuple[str, ...] = ()
+    deleted: dict[str, int] = {}
+    proof_until: Micros | None = None
+    entry: int | None = None
+    certificate: bytes | None = None
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):

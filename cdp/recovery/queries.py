@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from cdp.clock import Micros
-from cdp.identity.tables import identifier_index, identities
-from cdp.recovery.model import Restored
-from cdp.recovery.tables import pending_restraints, recovery, tombstones
-from cdp.store import among, chunks, insert_ignoring, lock_rows, upsert
+from cdp.identity.tables import identifier_index
+from cdp.recovery.model import Erased, Restored, Step
+from cdp.recovery.tables import erasures, pending_restraints, recovery, tombstones
+from cdp.store import chunks, erased_by, insert_ignoring, lock_rows, upsert
 
 _PAGE = 20_000
+_ERASURE = [erasures.c[name] for name in Erased.__struct_fields__]
 
 
 def read_state(connection: Connection, *, locked: bool = False) -> tuple[bool, Restored]:
@@ -46,19 +48,6 @@ def blind_indexes(connection: Connection) -> Iterator[tuple[bytes, int]]:
         if len(rows) < _PAGE:
             return
         after = bytes(rows[-1][0])
-
-
-def unindexed(connection: Connection) -> list[int]:
-    """Return the identities that no value finds any more: erasure deletes the index that each gets."""
-    i, x = identities.c, identifier_index.c
-    found = select(x.identity_no).where(x.identity_no == i.identity_no).exists()
-    return list(connection.execute(select(i.identity_no).where(~found).order_by(i.identity_no)).scalars())
-
-
-def forget_indexes(connection: Connection, identity_nos: Iterable[int]) -> None:
-    """Delete the blind indexes of identities: nothing finds them by their values any more."""
-    for chunk in chunks(identity_nos):
-        connection.execute(delete(identifier_index).where(among(identifier_index.c.identity_no, chunk)))
 
 
 def add_pending(connection: Connection, rows: Sequence[tuple[str, int, bytes]]) -> int:
@@ -101,15 +90,88 @@ def add_tombstones(connection: Connection, rows: Sequence[tuple[str, Micros]]) -
     return insert_ignoring(connection, tombstones, ("tag", "erased_at"), sorted(rows))
 
 
-def tombstones_of(connection: Connection, tags: Collection[str]) -> set[str]:
-    """Return those of ``tags`` that may not come back."""
-    found: set[str] = set()
+def tombstones_of(connection: Connection, tags: Collection[str]) -> dict[str, Micros]:
+    """Return those of ``tags`` that may not come back, with when they were erased."""
+    found: dict[str, Micros] = {}
     for chunk in chunks(tags):
-        query = select(tombstones.c.tag).where(tombstones.c.tag.in_(chunk))
-        found.update(str(row[0]) for row in connection.execute(query))
+        query = select(tombstones.c.tag, tombstones.c.erased_at).where(tombstones.c.tag.in_(chunk))
+        found.update({str(row[0]): int(row[1]) for row in connection.execute(query)})
     return found
+
+
+def drop_tombstones(connection: Connection, tags: Collection[str]) -> int:
+    """Let whoever has these tags come back; returns how many could not."""
+    done = 0
+    for chunk in chunks(tags):
+        done += connection.execute(delete(tombstones).where(tombstones.c.tag.in_(chunk))).rowcount
+    return done
 
 
 def any_tombstone(connection: Connection) -> bool:
     """Return whether there is a tombstone."""
     return connection.execute(select(tombstones.c.tag).limit(1)).first() is not None
+
+
+# -- erasures ---------------------------------------------------------------------------------------
+
+
+def add_erasure(connection: Connection, erasure: Erased) -> None:
+    """Store an erasure that binds in this batch."""
+    connection.execute(insert(erasures).values(**_erasure_row(erasure)))
+
+
+def find_erasure(connection: Connection, erasure_id: str, *, locked: bool = False) -> Erased | None:
+    """Return an erasure, None when it never bound."""
+    query = select(*_ERASURE).where(erasures.c.erasure_id == erasure_id)
+    row = connection.execute(lock_rows(query) if locked else query).first()
+    return None if row is None else _erasure(row)
+
+
+def erasure_of(connection: Connection, batch: int) -> Erased | None:
+    """Return the erasure that bound in a batch."""
+    row = connection.execute(select(*_ERASURE).where(erasures.c.batch == batch)).first()
+    return None if row is None else _erasure(row)
+
+
+def change_erasure(connection: Connection, erasure: Erased) -> None:
+    """Store how far an erasure has come."""
+    given = {key: value for key, value in _erasure_row(erasure).items() if key != "erasure_id"}
+    here = erasures.c.erasure_id == erasure.erasure_id
+    connection.execute(update(erasures).where(here).values(**given))
+
+
+def erasures_at(connection: Connection, *steps: Step) -> list[Erased]:
+    """Return the erasures that have come so far, the oldest first."""
+    query = select(*_ERASURE).where(erasures.c.step.in_(steps)).order_by(erasures.c.bound_at)
+    return [_erasure(row) for row in connection.execute(query)]
+
+
+def proven(connection: Connection, until: Micros) -> list[Erased]:
+    """Return the erasures of which the time is over for which proof is kept."""
+    e = erasures.c
+    ended = e.step.in_(("deleted", "done"))
+    query = select(*_ERASURE).where(ended, e.proof_until <= until).order_by(e.proof_until)
+    return [_erasure(row) for row in connection.execute(query)]
+
+
+def uncollected(connection: Connection, before: Micros) -> list[Erased]:
+    """Return the erasures from before an instant whose certificate nobody fetched."""
+    e = erasures.c
+    query = select(*_ERASURE).where(e.certificate.is_not(None), e.bound_at < before)
+    return [_erasure(row) for row in connection.execute(query)]
+
+
+def numbers_of(connection: Connection, erasure: Erased) -> list[int]:
+    """Return the identities that an erasure is of, ascending."""
+    return erased_by(connection, erasure.batch)
+
+
+def _erasure_row(erasure: Erased) -> dict[str, Any]:
+    row = msgspec.structs.asdict(erasure)
+    return row | {name: msgspec.json.encode(row[name]).decode() for name in ("deleted", "tags")}
+
+
+def _erasure(row: Row[Any]) -> Erased:
+    values = dict(zip(Erased.__struct_fields__, row, strict=True))
+    tags = msgspec.json.decode(row.tags, type=tuple[str, ...])
+    return Erased(**values | {"deleted": msgspec.json.decode(row.deleted), "tags": tags})

@@ -9,10 +9,9 @@ simply run again:
 2. Numbers go on above every block that was journalled and every identity that has a key, and what will be
    journalled goes on behind all that was. Each feed begins anew: its readers are further than the backup.
 3. Find the identities behind the tags, by the tags of all that the database knows.
-4. Erase again who was erased: restrain for everything, make out recalls of what destinations hold, destroy
-   the ``person`` keys, delete the blind index. (This order: once the index is gone no line finds them, and
-   without a key no destination can be told whom to remove.) Who is unknown gets a tombstone. Whom the backup
-   itself holds as erased, without an index, may have got a key back with older keys: it is destroyed again.
+4. Erase again who was erased (``erase.py``). Who is unknown gets a tombstone. Whom the backup itself holds
+   as erased may have got a key back with older keys: it is destroyed again. An identity that was made after
+   its identifier was erased is somebody's who came (back) since, and stays.
 5. Take apart again whom a steward took apart (``apart.py``). Append the consent records that are missing,
    under their own ids and times; those of unknown people wait in ``pending_restraints``. Derive the states of
    everybody concerned.
@@ -26,22 +25,23 @@ cost nothing while there is nothing to apply.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
 import structlog
 
-from cdp.audit import AuditLog, Entry
-from cdp.clock import Clock, random_id
+from cdp.audit import Entry
+from cdp.clock import SECOND, Clock, Micros, random_id
 from cdp.consent import ConsentLedger, Record
 from cdp.crypto import Keyring
 from cdp.errors import IntegrityError, JournalError, NotRecoveredError
-from cdp.identity import IdentityService, Resolved
-from cdp.ingest import Indexed
-from cdp.journal import Consent, Erasure, Journal, Listed
+from cdp.identity import IdentityService, Resolved, created_at
+from cdp.ingest import Event, Indexed
+from cdp.journal import Consent, Fact, Journal, Listed, Readmission
 from cdp.recovery import queries
 from cdp.recovery.apart import KeptApart
+from cdp.recovery.erase import Eraser
 from cdp.recovery.installation import Installation
 from cdp.recovery.model import Replayed, Restored, State
 from cdp.recovery.said import COUNTER, Said
@@ -49,15 +49,13 @@ from cdp.store import INSTANT, Batch, Committer, Connection, chunks, retrying
 
 log = structlog.get_logger()
 _PAGE = 500
+_SKEW = 3600 * SECOND  # of hosts' clocks: who came back so soon is erased again by a restore
 _waiting = msgspec.json.Decoder(Consent).decode
 _FIELDS = tuple(name for name in Consent.__struct_fields__ if name != "tag")
 
 
 class Recovery:
-    """The gatekeeper of a restored database.
-
-    :param purposes: returns the keys of the declared purposes (somebody erased is restrained for each).
-    """
+    """The gatekeeper of a restored database."""
 
     def __init__(
         self,
@@ -66,10 +64,9 @@ class Recovery:
         journal: Journal,
         ledger: ConsentLedger,
         identity: IdentityService,
-        audit: AuditLog,
         installation: Installation,
         kept_apart: KeptApart,
-        purposes: Callable[[], Iterable[str]],
+        eraser: Eraser,
         clock: Clock,
     ) -> None:
         self._committer = committer
@@ -77,15 +74,15 @@ class Recovery:
         self._journal = journal
         self._ledger = ledger
         self._identity = identity
-        self._audit = audit
         self._installation = installation
         self._kept_apart = kept_apart
         identity.on_arrival = kept_apart.arrived
-        self._purposes = purposes
+        self.eraser = eraser
         self._clock = clock
         self._state = State(ready=False, reason="the server is starting")
         self._pending = False
         self._tombstones = False
+        self._epoch = -1
         self._then: Callable[[], None] | None = None
         self.done = Replayed()
 
@@ -171,13 +168,14 @@ class Recovery:
             ready, restored = queries.read_state(connection)
         if ready:
             return Replayed()
+        self.eraser.resume()
         if without_journal:
             done = Replayed(without_journal=True)
             self._committer.skip(COUNTER, self._keyring.highest_identity() + 1)
             log.warning("a restored database is put in order without its journal")
         else:
             done = self._replay(restored)
-        done = msgspec.structs.replace(done, erased=done.erased + self._destroy_again())
+        done = msgspec.structs.replace(done, erased=done.erased + self.eraser.destroy_again())
         self._installation.settle_deliveries()
         with self._committer.batch() as batch:
             ready, _ = queries.read_state(batch.connection, locked=True)
@@ -186,6 +184,8 @@ class Recovery:
                 batch.record(self._leaf(actor, restored, done, reason))
         self._begin()
         self.done = done
+        if done.erased:
+            self.eraser.scrub()
         self._look()
         return done
 
@@ -204,15 +204,18 @@ class Recovery:
                 for index, number in queries.blind_indexes(connection)
                 if (tag := self._journal.tag(index)) in said.tags
             }
-        again = {number_of[line.tag]: line for line in said.dead if line.tag in number_of}
-        self._erase(again)  # 4
-        with self._committer.batch() as batch:
-            tombstones = queries.add_tombstones(batch.connection, [(line.tag, line.at) for line in said.dead])
-        dead = {line.tag for line in said.dead}
+            again = self._brought_back(connection, said, number_of)
+        dead = {line.tag: line.at for line in said.dead}
+        with self._committer.batch() as batch:  # 4
+            tombstones = queries.add_tombstones(batch.connection, list(dead.items()))
+        for numbers in chunks(sorted(again), _PAGE):
+            one = self.eraser.bind_again(f"restore/{random_id()}", numbers)
+            self.eraser.advance(one.erasure_id)
+        number_of = {tag: number for tag, number in number_of.items() if number not in again}
         apart, pending = self._kept_apart.replay(said.apart, number_of, dead)  # 5
         appended = listed = 0
         spoken = (line for line in self._journal.lines() if isinstance(line, Consent))
-        for page in chunks((line for line in spoken if line.tag not in dead), _PAGE):
+        for page in chunks((line for line in spoken if line.received_at > dead.get(line.tag, 0)), _PAGE):
             new, waiting = retrying(partial(self._append, page, number_of))
             appended, pending = appended + new, pending + waiting
         black = (line for line in said.listed.values() if line.on and line.tag not in dead)
@@ -259,53 +262,12 @@ class Recovery:
         self._ledger.refresh(batch, self._identity.consent_members(batch.connection, concerned), ())
         return len(lacking)
 
-    def _erase(self, again: Mapping[int, Erasure]) -> None:
-        """Erase identities again that the backup brought back, in the order of step 4."""
-        for numbers in chunks(sorted(again), _PAGE):
-            retrying(partial(self._restrain, numbers, again))
-            retrying(partial(self._recall, numbers))
-            self._keyring.destroy(numbers)
-            with self._committer.batch() as batch:
-                queries.forget_indexes(batch.connection, numbers)
-                self._audit.forget(batch.connection, numbers)
-                batch.erase()
-
-    def _destroy_again(self) -> int:
-        """Destroy the keys that older keys than this database brought back; returns how many."""
-        with self._committer.store.reading() as connection:
-            numbers = set(queries.unindexed(connection))
-        back = numbers - self._keyring.destroyed(numbers)
-        if back:
-            self._keyring.destroy(back)
-            with self._committer.batch() as batch:
-                batch.erase()
-        return len(back)
-
-    def _recall(self, numbers: Sequence[int]) -> None:
-        with self._committer.batch() as batch:
-            self._installation.recall(batch, numbers)
-
-    def _restrain(self, numbers: Sequence[int], again: Mapping[int, Erasure]) -> None:
-        first = random_id()
-        with self._committer.batch() as batch:
-            pairs = [(number, purpose) for number in numbers for purpose in sorted(self._purposes())]
-            records = [
-                Record(
-                    record_id=first + place,
-                    identity_no=number,
-                    purpose=purpose,
-                    state="restricted",
-                    act=True,
-                    event_time=again[number].at,
-                    received_at=self._clock.now(),
-                    source_kind="server",
-                    source_id=0,
-                    verified=True,
-                    method="erasure",
-                )
-                for place, (number, purpose) in enumerate(pairs)
-            ]
-            self._restore(batch, records)
+    @staticmethod
+    def _brought_back(connection: Connection, said: Said, number_of: Mapping[str, int]) -> set[int]:
+        """Return whom the backup brought back."""
+        at = {number_of[line.tag]: line.at for line in said.dead if line.tag in number_of}
+        made = created_at(connection, at)
+        return {number for number, when in made.items() if when <= at[number] + _SKEW}
 
     def _leaf(self, actor: str, restored: Restored, done: Replayed, reason: str) -> Entry:
         counts = {"lines": done.lines, "appended": done.appended, "pending": done.pending}
@@ -321,19 +283,48 @@ class Recovery:
 
     # -- afterwards -----------------------------------------------------------------------------
 
-    def suppressed(self, connection: Connection, events: Sequence[Indexed]) -> frozenset[int]:
+    def suppressed(self, batch: Batch, events: Sequence[Indexed]) -> frozenset[int]:
         """Return the places in ``events`` of those that name an erased person; they must not be stored.
 
-        Only what identifies a person counts: a device that was erased may be in other hands.
+        Only what identifies a person counts: a device that was erased may be in other hands. Where policies
+        say so, what somebody does after their erasure begins anew; what is old, undated or told by others
+        later never does.
         """
+        if batch.epoch != self._epoch:
+            self._tombstones, self._epoch = queries.any_tombstone(batch.connection), batch.epoch
         if not self._tombstones or not events:
             return frozenset()
         named = [self._identity.person_indexes(item) for item in events]
         tag_of = {index: self._journal.tag(index) for indexes in named for index in indexes}
-        dead = queries.tombstones_of(connection, set(tag_of.values()))
+        dead = queries.tombstones_of(batch.connection, set(tag_of.values()))
+        if not dead:
+            return frozenset()
+        returning = self.eraser.rule().live_events == "begin_anew"
         return frozenset(
-            place for place, indexes in enumerate(named) if any(tag_of[index] in dead for index in indexes)
+            place
+            for place, (item, indexes) in enumerate(zip(events, named, strict=True))
+            for at in [max((dead.get(tag_of[index], 0) for index in indexes), default=0)]
+            if at and not (returning and _is_live(item.classified.event, at))
         )
+
+    def readmit(self, actor: str, indexes: Collection[bytes]) -> bool:
+        """Let whoever has an identifier with these blind indexes come back; False when nothing keeps them.
+
+        It is on record, and in the journal once it is done: until then a restore keeps them out.
+        """
+
+        def run() -> bool:
+            tags = sorted({self._journal.tag(index) for index in indexes})
+            with self._committer.batch() as batch:
+                done = queries.drop_tombstones(batch.connection, tags)
+                if done:
+                    batch.facts.append(Fact(line=Readmission(), tags=tuple(tags)))
+                batch.record(
+                    Entry(action="rights.readmit", actor=actor, purpose="rights", counts={"readmitted": done})
+                )
+            return bool(done)
+
+        return retrying(run)
 
     def returned(self, batch: Batch, resolved: Resolved) -> Collection[int]:
         """Append what waits for identities that this batch gave an index; returns those it was about.
@@ -353,6 +344,12 @@ class Recovery:
         lines = [_waiting(line) for _, line in waiting]
         records = [_record(line, number_of[line.tag]) for line in lines]
         return {record.identity_no for record in self._ledger.restore(batch, records)}
+
+
+def _is_live(event: Event, erased_at: Micros) -> bool:
+    """True of what somebody did after their erasure, told when they did it."""
+    told = event.source.kind != "import" and event.message.delivery.replayed_at is None
+    return told and event.day >= 0 and event.stamped_at > erased_at
 
 
 def _record(line: Consent, identity_no: int) -> Record:

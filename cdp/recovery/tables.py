@@ -39,6 +39,24 @@ tombstones = Table(
 """Erased people who may not come back, until an explicit re-admission."""
 
 
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", Name, primary_key=True),  # of the request, or ``restore/N``
+    Column("batch", Number, nullable=False, unique=True),  # in which it bound: see ``erased_identities``
+    Column("step", Name, nullable=False),  # model.Step
+    Column("identities", Number, nullable=False),
+    Column("bound_at", Instant, nullable=False),
+    Column("tags", Json, nullable=False),  # the journal's, of their identifiers; none from "told" on
+    Column("deleted", Json, nullable=False),  # what → how many rows
+    Column("proof_until", Instant),  # what proves that processing was lawful is kept until then; NULL: gone
+    Column("entry", Number),  # index of the log entry that says it is done
+    Column("certificate", Bytes),  # secrets, under the key ``certificate/ID``; NULL: handed over, or expired
+    Index(None, "step"),
+)
+"""Erasures and how far each has come; numbers and times only."""
+
+
 def initialise(connection: Connection) -> None:
     """Mark a new database as one in order."""
     connection.execute(insert(recovery).values(id=1, ready=1, restored="{}"))

@@ -7,6 +7,7 @@ from cdp.rights.archive import Archive, Archives, Download, Stages
 from cdp.rights.archive import schema as archive_schema
 from cdp.rights.correct import Correction, Corrections
 from cdp.rights.deadline import due_state, reminder
+from cdp.rights.erase import ErasureService
 from cdp.rights.links import Link, LinkKind, Links, Pending
 from cdp.rights.model import (
     DENIALS,
@@ -55,6 +56,7 @@ __all__ = [
     "DenialReason",
     "Denied",
     "Download",
+    "ErasureService",
     "ExtensionReason",
     "Fulfilled",
     "Fulfiller",

@@ -5,6 +5,7 @@ from cdp.segments.definition import Definition
 from cdp.segments.document import read
 from cdp.segments.explore import Show, Table, Version
 from cdp.segments.follow import Follower
+from cdp.segments.forget import forget_listed, forget_members, forget_waiting
 from cdp.segments.lag import Lag, lag, observe
 from cdp.segments.lists import Lists
 from cdp.segments.model import PURPOSE, Change, ListKind, Members, PeopleList, Preview, Segment
@@ -48,6 +49,9 @@ __all__ = [
     "check_readable",
     "classified",
     "closure",
+    "forget_listed",
+    "forget_members",
+    "forget_waiting",
     "lag",
     "noised",
     "observe",

@@ -39,6 +39,7 @@ from cdp.store.dialect import (
 )
 from cdp.store.disk import flush, put_in_place
 from cdp.store.engine import Store
+from cdp.store.erased import Erased, bound_in, erased, erased_by, erased_since, forget_rows, told_at
 from cdp.store.metadata import batches, metadata
 from cdp.store.types import Bytes, Flag, Instant, Json, Name, Number
 
@@ -49,6 +50,7 @@ __all__ = [
     "Committer",
     "Connection",
     "EpochMovedError",
+    "Erased",
     "Flag",
     "Instant",
     "Json",
@@ -62,11 +64,16 @@ __all__ = [
     "among",
     "among_bytes",
     "batches",
+    "bound_in",
     "chunks",
     "commit_at",
     "commit_order",
     "dump",
+    "erased",
+    "erased_by",
+    "erased_since",
     "flush",
+    "forget_rows",
     "initialise",
     "insert_ignoring",
     "insert_many",
@@ -86,6 +93,7 @@ __all__ = [
     "revision",
     "share_rows",
     "since",
+    "told_at",
     "until",
     "update_many",
     "upsert",

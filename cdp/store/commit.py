@@ -20,7 +20,7 @@ Lock order everywhere: components, head. The journal's own is taken last and hel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -31,7 +31,7 @@ from cdp.clock import Clock, Micros, random_id
 from cdp.errors import ConflictError, StoreError
 from cdp.store import dialect
 from cdp.store.engine import Store
-from cdp.store.metadata import batches, counters, log_head
+from cdp.store.metadata import batches, counters, erased_identities, log_head
 
 _HEAD = 1
 _HEAD_ROW = select(log_head.c.commit_no, log_head.c.erasure_epoch, log_head.c.policies).where(
@@ -103,13 +103,23 @@ class Batch:
         """Add an audit entry (an ``audit.Entry``), appended when the batch commits."""
         self.entries.append(entry)
 
-    def erase(self) -> None:
+    def erase(self, identity_nos: Iterable[int] = ()) -> None:
         """Move ``erasure_epoch`` with the commit: every process then drops the keys that it holds in memory.
 
         Destroy the keys (``Keyring.destroy``) before the batch commits: what another batch seals under one
         until then is lost with it, and no batch that commits later uses it.
+
+        :param identity_nos: who counts as erased from this commit on (``erased``). Told of again, whoever
+            looks for those since an epoch finds them again.
         """
         self.erases = True
+        e, numbers = erased_identities.c, sorted(identity_nos)
+        rows = [(number, self.epoch + 1, self.id) for number in numbers]
+        columns = ("identity_no", "epoch", "batch")
+        dialect.insert_ignoring(self.connection, erased_identities, columns, rows)
+        for chunk in dialect.chunks(numbers):
+            told = update(erased_identities).where(dialect.among(e.identity_no, chunk))
+            self.connection.execute(told.values(epoch=self.epoch + 1))
 
     @contextmanager
     def trial(self, *, undo: bool) -> Iterator[None]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from cdp.errors import StoreError
 from cdp.store import dialect, locks
+from cdp.store.scrub import scrub
 
 
 class Store:
@@ -92,6 +93,13 @@ class Store:
             return name in self._held
         with self.reading() as connection:
             return locks.is_held(connection, name)
+
+    def scrub(self, tables: Iterable[str]) -> bool:
+        """Take what was deleted from ``tables`` out of the files (``scrub.py``); False: try again."""
+        try:
+            return scrub(self.engine, tables)
+        except (DBAPIError, self._driver_error) as error:
+            raise StoreError(f"the database failed: {_first_line(error)}") from None
 
     def close(self) -> None:
         """Give every connection back."""

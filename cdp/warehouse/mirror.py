@@ -6,8 +6,8 @@ that is complete in itself:
 1. Tail. Walk the commits since the last one in slices, each its own snapshot of the store, and write their
    rows. The identity→profile rows that changed come first, up to the head: the map may be newer than the
    events of a mirror that is behind, never older.
-2. Look whether somebody was erased since: where ``erasure_epoch`` has moved, who has no identifier any more
-   is doomed, as is whoever ``forget`` was told of.
+2. Look whether somebody was erased since: where ``erasure_epoch`` has moved, they are doomed, as is whoever
+   ``forget`` was told of.
 3. One piece of work on the files, the first of these that there is: take the doomed out of every file; make
    everything anew (``rebuild``), beside what readers see; merge runs (``rewrite.py``).
 
@@ -36,7 +36,7 @@ from pyroaring import BitMap
 from cdp.clock import SECOND, Clock
 from cdp.errors import IntegrityError, OverloadedError
 from cdp.policy import FieldCatalogue
-from cdp.store import Connection, Store, read_head
+from cdp.store import Connection, Store, erased_since, read_head
 from cdp.warehouse import queries, rewrite, shape
 from cdp.warehouse.files import Directory
 from cdp.warehouse.model import (
@@ -147,6 +147,10 @@ class Mirror:
             if gone and manifest.own():
                 self._publish(manifest, manifest.dooming(gone))
         self._work(lambda held: not held.erasing)
+
+    def is_rid_of(self, epoch: int) -> bool:
+        """Return whether nobody who was erased up to an ``erasure_epoch`` is in any file."""
+        return self.directory.read_alone().is_rid_of(epoch)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -312,13 +316,9 @@ class Mirror:
     # -- pieces of work -------------------------------------------------------------------------
 
     def _erased(self, held: Manifest) -> BitMap:
-        """Return who is in the map and has no identifier any more."""
+        """Return who was erased since these files were looked through, mapped or not."""
         with self._store.reading() as connection:
-            left = queries.read_indexed(connection)
-        mapped = BitMap()
-        for file in held.files[MEMBERS]:
-            mapped |= rewrite.identities(self.directory, file)
-        return mapped - left
+            return erased_since(connection, held.epoch)
 
     def _erase(self, manifest: Manifest) -> Manifest:
         """Look at as many files as one turn allows; when all were looked at, swap them."""

@@ -173,6 +173,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """True while somebody is on the way out of the files."""
         return bool(self.doomed) or self.erasure is not None
 
+    def is_rid_of(self, epoch: int) -> bool:
+        """Return whether nobody who was erased up to an ``erasure_epoch`` is in any file."""
+        return not self.own() or (self.epoch >= epoch and not self.erasing)
+
     def listed(self) -> Iterator[tuple[str, File]]:
         """Yield (dataset, file) of what readers see and of what is being made anew."""
         for dataset, files in self.files.items():

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
-from pyroaring import BitMap
 from sqlalchemy import Connection, Select, literal, or_, select, true
 
 from cdp.clock import Micros
-from cdp.identity.tables import identifier_index, profile_members
+from cdp.identity.tables import profile_members
 from cdp.ingest.tables import events
 from cdp.profiles.tables import trait_observations
-from cdp.store import among, batches, chunks, read_numbers, read_rows, since
-from cdp.warehouse.sets import bitmap
+from cdp.store import among, batches, chunks, read_rows, since
 
 Columns = Sequence[Sequence[Any]]
 _PAGE = 50_000
@@ -149,12 +147,6 @@ def factual_since(connection: Connection, after: int, limit: int) -> list[int]:
         select(b.committed_at).where(b.commit_no > after, or_(*brought)).order_by(b.commit_no).limit(limit)
     )
     return [at for (at,) in read_rows(connection, query)]
-
-
-def read_indexed(connection: Connection) -> BitMap:
-    """Return the identities that some identifier still finds; erasure leaves none of a person's."""
-    (numbers,) = read_numbers(connection, select(identifier_index.c.identity_no)).T
-    return bitmap(numbers)
 
 
 def _columns(connection: Connection, query: Select[Any]) -> Iterator[Columns]:

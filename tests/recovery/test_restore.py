@@ -22,13 +22,14 @@ from recovery_world import (
     say,
     state,
 )
+from sqlalchemy import select
 
 from cdp.audit import AuditFilter
 from cdp.clock import SECOND, FixedClock
 from cdp.errors import ConfigurationError, ConflictError, IntegrityError
 from cdp.recovery import read_manifest
 from cdp.settings import Settings
-from cdp.store import Store
+from cdp.store import Store, erased, metadata
 from cdp.store import restore as fill
 
 
@@ -200,10 +201,12 @@ def test_an_erased_person_is_erased_again_and_stays_away(
         assert number_of(after, "ann") is None
         assert services.keyring.deks([number]) == {}
         with services.store.reading() as connection:
-            profile_no = services.identity.profile_of(connection, number)
-            for purpose in set(services.bundle.purposes) - {"rights"}:  # whose own cannot be restrained
-                held = services.ledger.states(connection, purpose, [profile_no])[profile_no]
-                assert held.state == "restricted", purpose
+            assert set(erased(connection)) == {number}
+            assert services.identity.profiles_of(connection, [number]) == {}, "nobody to use for any purpose"
+            for table in metadata.tables.values():
+                if "identity_no" in table.c and table.name not in {"erased_identities", "consent_proofs"}:
+                    kept = connection.execute(select(table.c.identity_no)).scalars().all()
+                    assert number not in kept, table.name
         for name in ("ann", "ben"):
             identify(after, name, 2)
             assert number_of(after, name) is None

@@ -14,7 +14,6 @@ from recovery_world import backed_up, erase, identify, lost, nothing, number_of,
 from cdp import recovery
 from cdp.clock import SECOND, FixedClock
 from cdp.recovery import Asked
-from cdp.recovery.queries import forget_indexes
 from cdp.settings import Settings
 from cdp.store import Store
 
@@ -38,15 +37,13 @@ def both_restored(settings: Settings, folder: Path) -> None:
 def test_the_key_of_whom_the_main_backup_knows_as_erased_is_destroyed_again(
     settings: Settings, clock: FixedClock, tmp_path: Path, journal: str
 ) -> None:
-    """Keys of Monday, on Tuesday an erasure that took the blind index, the main database of Wednesday."""
+    """Keys of Monday, on Tuesday an erasure, the main database of Wednesday."""
     with running(settings, clock) as caller:
         identify(caller, "ann")
         identify(caller, "ben")
         keys_backed_up(caller, settings, tmp_path / "keys")
         clock.advance(SECOND)
         ann, ben = erase(caller, "ann"), number_of(caller, "ben")
-        with caller.services.committer.batch() as batch:
-            forget_indexes(batch.connection, [ann])
         clock.advance(SECOND)
         backed_up(caller, tmp_path / "main")
     both_restored(settings, tmp_path)

@@ -26,7 +26,7 @@ from cdp.clock import SECOND, Clock, Micros, random_id
 from cdp.gate import queries as gate_queries
 from cdp.gate.deliveries import queries
 from cdp.identity import profiles_of
-from cdp.store import Batch, Committer, Connection, Store, retrying
+from cdp.store import Batch, Committer, Connection, Store, erased, retrying
 
 log = structlog.get_logger()
 _ABANDONED = 3600 * SECOND
@@ -85,6 +85,7 @@ class Deliveries:
         if skipped and not queries.overlapped(batch.connection, *fetch, held):
             holding = holding.without(skipped)
         recalled = BitMap(delivered) - holding.people()
+        recalled -= erased(batch.connection, recalled)  # their recall said all that can be said of them
         if recalled:
             holding = holding.adding({anchor: delivered[anchor] for anchor in recalled})
         if holding is not held.holding:
