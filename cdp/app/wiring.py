@@ -17,6 +17,7 @@ from cdp import policy
 from cdp.access import AccessService
 from cdp.api import Asking, Services
 from cdp.app.erasing import erasing, left_out, recovering
+from cdp.app.linking import linking
 from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
 from cdp.app.parts import check_parts, witness_at
@@ -37,13 +38,12 @@ from cdp.crypto import (
 from cdp.errors import ConfigurationError, PolicyError
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review, check_inside
-from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, Steward, blind_indexes
+from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, blind_indexes
 from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
 from cdp.journal import Journal
-from cdp.matching import Chooser, Matching, ReviewQueue, Settler, Watch
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
-from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
+from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation
 from cdp.rights import Acts, Archives, LegalHolds, Links, Retention, Stages
@@ -220,7 +220,7 @@ def _wire(
         segments.lists.arrived(batch, resolved)
         return recovery.returned(batch, resolved)
 
-    relinker, matching, review_queue, watch = _linking(
+    relinker, matching, review_queue, watch = linking(
         store, committer, keyring, gate, ledger, profiles, segments, identity, ids, clock
     )
     opened.callback(matching.stop)
@@ -334,31 +334,6 @@ def _unlocked(settings: Settings, key_store: Store, clock: Clock) -> Keyring:
 def _record(committer: Committer, action: str, actor: str, numbers: dict[str, int]) -> None:
     with committer.batch() as batch:
         batch.record(Entry(action=action, actor=actor, object=dict(numbers)))
-
-
-def _linking(
-    store: Store,
-    committer: Committer,
-    keyring: Keyring,
-    gate: Gate,
-    ledger: ConsentLedger,
-    profiles: ProfileService,
-    segments: SegmentService,
-    identity: IdentityService,
-    ids: ProfileIds,
-    clock: Clock,
-) -> tuple[Relinker, Matching, ReviewQueue, Watch]:
-    """Wire what changes links by somebody's judgement: a steward's, or a machine's that a steward reviews."""
-    steward = Steward(identity, keyring, committer, clock)
-    relinker = Relinker(committer, keyring, ids, identity, ledger, segments, steward, gate)
-    settler = Settler(committer, gate, identity, clock)
-    merge = partial(relinker.merge, reason="match_review", dry_run=False)
-    return (
-        relinker,
-        Matching(store, committer, gate, Chooser(store, committer, gate, profiles), settler, clock),
-        ReviewQueue(committer, settler, ids, merge, clock),
-        Watch(settler, identity),
-    )
 
 
 def _regions(store: Store) -> list[str]:

@@ -136,7 +136,7 @@ def test_somebody_erased_while_it_is_built_is_in_no_archive(
 
     monkeypatch.setattr(build.Builder, "_gathered", erased)
     assert ada.services.archives.fulfil(found(ada, request_id)) is None
-    fetched(ada, request_id, expect=409)
+    fetched(ada, request_id, expect=404)
 
 
 def ask_quietly(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> str:
