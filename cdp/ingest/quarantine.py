@@ -128,7 +128,7 @@ class Quarantine:
             nonce=number if kept.nonce is None else kept.nonce,
         )
 
-    def naming(
+    def messages_of(
         self,
         connection: Connection,
         wanted: Collection[tuple[str, str]],

@@ -145,21 +145,29 @@ def test_who_received_what_of_them_is_told_and_who_did_not(ada: Caller) -> None:
 
 
 def test_what_the_policies_keep_back_is_not_in_it(ada: Caller) -> None:
-    """A limit of the controller for the purpose takes a category away: value, name and meaning."""
+    """A limit of the controller takes a category away: value, name and meaning; lists, too."""
+    for name, category in (("vip", "user.account"), ("suspects", "user.inferred.solvency")):
+        members = [{"type": "email", "value": ADA}]
+        ada.api("PUT", f"/lists/{name}", {"kind": "black", "members": members, "category": category})
+    kept = ("user.name", "user.behavior.purchase_history", "user.inferred.solvency")
     limit = Rule(
-        id="no-jobs",
+        id="kept-back",
         effect="limit",
         purpose="rights",
         destination_names=frozenset({"controller"}),
-        fields={"user.name": Transform("drop")},
+        fields={category: Transform("drop") for category in kept},
     )
     bundle = ada.services.bundle
     changed = msgspec.structs.replace(bundle, rules=(*bundle.rules, limit))
     ada.services.gate._judge.policy = lambda _connection: changed
     opened = archive_of(ada)
-    assert "first_name" not in opened.traits
     assert opened.traits["email"] == ADA
-    assert "first_name" not in opened.everything
+    assert [one["list"] for one in opened.json("lists.json")] == ["vip"]
+    assert [event["name"] for event in opened.events if event["occurred_at"] == "2026-02-02T10:00:00Z"] == [
+        ""
+    ]
+    for hidden in ("first_name", "Order Completed", "gift_note", "for Byron", "suspects"):
+        assert hidden not in opened.everything
 
 
 def test_a_lost_key_takes_away_what_lies_under_it_and_says_so(ada: Caller) -> None:

@@ -88,7 +88,7 @@ def test_nothing_of_it_is_clear_where_it_is_stored(ada: Caller) -> None:
 
 def test_a_building_that_ends_halfway_is_begun_again(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed process leaves a row, chunks and a key; whoever takes the request up begins anew."""
-    request_id = ask_quietly(ada, monkeypatch)
+    request_id = ask_quietly(ada)
 
     def killed(*_: object, **__: object) -> None:
         raise RuntimeError
@@ -100,13 +100,14 @@ def test_a_building_that_ends_halfway_is_begun_again(ada: Caller, monkeypatch: p
     status = ada.api("GET", f"/rights/requests/{request_id}/archive/status")
     assert (status["state"], status["done"], status["total"]) == ("building", 2, 2)
     fetched(ada, request_id, expect=409)
+    ada.services.rights.verify("key:1", request_id, "document")
     assert worked_on(ada, request_id) == "fulfilled"
     assert Opened(fetched(ada, request_id)).values == {("email", ADA), ("user_id", "ada")}
     assert live_keys(ada) == 1
 
 
 def test_of_two_that_build_one_counts(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    request_id = ask_quietly(ada, monkeypatch)
+    request_id = ask_quietly(ada)
     request, archives_ = found(ada, request_id), ada.services.archives
     gathered = build.Builder._gathered
     other: list[Any] = []
@@ -126,7 +127,7 @@ def test_of_two_that_build_one_counts(ada: Caller, monkeypatch: pytest.MonkeyPat
 def test_somebody_erased_while_it_is_built_is_in_no_archive(
     ada: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request_id = ask_quietly(ada, monkeypatch)
+    request_id = ask_quietly(ada)
     gathered = build.Builder._gathered
 
     def erased(self: Any, **given: Any) -> Any:
@@ -139,12 +140,11 @@ def test_somebody_erased_while_it_is_built_is_in_no_archive(
     fetched(ada, request_id, expect=404)
 
 
-def ask_quietly(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Ask for Ada's archive, with nobody at work on it but the test."""
-    monkeypatch.setattr(caller.services.rights, "advance", lambda: 0)
+def ask_quietly(caller: Caller) -> str:
+    """Ask for Ada's archive; nobody works on it but the test, as nobody said yet that it is her."""
     number = number_of(caller, ADA, "email")
     assert number is not None
-    return caller.services.rights.open("key:1", number, "access", "officer").request_id
+    return caller.services.rights.open("key:1", number, "access", "officer", verified=False).request_id
 
 
 def found(caller: Caller, request_id: str) -> Any:
@@ -223,6 +223,12 @@ def test_whoever_asked_on_the_preference_page_fetches_it_there(ada: Caller) -> N
     assert ("email", ADA) in Opened(answer.content).values
     other = ada.http.post(page_of(EVE), data={"do": "archive", "request": request_id})
     assert other.status_code == 404
+    numbers = [number_of(ada, address, "email") for address in (EVE, ADA)]
+    both = ada.services.rights.open("key:1", numbers[0] or 0, "access", "officer", others=[numbers[1] or 0])
+    assert worked_on(ada, both.request_id) == "fulfilled"
+    assert "Download your data" not in ada.http.get(page_of(EVE)).text  # she proved one of two
+    part = ada.http.post(page_of(EVE), data={"do": "archive", "request": both.request_id})
+    assert part.status_code == 404
 
 
 # -- ends -------------------------------------------------------------------------------------------
@@ -282,8 +288,8 @@ def test_an_erasure_ends_a_download_that_has_begun(ada: Caller, monkeypatch: pyt
         list(begun.pieces)
 
 
-def test_a_request_taken_back_has_no_archive(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    request_id = ask_quietly(ada, monkeypatch)
+def test_a_request_taken_back_has_no_archive(ada: Caller) -> None:
+    request_id = ask_quietly(ada)
     assert ada.services.archives.fulfil(found(ada, request_id)) is not None
     fetched(ada, request_id)
     ada.services.rights.cancel("key:1", request_id)

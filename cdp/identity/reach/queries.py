@@ -34,7 +34,7 @@ def reach_of(
         {pair for pair in standing if told[pair]},
         told.keys(),
         lambda number: is_device(types.get(number, "")),
-        {pair for pair in standing if "merge" in told[pair]},
+        {pair for pair in standing if told[pair] == {"merge"}},
     )
 
 

@@ -189,7 +189,7 @@ class Around:
 
     def waiting(self) -> list[model.Waiting]:
         """Return the messages in quarantine that name the person, as sent; after ``Facts.identifiers``."""
-        held, whole = self._context.stages.quarantine.naming(
+        held, whole = self._context.stages.quarantine.messages_of(
             self._context.connection,
             self._context.named,
             self._context.stages.identity.normalise.known,
