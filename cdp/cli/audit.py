@@ -21,6 +21,7 @@ audit = typer.Typer(help="The audit log.", no_args_is_help=True)
 OriginReason = Literal["restored_backup", "damaged_database", "test"]
 _BAR = (TextColumn("{task.completed} {task.description}"), BarColumn(), TimeElapsedColumn())
 _LOOK_SECONDS = 0.2
+_SECRET = re.compile("[0-9a-fA-F]{64}")
 _COLUMNS = ("index", "at", "actor", "action", "outcome", "purpose", "destination", "counts", "people")
 
 
@@ -214,21 +215,24 @@ def prove(
     out: Annotated[Path, typer.Option(help="The new file that the proof is written to.")],
     profile: Annotated[str | None, typer.Option(help="Id of the profile that it is about.")] = None,
     secret_file: Annotated[
-        Path | None, typer.Option(help="A file with the proof secret of a certificate, 64 hex digits.")
+        Path | None, typer.Option(help="A certificate of erasure, or its secrets alone, a line each.")
     ] = None,
     purpose: Purpose = "",
 ) -> None:
     """Write a file that proves, offline, that somebody was in an export, or was not.
 
-    Of a profile with several identifiers there is a file for each: proof.json, proof-2.json and so on.
+    Of a person with several identifiers there is a file for each: proof.json, proof-2.json and so on. Secrets
+    never stand on the command line.
     """
     if (profile is None) == (secret_file is None):
         raise InvalidInputError("name a --profile, or give a --secret-file")
     route = ("exports", export, "proof")
     with connected() as api:
         if secret_file is not None:
-            body = {"proof_secret": _secret(secret_file)}
-            files = [api.call("POST", route, body=body, purpose=purpose)]
+            files = [
+                api.call("POST", route, body={"proof_secret": secret}, purpose=purpose)
+                for secret in _secrets(secret_file)
+            ]
         else:
             asked: dict[str, str | float | None] = {"profile": profile}
             shown = api.call("GET", route, params=asked, purpose=purpose)["proofs"]
@@ -244,15 +248,16 @@ def prove(
         say(f"{path}: {here}; entry {found['audit_index']}, log of {found['checkpoint'].split(chr(10))[1]}")
 
 
-def _secret(path: Path) -> str:
-    """Return the proof secret that a file holds.
+def _secrets(path: Path) -> list[str]:
+    """Return the proof secrets in a certificate of erasure, or in lines of a text.
 
-    :raises InvalidInputError: it holds none; what it holds is not repeated.
+    :raises InvalidInputError: there are none; what the file holds is not repeated.
     """
     try:
-        text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        raise InvalidInputError("the secret file cannot be read as text") from None
-    if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise InvalidInputError("the secret file holds no 64 hex digits")
-    return text
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text)["secrets"] if text.lstrip().startswith("{") else text.split()
+    except (OSError, ValueError, KeyError):
+        raise InvalidInputError("the secret file cannot be read as a certificate or as text") from None
+    if not found or not all(isinstance(one, str) and _SECRET.fullmatch(one) for one in found):
+        raise InvalidInputError("the secret file holds something else than secrets of 64 hex digits")
+    return [str(one) for one in found]

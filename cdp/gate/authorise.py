@@ -30,7 +30,7 @@ from cdp.gate.bind import chosen_by
 from cdp.gate.decide import offered
 from cdp.gate.facts import touching
 from cdp.gate.judge import Judge, Question, denied
-from cdp.gate.model import DROP, Authorisation, Class, Counts, FieldPlan, Request, Shown, Terms
+from cdp.gate.model import DROP, Authorisation, Class, Counts, FactSets, FieldPlan, Request, Shown, Terms
 from cdp.gate.replay import queries as replay_queries
 from cdp.gate.replay.record import Record, digest, pack_sets
 from cdp.identity import members_of
@@ -47,6 +47,7 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     :param classes: disjoint sets of profiles, with their plans.
     :param manifest: position → value of the leaf of each identity.
     :param secrets: proof secret of each identity.
+    :param facts: what they were decided by.
     :param reads: names of what the definition read.
     """
 
@@ -63,6 +64,7 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Mapping[bytes, bytes]
     root: bytes
     secrets: Mapping[int, bytes]
+    facts: FactSets | None
     reads: frozenset[str]
 
     def people(self) -> BitMap:
@@ -110,7 +112,7 @@ class Authoriser:
         refusal = unread_inputs(unlisted) if unlisted else None
         if dry_run:
             return self._rehearse(asked, request, question, given, refusal)
-        record = Record.of(candidates.now, candidates.members, candidates.withheld).pack()
+        record = Record.of(candidates.now, candidates.members, candidates.withheld, candidates.facts).pack()
         with self._committer.batch(head_first=True) as batch:  # 4
             if (batch.epoch, batch.policies) != (candidates.epoch, candidates.policies):
                 raise EpochMovedError
@@ -162,6 +164,7 @@ class Authoriser:
             manifest=tree,
             root=manifest.root(tree),
             secrets=held,
+            facts=partition.facts,
             reads=chosen.reads,
         )
 

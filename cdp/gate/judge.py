@@ -142,7 +142,7 @@ class Judge:
             self._clock.now() if now is None else now,
         )
         partition = compile_sets(question.terms, facts)
-        return msgspec.structs.replace(partition, valid_until=facts.valid_until)
+        return msgspec.structs.replace(partition, valid_until=facts.valid_until, facts=facts)
 
 
 def denied(asked: Entry, refusal: Refusal) -> Entry:

@@ -169,11 +169,15 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Partition(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided for many people: disjoint sets that together are all of them."""
+    """What was decided for many people: disjoint sets that together are all of them.
+
+    :param facts: what it was decided by, where it is known.
+    """
 
     classes: tuple[tuple[BitMap, FieldPlan], ...]
     withheld: Mapping[str, BitMap]
     valid_until: Micros | None = None
+    facts: FactSets | None = None
 
     def permitted(self) -> BitMap:
         """Return everybody of whom a row may leave."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,10 @@ def test_the_commands_write_it(people: Caller, export: str, shell: Shell, tmp_pa
         "audit", "prove", export, "--secret-file", kept, "--purpose", REVIEW, "--out", tmp_path / "own.json"
     )
     assert holds(msgspec.json.decode((tmp_path / "own.json").read_bytes()), key)
+    kept.write_text(json.dumps({"format": "of a certificate", "secrets": [bytes(32).hex(), secret.hex()]}))
+    shell(*ask, "--secret-file", kept, "--out", tmp_path / "both.json")
+    both = [msgspec.json.decode((tmp_path / name).read_bytes()) for name in ("both.json", "both-2.json")]
+    assert [holds(one, key) for one in both] == [False, True]
     kept.write_text("ann@people.example")
     said = shell(*ask, "--secret-file", kept, "--out", tmp_path / "no.json", expect=1)
     assert "64 hex digits" in said

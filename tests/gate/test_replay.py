@@ -28,10 +28,12 @@ from replay_world import (
 )
 from sqlalchemy import delete, select, update
 
+from cdp.audit import Entry
 from cdp.clock import DAY, FixedClock
 from cdp.consent.tables import consent_records
 from cdp.gate.replay import record
 from cdp.gate.tables import export_classes, export_records, exports
+from cdp.profiles.tables import trait_observations
 from cdp.store import Batch
 
 NAMES = ("ann", "bob", "cyd", "dan", "eva", "fay", "gil", "hal", "ida", "jon", "kim", "leo", "mia")
@@ -168,6 +170,23 @@ def test_who_was_taken_out_meanwhile_is_taken_out_again(
     assert report["problems"] == {"taken_out_leaf": 1}
     assert not report["changed_root_equal"]
     assert report["verdict"].endswith("1 unexplained, root different")
+
+
+def test_what_retention_deleted_is_explained_by_the_record_if_the_log_says_so(people: Caller) -> None:
+    export = exported(people)
+    told = trait_observations.c
+    gone = told.value.contains("China") | told.name.in_(("birthday", "age_band"))
+    with people.services.committer.batch() as batch:
+        batch.connection.execute(delete(trait_observations).where(gone))
+    problems = replayed(people, export)["problems"]
+    assert problems == {"forbidden:permitted": 1, "no_separate_consent:permitted": 1}
+    with people.services.committer.batch() as batch:
+        batch.record(Entry(action="retention.end", actor="system", object={"dry": 0}))
+    report = replayed(people, export)
+    assert everything(report) == WHOLE
+    assert report["explained"] == {"facts_expired": 2}
+    send(people, [person("cyd", country="France")])  # which is of later
+    assert everything(replayed(people, export)) == WHOLE
 
 
 def test_under_other_code_it_is_replayed_and_says_so(people: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ The steps of a page:
    device types of the policies of then; what was recorded of consent, places and ages, likewise.
 3. What nothing else tells is taken from the record: whose links had changed, who stood on a black list. Who
    was withheld because keys did not open is so again, if nothing else stands against it.
-4. ``compile_sets``, as when it was decided.
+4. ``compile_sets``, as when it was decided. Where retention ran since, what told of places and ages may be
+   gone: then again by those on record, of whoever has none now that is not on record.
 5. Who had to be taken out between the ledger position and the commit of the export: people whose state of any
    purpose changed, who came to be restrained for evaluating segments, or whose profile became another one.
 """
@@ -29,11 +30,12 @@ from cdp.gate import manifest
 from cdp.gate.bind import bind
 from cdp.gate.compile import compile_sets
 from cdp.gate.facts import FactReader
+from cdp.gate.model import FactSets
 from cdp.gate.opening import Opener
 from cdp.gate.queries import Stored
 from cdp.gate.replay import queries
 from cdp.gate.replay.compare import Members, Page
-from cdp.gate.replay.record import Record, unpack_sets
+from cdp.gate.replay.record import NOT_MINOR, Record, minors_of, unpack_sets
 from cdp.gate.then import LedgerThen
 from cdp.identity import IdentityService
 from cdp.policy import Bundle
@@ -49,6 +51,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     :param committed: the commit that brought it.
     :param withheld: reason → profiles, as recorded; empty where there is no record.
     :param causes: why each of D was taken out; None where it is not known.
+    :param expired: retention ran since, so that what told of places and ages may be gone.
     """
 
     stored: Stored
@@ -58,13 +61,22 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     withheld: Mapping[str, BitMap]
     causes: Mapping[str, BitMap] | None
     record: Record | None
+    places: Mapping[str, BitMap]
+    minors: BitMap
+    expired: bool
 
     @staticmethod
     def of(
-        stored: Stored, bundle: Bundle, committed: int, record: Record | None, causes: bytes | None
+        stored: Stored,
+        bundle: Bundle,
+        committed: int,
+        record: Record | None,
+        causes: bytes | None,
+        *,
+        expired: bool,
     ) -> Case:
         """Make the case of a stored export."""
-        withheld = {} if record is None else {name: record.withheld_for(name) for name in record.withheld}
+        withheld = {} if record is None else record.sets(record.withheld)
         known = record is not None or causes is not None
         return Case(
             stored=stored,
@@ -74,6 +86,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             withheld=withheld,
             causes=unpack_sets(causes) if causes is not None else {} if known else None,
             record=record,
+            places={} if record is None else record.sets(record.places),
+            minors=BitMap() if record is None else record.people_of(record.minors),
+            expired=expired and record is not None,
         )
 
 
@@ -138,16 +153,21 @@ class Again:
         secrets = self._keyring.proof_secrets(everyone)
         place = partial(manifest.position, export_id=self._case.stored.authorisation.export_id)
         taken_out, touched = self._between(connection, members, gone)  # 5
+        outcome, instead = self._decided(connection, members)
         return Page(
             members=members,
-            outcome=self._decided(connection, members),
+            outcome=outcome,
+            instead=instead,
             gone=gone,
             positions={number: place(secret) for number, secret in secrets.items()},
             taken_out=taken_out,
             touched=touched,
         )
 
-    def _decided(self, connection: Connection, members: Members) -> dict[int, bytes | str]:
+    def _decided(
+        self, connection: Connection, members: Members
+    ) -> tuple[dict[int, bytes | str], dict[int, bytes | str]]:
+        """Return what came of people, and of whom facts may have expired by those on record."""
         people = BitMap(members)
         facts = self._facts.read(
             connection,
@@ -159,6 +179,10 @@ class Again:
             self._purpose,
             self._case.decided_at,
         )
+        recorded = self._as_recorded(facts) if self._case.expired else None
+        return self._outcome(facts), {} if recorded is None else self._outcome(recorded)
+
+    def _outcome(self, facts: FactSets) -> dict[int, bytes | str]:
         partition = compile_sets(self._terms, facts)  # 4
         outcome: dict[int, bytes | str] = {}
         for reason, found in partition.withheld.items():
@@ -168,6 +192,22 @@ class Again:
         keyless = self._case.withheld.get(KEYLESS, BitMap()) & partition.permitted()
         outcome.update(dict.fromkeys(keyless, KEYLESS))
         return outcome
+
+    def _as_recorded(self, facts: FactSets) -> FactSets | None:
+        """Return the facts with places and ages as recorded, of people of whom some are gone; None of nobody.
+
+        Retention adds nothing: of whom anything is there that is not on record, it explains nothing.
+        """
+        nobody, now = BitMap(), minors_of(facts)
+        kept = {place: people & facts.people for place, people in self._case.places.items()}
+        minors = self._case.minors & facts.people
+        lost = BitMap.union(minors - now, *(kept[one] - facts.places.get(one, nobody) for one in kept))
+        new = BitMap.union(now - minors, *(had - kept.get(one, nobody) for one, had in facts.places.items()))
+        people = lost - new
+        if not people:
+            return None
+        adults = {NOT_MINOR: people - minors} if NOT_MINOR in facts.true else {}
+        return msgspec.structs.replace(facts, people=people, places=kept, true={**facts.true, **adults})
 
     def _between(self, connection: Connection, members: Members, gone: BitMap) -> tuple[BitMap, BitMap]:
         """Return (whom facts say had to be taken out of M, to whom anything happened)."""

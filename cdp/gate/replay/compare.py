@@ -5,8 +5,8 @@ outcome of now. The order of the steps:
 
 1. Of somebody erased since there is nothing to decide by: their leaves are carried. Of whom one identity was
    erased only, the leaves are carried when the outcome is another one.
-2. Anybody else has the outcome on record, and the leaf of each of their identities says just that; who was
-   withheld has no leaf.
+2. Anybody else has the outcome on record (where retention deleted facts of then: by those on record), and the
+   leaf of each of their identities says just that; who was withheld has no leaf.
 3. Who was taken out (D) has leaves there, was decided for, and something happened to them between the ledger
    position and the commit that says so; nobody else to whom such a thing happened is left.
 4. Leaves that were found at nobody's position are those of erased people, as many with each value as there
@@ -37,6 +37,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one page of people.
 
     :param outcome: profile_no → what its leaf holds, or the reason for which it was withheld.
+    :param instead: the same by the places and ages on record, of people of whom some of these are gone.
     :param gone: identities that were erased since.
     :param positions: identity_no → where its leaf stands, of those whose proof key is there.
     :param taken_out: profiles that facts say had to be taken out; ``touched``: to whom anything happened
@@ -45,6 +46,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
     members: Members
     outcome: Mapping[int, bytes | str]
+    instead: Mapping[int, bytes | str] = {}
     gone: BitMap
     positions: Mapping[int, bytes]
     taken_out: BitMap
@@ -120,6 +122,8 @@ class Comparison:
         self, page: Page, no: int, numbers: Sequence[int], recorded: bytes | str, replayed: bytes | str
     ) -> None:
         lost = [number for number in numbers if number in page.gone]
+        expired = replayed != recorded and page.instead.get(no) == recorded
+        replayed = recorded if expired else replayed
         same = replayed == recorded
         carried = bool(lost) and (len(lost) == len(numbers) or not same)
         wanted = recorded if carried else replayed
@@ -134,6 +138,7 @@ class Comparison:
             self.explained["erased" if len(lost) == len(numbers) else "partly_erased"] += 1
         else:
             self.reproduced += 1
+            self.explained["facts_expired"] += expired
 
     def _leaves(self, page: Page, numbers: Sequence[int], wanted: bytes | None) -> str:
         """Compare the leaves of one person in M; returns a code, empty when they are as wanted."""

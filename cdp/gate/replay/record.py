@@ -2,7 +2,8 @@
 
 Facts that are only ever appended to are read again as they stood at the export's ledger position. Kept here
 is what is not: who the segment's people were and which identities each of them had, the instant and the code
-that decided, and who was withheld for which reason. Who stood on a black list, whose links had changed since
+that decided, who was withheld for which reason, and in which jurisdictions and how young people were known to
+be, as retention may delete what told of it. Who stood on a black list, whose links had changed since
 the members were found and whose keys did not open is told by nothing else.
 
 The packed record is compressed, and its SHA-256 stands in the audit entry of the decision; the salt in it
@@ -28,11 +29,13 @@ from pyroaring import BitMap
 import cdp
 from cdp.clock import Micros
 from cdp.errors import IntegrityError
+from cdp.gate.model import Condition, FactSets
 
 _SALT_BYTES = 16
 _MOST = 1 << 30  # bytes of a record unpacked: forty million people
 _DECIDING = ("access", "consent", "gate", "identity", "policy")
 _ALTERED = "an export is not as it was stored: its record cannot be read"
+NOT_MINOR = Condition("not_minor")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     :param owners: for each of ``identities``, ascending, how far below it the number of its profile lies:
         32-bit numbers, little endian.
     :param withheld: reason → a BitMap of profile numbers; disjoint.
+    :param places: jurisdiction → a BitMap of those with a recorded place in it; ``minors`` of known minors,
+        where that was asked. These facts are the only ones that retention may delete.
     """
 
     salt: bytes
@@ -52,14 +57,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     identities: bytes
     owners: bytes
     withheld: dict[str, bytes]
+    places: dict[str, bytes] = {}
+    minors: bytes = BitMap().serialize()
 
     @staticmethod
     def of(
-        decided_at: Micros, members: Mapping[int, Sequence[int]], withheld: Mapping[str, BitMap]
+        decided_at: Micros,
+        members: Mapping[int, Sequence[int]],
+        withheld: Mapping[str, BitMap],
+        facts: FactSets | None,
     ) -> Record:
         """Make the record of a decision.
 
         :param members: profile_no → its identity numbers, of everybody in the segment.
+        :param facts: what they were decided by.
         """
         owner_of = {number: no for no, numbers in members.items() for number in numbers}
         identities = BitMap(owner_of)
@@ -70,7 +81,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             code=code_version(),
             identities=identities.serialize(),
             owners=np.array(owners, "<u4").tobytes(),
-            withheld={reason: people.serialize() for reason, people in withheld.items() if people},
+            withheld=_stored(withheld),
+            places={} if facts is None else _stored(facts.places),
+            minors=(BitMap() if facts is None else minors_of(facts)).serialize(),
         )
 
     def pack(self) -> bytes:
@@ -86,6 +99,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         owners = numbers - np.frombuffer(self.owners, "<u4").astype(np.int64)
         order = np.argsort(owners, kind="stable")
         return numbers[order], owners[order]
+
+    def sets(self, stored: Mapping[str, bytes]) -> dict[str, BitMap]:
+        """Return sets that are stored so.
+
+        :raises IntegrityError: one is none.
+        """
+        return {name: self.people_of(people) for name, people in stored.items()}
 
     def withheld_for(self, reason: str) -> BitMap:
         """Return the profiles that were withheld for a reason."""
@@ -137,7 +157,7 @@ def code_version() -> str:
 
 def pack_sets(sets: Mapping[str, BitMap]) -> bytes:
     """Return named sets as they are stored beside an export."""
-    return msgspec.msgpack.encode({name: people.serialize() for name, people in sets.items() if people})
+    return msgspec.msgpack.encode(_stored(sets))
 
 
 def unpack_sets(stored: bytes) -> dict[str, BitMap]:
@@ -150,3 +170,12 @@ def unpack_sets(stored: bytes) -> dict[str, BitMap]:
     except msgspec.DecodeError:
         raise IntegrityError(_ALTERED) from None
     return {name: Record.people_of(people) for name, people in held.items()}
+
+
+def minors_of(facts: FactSets) -> BitMap:
+    """Return the known minors, where that was asked."""
+    return facts.people - facts.true[NOT_MINOR] if NOT_MINOR in facts.true else BitMap()
+
+
+def _stored(sets: Mapping[str, BitMap]) -> dict[str, bytes]:
+    return {name: people.serialize() for name, people in sets.items() if people}

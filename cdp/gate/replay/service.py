@@ -27,7 +27,7 @@ import structlog
 from pyroaring import BitMap
 
 from cdp.audit import AuditFilter, AuditLog, Entry, leaf_hash, verify_inclusion
-from cdp.clock import Clock
+from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring
 from cdp.errors import ConflictError, IntegrityError, NotFoundError
 from cdp.gate import counts, manifest
@@ -47,6 +47,8 @@ T = TypeVar("T")
 PURPOSE = "compliance_review"
 _NAME = "replay"
 _PAGE = 5_000
+_RETENTION = ("retention.begin", "retention.stop", "retention.end")
+_LATEST = 1_000
 _UNRECORDED = ("segment_members", "withheld", "black_lists", "decided_at", "code_version")
 
 
@@ -168,7 +170,17 @@ class Replays:
             record = None if kept is None or kept.record is None else unpack(kept.record)
             bundle = self._policies.stored(connection, stored.authorisation.bundle)
             committed = queries.committed(connection, export_id)
-        return Case.of(stored, bundle, committed, record, None if kept is None else kept.causes), kept
+            expired = self._has_expired(connection, stored.authorisation.created_at)
+        causes = None if kept is None else kept.causes
+        return Case.of(stored, bundle, committed, record, causes, expired=expired), kept
+
+    def _has_expired(self, connection: Connection, since: Micros) -> bool:
+        """Return whether the log says that retention deleted anything since an instant."""
+        return any(
+            entry.object.get("dry") == 0
+            for action in _RETENTION
+            for entry in self._audit.search(connection, AuditFilter(action=action, from_=since), _LATEST)
+        )
 
     def _added(self, actor: str, export_id: str, batch: Batch) -> Replay:
         now = self._clock.now()
@@ -221,7 +233,7 @@ class Replays:
             reproduced=comparison.reproduced,
             erased=comparison.erased,
             unexplained=comparison.problems.total(),
-            explained=dict(sorted(comparison.explained.items())),
+            explained=dict(sorted((+comparison.explained).items())),
             problems=dict(sorted(comparison.problems.items())),
             leaves=manifest.size(stored.manifest) + len(BitMap.deserialize(stored.changed)),
             carried=comparison.carried,
