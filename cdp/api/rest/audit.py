@@ -57,7 +57,7 @@ def open_origin(
     return _checkpoint(services, opened)
 
 
-@get("/audit/proof/inclusion", opt=allow("officer", query="audit.prove"), sync_to_thread=True)
+@get("/audit/proof/inclusion", opt=_OFFICER, sync_to_thread=True)
 def inclusion(
     services: InjectedServices, index: FromQuery[int], size: FromQuery[int | None] = None
 ) -> dict[str, Any]:
