@@ -32,13 +32,28 @@ these and knows nothing of HTTP; ``cdp/api/errors.py`` maps them.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+_E = TypeVar("_E", bound="CdpError")
+
 
 class CdpError(Exception):
-    """Something went wrong in the platform."""
+    """Something went wrong in the platform.
+
+    :cvar on_record: a refusal that stands in the audit log already; whoever records one sets it (``noted``).
+    """
+
+    on_record = False
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip()
         super().__init__(self.message)
+
+
+def noted(error: _E) -> _E:
+    """Return ``error`` as one that stands in the audit log."""
+    error.on_record = True
+    return error
 
 
 class ConfigurationError(CdpError):

@@ -345,7 +345,7 @@ class AccessService:
             if key_id is None:
                 raise NotFoundError("there is no live API key with this name")
             batch.facts.append(switched("api_key", str(key_id)))
-            batch.record(Entry(action="key.revoke", actor=actor, object={"key": name}))
+            batch.record(Entry(action="key.revoke", actor=actor, object={"id": key_id}))
 
     # -- after a restore ------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Invariant: the routes hold nothing of a platform; what they work with is the app
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import cast
 
@@ -14,8 +15,9 @@ from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ControllerRouterHandler, LifespanHook, Message, Scope
 from prometheus_client import Counter
+from structlog import get_logger
 
-from cdp.api.auth import Connection, Denials, Guard, provide_caller
+from cdp.api.auth import Connection, Denials, Guard, provide_caller, record_refusal
 from cdp.api.docs import openapi_config
 from cdp.api.errors import EXCEPTION_HANDLERS
 from cdp.api.graphql.schema import HANDLERS as GRAPHQL
@@ -54,8 +56,10 @@ from cdp.api.rest import (
     well_known,
 )
 from cdp.api.services import Services
+from cdp.errors import CdpError
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_log = get_logger("cdp.api")
 _REQUESTS = Counter("cdp_http_requests", "HTTP requests answered", ["method", "route", "status"])
 
 
@@ -124,6 +128,7 @@ def create_app(
         openapi_config=openapi_config(public_url),
         request_class=ApiRequest,
         before_send=[_count],
+        after_exception=[_refused],
         logging_config=None,
         on_startup=list(on_startup),
         on_shutdown=list(on_shutdown),
@@ -147,6 +152,15 @@ def _services(state: State) -> Services:
 
 def _denials(state: State) -> Denials:
     return cast("Denials", state.denials)
+
+
+async def _refused(error: Exception, scope: Scope) -> None:
+    """Put a refusal on record; where that fails it is a refusal all the same."""
+    denials = scope["litestar_app"].state.denials
+    try:
+        await asyncio.to_thread(record_refusal, error, scope, denials)
+    except CdpError as failed:
+        _log.warning("a refusal is not on record", error=type(failed).__name__)
 
 
 async def _count(message: Message, scope: Scope) -> None:

@@ -24,11 +24,13 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Container
+from threading import Lock
 from typing import Any
 
 import msgspec
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
 
 from cdp.access import AccessService, Principal, Role, Source, hash_key
 from cdp.api.limits import Buckets
@@ -40,6 +42,7 @@ from cdp.errors import (
     NotAuthenticatedError,
     NotPermittedError,
     OverloadedError,
+    noted,
 )
 from cdp.store import Committer
 
@@ -48,6 +51,9 @@ PURPOSE_HEADER = "cdp-purpose"
 _FAILURES_PER_KEY = 10
 _FAILURES_PER_ADDRESS = 100
 _DENIALS_PER_MINUTE = 30
+_MOST_UNSAID = 10_000  # actors and addresses, as memory is not the caller's to fill
+_FLUSHED = 1_000
+UNKNOWN_KEY, DENIED = "access.unknown_key", "access.denied"
 _OPTION = "access"
 _STATE = "caller"
 
@@ -59,6 +65,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     :param purpose: a purpose must be stated.
     :param open: nobody is asked.
     :param write_key: the handler authenticates a source itself.
+    :param query: the action under which the guard records each call: it reads, and no stage records that.
     :param always: answers also while a restored database is not in order: it reads no data.
     """
 
@@ -66,6 +73,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     purpose: bool = False
     open: bool = False
     write_key: bool = False
+    query: str = ""
     always: bool = False
 
 
@@ -74,17 +82,19 @@ ALWAYS = Access(open=True, always=True)
 WRITE_KEY = Access(roles=frozenset({"source"}), write_key=True)
 
 
-def roles(*names: Role, purpose: bool = False) -> Access:
+def roles(*names: Role, purpose: bool = False, query: str = "") -> Access:
     """Return the declaration that any of these roles may call."""
-    return Access(roles=frozenset(names), purpose=purpose)
+    return Access(roles=frozenset(names), purpose=purpose, query=query)
 
 
-def allow(*names: Role | Access, purpose: bool = False, always: bool = False) -> dict[str, Any]:
+def allow(
+    *names: Role | Access, purpose: bool = False, query: str = "", always: bool = False
+) -> dict[str, Any]:
     """Return the ``opt=`` of a route: ``allow("officer", purpose=True)`` or ``allow(OPEN)``."""
     if len(names) == 1 and isinstance(names[0], Access):
         return {_OPTION: names[0]}
     held = frozenset(name for name in names if not isinstance(name, Access))
-    return {_OPTION: Access(roles=held, purpose=purpose, always=always)}
+    return {_OPTION: Access(roles=held, purpose=purpose, query=query, always=always)}
 
 
 def declared(handler: BaseRouteHandler) -> Access | None:
@@ -147,7 +157,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 class Denials:
     """Records refusals in the audit log: a bounded number a minute for each actor, and one for each address.
 
-    What goes over a bound is counted, and the next entry of that actor, or address, carries the count.
+    What goes over a bound is counted; the next entry of that actor, or address, carries the count, or
+    ``flush``, which is called each minute and at the end, writes it. It also records the queries that no
+    stage does.
 
     :param now: seconds on a monotonic clock.
     """
@@ -158,20 +170,21 @@ class Denials:
         self._addresses = Buckets(1, 1 / 60, now=now)
         # Of this process alone: the log forgets nothing, and the few addresses there are could be tried out.
         self._address_key = secrets.token_bytes(32)
-        self._unsaid: dict[str, int] = {}
+        self._unsaid: dict[tuple[str, str], tuple[str, int]] = {}  # (actor, origin) → (action, how often)
+        self._lock = Lock()
 
     def record(self, actor: str, action: str, where: str, *, purpose: str = "", address: str = "") -> None:
         """Record that ``actor`` was refused at ``where`` (a route's template or a field's name).
 
         :param address: where a call came from whose actor nobody knows; the log gets a keyed digest of it.
         """
-        origin = hashlib.blake2b(address.encode(), key=self._address_key, digest_size=8).hexdigest()
-        who = f"{actor} {origin}" if address else actor
-        if (address and not self._addresses.take(who)) or not self._buckets.take(actor):
-            if len(self._unsaid) < 10_000:  # actors, as memory is not the caller's to fill
-                self._unsaid[who] = self._unsaid.get(who, 0) + 1
+        origin = self._origin(address)
+        who = actor, origin
+        if (address and not self._addresses.take(" ".join(who))) or not self._buckets.take(actor):
+            self._count(who, action)
             return
-        unsaid = self._unsaid.pop(who, 0)
+        with self._lock:
+            _, unsaid = self._unsaid.pop(who, (action, 0))
         counts = {"unsaid": unsaid} if unsaid else {}
         with self._committer.batch() as batch:
             batch.record(
@@ -184,6 +197,46 @@ class Denials:
                     counts=counts,
                 )
             )
+
+    def note(self, action: str, address: str) -> None:
+        """Count a refusal of somebody unknown without writing; ``flush`` writes it."""
+        self._count(("anonymous", self._origin(address)), action)
+
+    def query(self, actor: str, action: str, where: str) -> None:
+        """Record that something is asked which no stage puts on record; before it is answered."""
+        with self._committer.batch() as batch:
+            batch.record(Entry(action=action, actor=actor, object={"at": where}))
+
+    def flush(self) -> None:
+        """Write what is counted and not said yet: an entry for each actor or address, the rest as one."""
+        with self._lock:
+            unsaid, self._unsaid = self._unsaid, {}
+        if not unsaid:
+            return
+        said = list(unsaid.items())
+        with self._committer.batch() as batch:
+            for (actor, origin), (action, times) in said[:_FLUSHED]:
+                batch.record(
+                    Entry(
+                        action=action,
+                        actor=actor,
+                        outcome="denied",
+                        object={"from": origin} if origin else {},
+                        counts={"unsaid": times},
+                    )
+                )
+            if rest := said[_FLUSHED:]:
+                counts = {"unsaid": sum(times for _, (_, times) in rest), "origins": len(rest)}
+                batch.record(Entry(action=DENIED, actor="anonymous", outcome="denied", counts=counts))
+
+    def _origin(self, address: str) -> str:
+        digest = hashlib.blake2b(address.encode(), key=self._address_key, digest_size=8)
+        return digest.hexdigest() if address else ""
+
+    def _count(self, who: tuple[str, str], action: str) -> None:
+        with self._lock:
+            if who in self._unsaid or len(self._unsaid) < _MOST_UNSAID:
+                self._unsaid[who] = action, self._unsaid.get(who, (action, 0))[1] + 1
 
 
 class Guard:
@@ -224,15 +277,19 @@ class Guard:
         # (2) credential
         try:
             caller = self._authenticate(connection)
-        except NotAuthenticatedError:
-            self._denials.record("anonymous", "access.unknown_key", where, address=address_of(connection))
+        except (NotAuthenticatedError, OverloadedError) as error:
+            self._denials.record("anonymous", UNKNOWN_KEY, where, address=address_of(connection))
+            noted(error)
             raise
         # (3) role, (4) purpose
         try:
             require(caller, access)
-        except NotPermittedError:
-            self._denials.record(caller.actor, "access.denied", where)
+        except NotPermittedError as error:
+            self._denials.record(caller.actor, DENIED, where)
+            noted(error)
             raise
+        if access.query:
+            self._denials.query(caller.actor, access.query, where)
         connection.scope["state"][_STATE] = caller
 
     def _authenticate(self, connection: Connection) -> Caller:
@@ -302,6 +359,20 @@ def credential_of(header: str) -> str:
         except (binascii.Error, UnicodeDecodeError):
             return ""
     return ""
+
+
+def record_refusal(error: Exception, scope: Scope, denials: Denials) -> None:
+    """Put a refusal on record that nobody has yet: one that a handler, or a stage below it, raised."""
+    if not isinstance(error, NotAuthenticatedError | NotPermittedError) or error.on_record:
+        return
+    where = f"{scope.get('method', '')} {scope.get('path_template', '')}"
+    caller = scope["state"].get(_STATE)
+    if isinstance(caller, Caller):
+        denials.record(caller.actor, DENIED, where)
+        return
+    client = scope.get("client")
+    action = UNKNOWN_KEY if isinstance(error, NotAuthenticatedError) else DENIED
+    denials.record("anonymous", action, where, address=client[0] if client else "")
 
 
 def provide_caller(request: Request[Any, Any, Any]) -> Caller:

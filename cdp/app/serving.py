@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import structlog
 from litestar import Litestar
@@ -13,9 +14,12 @@ from litestar import Litestar
 from cdp.api import OPEN, Buckets, Services, allow, attach, create_app
 from cdp.app.wiring import Platform, build
 from cdp.console import Confirmations, PreferencePage, Site, router
+from cdp.errors import CdpError
 from cdp.settings import Settings, load
+from cdp.worker import Periodic
 
 _OBJECTS = 100_000, 5, 2  # made and not freed, before Python looks for cycles: among all, after a million
+_REFUSALS_SECONDS = 60.0
 _PAGE_TRIES = 30  # a minute, for one link or for what opens nothing from one address
 
 
@@ -48,7 +52,14 @@ def application(platform: Platform) -> Litestar:
     """Make the HTTP application around a platform, whose writer and worker run while it is started."""
     app = routes(platform.services.settings.public_url)
     attach(app, platform.services)
-    app.state.update({"platform": platform, "site": preference_site(platform.services)})
+    denials = app.state.denials
+    app.state.update(
+        {
+            "platform": platform,
+            "site": preference_site(platform.services, partial(denials.note, "link.unknown")),
+            "refusals": Periodic("refusals", _REFUSALS_SECONDS, denials.flush),
+        }
+    )
     return app
 
 
@@ -64,17 +75,21 @@ def _start(app: Litestar) -> None:
     app.state.meanwhile.enter_context(calm_collector())
     platform.writer.start()
     platform.services.recovery.when_ready(platform.worker.start)
+    app.state.refusals.start()
 
 
 def _stop(app: Litestar) -> None:
     platform: Platform = app.state.platform
     platform.writer.stop()
     platform.worker.stop()
+    app.state.refusals.stop()
+    with suppress(CdpError):
+        app.state.denials.flush()
     platform.close()
     app.state.meanwhile.close()
 
 
-def preference_site(services: Services) -> Site:
+def preference_site(services: Services, note: Callable[[str], None]) -> Site:
     """Make what the pages work with that people reach by a link."""
     page = PreferencePage(
         services.committer,
@@ -100,7 +115,7 @@ def preference_site(services: Services) -> Site:
         services.clock,
     )
     tries = Buckets(_PAGE_TRIES, _PAGE_TRIES / 60)
-    return Site(page, confirmations, services.archives, services.settings.controller_name, tries.take)
+    return Site(page, confirmations, services.archives, services.settings.controller_name, tries.take, note)
 
 
 def configure_logging(level: str) -> None:

@@ -65,6 +65,7 @@ class Site(NamedTuple):
     """What the handlers work with.
 
     :param controller: whose page it is, as people know it; empty for nobody.
+    :param note: counts a token that opens nothing, by the address it came from, for the audit log.
     :param take: spends one of the attempts of a key (an address, a link); False when none is left.
     """
 
@@ -73,6 +74,7 @@ class Site(NamedTuple):
     archives: Archives
     controller: str
     take: Take
+    note: Callable[[str], None]
 
 
 InjectedSite = NamedDependency[SkipValidation[Site]]
@@ -311,6 +313,7 @@ def _asking(
 
 def _gone(request: AnyRequest, site: Site, said: Language) -> Html:
     address = request.client.host if request.client else ""
+    site.note(address)
     if not site.take(f"address {address}"):
         return _busy(site, said)
     return _page(site, said, "plain.html", {"what": "gone"}, status=404)

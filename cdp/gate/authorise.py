@@ -24,6 +24,7 @@ from pyroaring import BitMap
 from cdp.audit import AuditLog, Entry
 from cdp.clock import Clock, Micros
 from cdp.crypto import Keyring
+from cdp.errors import noted
 from cdp.gate import counts, manifest, queries
 from cdp.gate.admit import Refusal, too_few, unread_inputs
 from cdp.gate.bind import chosen_by
@@ -122,7 +123,7 @@ class Authoriser:
                 raise EpochMovedError  # a list tells something else now
             given, refusal = self._settle(batch, asked, request, question, candidates, record, given, refusal)
         if refusal is not None:
-            raise refusal.error
+            raise noted(refusal.error)
         return given
 
     def _candidates(self, question: Question, chosen: Members) -> Candidates:

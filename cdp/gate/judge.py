@@ -11,7 +11,7 @@ from pyroaring import BitMap
 from cdp.access import Principal
 from cdp.audit import Entry
 from cdp.clock import Clock, Micros
-from cdp.errors import DefinitionError, NotPermittedError
+from cdp.errors import DefinitionError, NotPermittedError, noted
 from cdp.gate.admit import Refusal, admit
 from cdp.gate.bind import bind, chosen_by
 from cdp.gate.compile import compile_sets
@@ -82,7 +82,7 @@ class Judge:
         """Record a refusal and raise it."""
         with self._committer.batch() as batch:
             batch.record(denied(asked, refusal))
-        raise refusal.error
+        raise noted(refusal.error)
 
     @staticmethod
     def bind(

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from cdp.audit import Entry
 from cdp.clock import Clock
@@ -60,7 +60,8 @@ class Witness(Protocol):
 class Steward:
     """Merges and splits profiles.
 
-    Every verb takes who acts, for which purpose, a witness, and ``about``: what the entry says besides.
+    Every verb takes who acts, for which purpose, a witness, ``about``, what the entry says besides, and
+    ``said``, what lies sealed beside it.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Steward:
         witness: Witness,
         dry_run: bool,
         about: Mapping[str, str | int] | None = None,
+        said: Mapping[str, Any] | None = None,
     ) -> Plan:
         """Carve ``group`` out of the profile of an identity, as one.
 
@@ -126,7 +128,7 @@ class Steward:
             )
             return change, held, told
 
-        return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
+        return self._run(ask, actor, purpose, witness, (about or {}, said), dry_run=dry_run)
 
     def revoke(
         self,
@@ -137,6 +139,7 @@ class Steward:
         witness: Witness,
         dry_run: bool,
         about: Mapping[str, str | int] | None = None,
+        said: Mapping[str, Any] | None = None,
     ) -> Plan:
         """Revoke one link; its ends stay one profile where others tie them together.
 
@@ -158,7 +161,7 @@ class Steward:
             change = Change(action="identity.split", named=frozenset(link), pairs={pair}, revoked={pair})
             return change, held, told
 
-        return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
+        return self._run(ask, actor, purpose, witness, (about or {}, said), dry_run=dry_run)
 
     def merge(
         self,
@@ -169,6 +172,7 @@ class Steward:
         witness: Witness,
         dry_run: bool,
         about: Mapping[str, str | int] | None = None,
+        said: Mapping[str, Any] | None = None,
         claim: Callable[[Batch], None] = lambda _batch: None,
     ) -> Plan:
         """Link profiles by a steward's word; the rules of policies/identity.yaml still bind.
@@ -228,7 +232,7 @@ class Steward:
             )
             return change, held, told
 
-        return self._run(ask, actor, purpose, witness, about, dry_run=dry_run)
+        return self._run(ask, actor, purpose, witness, (about or {}, said), dry_run=dry_run)
 
     # -- how ------------------------------------------------------------------------------------
 
@@ -264,21 +268,24 @@ class Steward:
         actor: str,
         purpose: str,
         witness: Witness,
-        about: Mapping[str, str | int] | None,
+        told: tuple[Mapping[str, str | int], Mapping[str, Any] | None],
         *,
         dry_run: bool,
     ) -> Plan:
         def run() -> Plan:
             with self._committer.batch() as batch:
-                change, held, told = ask(batch)
-                made = self._apply(batch, change, held, told, actor, witness, dry_run=dry_run)
+                change, held, evidence = ask(batch)
+                made = self._apply(batch, change, held, evidence, actor, witness, dry_run=dry_run)
+                about, said = told
+                subjects = sorted({number for one in made.before.values() for number in one})
                 batch.record(
                     Entry(
                         action=change.action,
                         actor=actor,
                         purpose=purpose,
-                        object={**(about or {}), "dry_run": int(dry_run), "pairs": len(made.pairs)},
-                        subjects=tuple(sorted({number for one in made.before.values() for number in one})),
+                        object={**about, "dry_run": int(dry_run), "pairs": len(made.pairs)},
+                        subjects=tuple(subjects),
+                        details=dict.fromkeys(subjects, said) if said else {},
                     )
                 )
             return made

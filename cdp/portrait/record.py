@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from cdp.audit import Entry, Outcome
 from cdp.crypto import Keyring, derive
-from cdp.errors import CdpError, InvalidInputError
+from cdp.errors import CdpError, InvalidInputError, noted
 from cdp.gate import CONTROLLER, Refusal
 from cdp.store import Batch
 
@@ -48,15 +48,19 @@ def deny(
     found: Refusal,
     subjects: Sequence[int] = (),
     about: Mapping[str, str | int] | None = None,
+    said: Mapping[str, Any] | None = None,
 ) -> CdpError:
     """Record a refusal and return its error, to be raised once the batch has committed.
 
     :param about: what else the entry says.
+    :param said: what else lies sealed beside it, for each of the subjects.
     """
     known = "" if found.reason == "unknown_purpose" else purpose  # which may be any word of the caller's
     entry = entry_of(action, actor, known, subjects, outcome="denied")
-    batch.record(msgspec.structs.replace(entry, object={**(about or {}), "refused": found.reason}))
-    return found.error
+    told = {**(about or {}), "refused": found.reason}
+    details = dict.fromkeys(subjects, said) if said else {}
+    batch.record(msgspec.structs.replace(entry, object=told, details=details))
+    return noted(found.error)
 
 
 def result_of(found: T | CdpError) -> T:

@@ -3,7 +3,8 @@
 Invariants: the steward states an internal purpose, and the gate permits it of everybody whose links change,
 asked while their components are locked; a refusal is recorded. A merge is matching besides, whatever it is
 for: whoever is restrained for ``identity_resolution`` is left alone, but for a purpose that nobody can
-restrain. The log holds a reason as it does for a reveal: a code, or the keyed digest of a sentence.
+restrain. The log holds a reason as it does for a reveal: a code, or the
+keyed digest of a sentence, which itself lies sealed beside the entry.
 """
 
 from __future__ import annotations
@@ -80,9 +81,9 @@ class Relinker:
         :param claim: called in the transaction of the merge, under its locks (``Steward.merge``).
         """
         numbers = [self._ids.decode(profile_id) for profile_id in profile_ids]
-        about = self._about(reason)
+        about, said = self._told(reason)
         change = partial(
-            self._steward.merge, actor, purpose, numbers, dry_run=dry_run, about=about, claim=claim
+            self._steward.merge, actor, purpose, numbers, dry_run=dry_run, about=about, said=said, claim=claim
         )
         return self._relink("identity.merge", actor, purpose, change, matching=True)
 
@@ -99,8 +100,10 @@ class Relinker:
         """Carve identities out of the profile of an id, as one; what the id stood for if none is named."""
         number = self._ids.decode(profile_id)
         group = {self._ids.decode(identity) for identity in identities}
-        about = self._about(reason)
-        change = partial(self._steward.split, actor, purpose, number, group, dry_run=dry_run, about=about)
+        about, said = self._told(reason)
+        change = partial(
+            self._steward.split, actor, purpose, number, group, dry_run=dry_run, about=about, said=said
+        )
         return self._relink("identity.split", actor, purpose, change, matching=False)
 
     def revoke(
@@ -108,12 +111,14 @@ class Relinker:
     ) -> Relinked:
         """Revoke the link between two identities."""
         pair = self._ids.decode(link[0]), self._ids.decode(link[1])
-        about = self._about(reason)
-        change = partial(self._steward.revoke, actor, purpose, pair, dry_run=dry_run, about=about)
+        about, said = self._told(reason)
+        change = partial(self._steward.revoke, actor, purpose, pair, dry_run=dry_run, about=about, said=said)
         return self._relink("identity.split", actor, purpose, change, matching=False)
 
-    def _about(self, reason: str) -> Mapping[str, str]:
-        return {"reason": reason_of(self._keyring, reason)} if reason else {}
+    def _told(self, reason: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        if not reason:
+            return {}, {}
+        return {"reason": reason_of(self._keyring, reason)}, {"reason": reason}
 
     def _relink(self, action: str, actor: str, purpose: str, change: _Change, *, matching: bool) -> Relinked:
         watch = _Watch(purpose, self._identity, self._ledger, self._segments, self._gate, matching=matching)

@@ -9,13 +9,14 @@ Steps, in one transaction that holds the head of the log, so that no restraint c
 
 A refusal is recorded likewise. What the policies drop is absent, and the answer says so.
 
-The log holds no free text: a reason that is no code stands in it as a keyed digest, by which a
-sentence that is shown later can be held against it.
+The log holds no free text: a reason that is no code stands in it as a keyed digest. The sentence itself, and
+which of the fields the person has, lie sealed beside the entry, under the person's key (``audit.detail``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -94,12 +95,13 @@ class Revealer:
             raise InvalidInputError(f"fields names 1 to {MOST_FIELDS} traits or identifier types")
         word = reason_of(self._keyring, reason)
         number = self._ids.decode(profile_id)
-        return result_of(retrying(lambda: self._reveal(actor, purpose, number, names, word)))
+        return result_of(retrying(lambda: self._reveal(actor, purpose, number, names, (word, reason))))
 
     def _reveal(
-        self, actor: str, purpose: str, number: int, names: Sequence[str], reason: str
+        self, actor: str, purpose: str, number: int, names: Sequence[str], reason: tuple[str, str]
     ) -> Disclosure | CdpError:
-        about: dict[str, str | int] = {"reason": reason}
+        about: dict[str, str | int] = {"reason": reason[0]}
+        said: dict[str, Any] = {"reason": reason[1]}
         with self._committer.batch(head_first=True) as batch:
             connection = batch.connection
             profile_no = self._identity.profile_of(connection, number)
@@ -112,10 +114,12 @@ class Revealer:
                 found = self._gate.reveal(connection, may, profile_no, members, names)
                 about["fields"] = ",".join(names)  # declared, every one, or this had raised
             if isinstance(found, Refusal):
-                return deny(batch, _ACTION, actor, purpose, found, members, about)
+                return deny(batch, _ACTION, actor, purpose, found, members, about, said)
             about["fields"] = ",".join(f"{name}={word}" for name, word in found.plan.items())
             entry = entry_of(_ACTION, actor, purpose, members)
-            batch.record(msgspec.structs.replace(entry, object={**about, "bundle": found.bundle}))
+            said["known"] = [name for name, value in found.values.items() if value is not None]
+            about["bundle"] = found.bundle
+            batch.record(msgspec.structs.replace(entry, object=about, details=dict.fromkeys(members, said)))
         return Disclosure(
             profile_id=self._ids.encode(profile_no), revealed=found, audit_index=batch.audit_indexes[0]
         )

@@ -66,7 +66,7 @@ class ExportInput:
 class ExportQuery:
     """Queries on exports."""
 
-    @guarded(_SEE)
+    @guarded(roles("marketer", "destination", "officer", query="export.list"))
     def exports(
         self,
         info: Info,

@@ -6,9 +6,10 @@ Invariants:
    may declare its own; a field without any is refused to everybody.
 2. All of it is decided on the query *before* anything is executed: a query that names one forbidden
    field reads nothing at all, and the refusal is audited.
-3. Depth and cost are bounded. A field costs 1; what lies below ``edges`` costs as often as the
+3. What no stage records as a use (``Access.query``) is recorded here, before the answer is given.
+4. Depth and cost are bounded. A field costs 1; what lies below ``edges`` costs as often as the
    connection's ``first`` says. Fragments are counted where they are spread.
-4. Of several operations the one that runs is named; no text holds NUL.
+5. Of several operations the one that runs is named; no text holds NUL.
 """
 
 from __future__ import annotations
@@ -111,16 +112,21 @@ class Guarded(SchemaExtension):
     def on_operation(self) -> Iterator[None]:
         """Add them."""
         context = self.execution_context.context
+        queries = dict[str, str]()
         table = context_table(self.execution_context.schema)
         variables = self.execution_context.variables or {}
         named = self.execution_context._provided_operation_name is not None  # noqa: SLF001  # the public one falls back to the first
         self.execution_context.validation_rules = (
             *self.execution_context.validation_rules,
-            _access_rule(context, table),
+            _access_rule(context, table, queries),
             _cost_rule(variables),
             _text_rule(named=named),
         )
         yield
+        if getattr(self.execution_context.result, "data", None) is None:
+            return
+        for action, where in queries.items():
+            context.denials.query(context.caller.actor, action, where)
 
 
 def context_table(schema: Any) -> AccessTable:
@@ -132,7 +138,7 @@ def context_table(schema: Any) -> AccessTable:
     return table
 
 
-def _access_rule(context: Context, table: AccessTable) -> type[ValidationRule]:
+def _access_rule(context: Context, table: AccessTable, queries: dict[str, str]) -> type[ValidationRule]:
     class AccessRule(ValidationRule):
         """Refuses fields that the caller may not ask for."""
 
@@ -154,6 +160,8 @@ def _access_rule(context: Context, table: AccessTable) -> type[ValidationRule]:
                 if access is None:
                     raise NotPermittedError(f"{'.'.join(place)} declares no role, so nobody may ask for it")
                 require(context.caller, access)
+                if access.query:
+                    queries[access.query] = f"graphql {'.'.join(place)}"
             except CdpError as error:
                 first = not self.refused
                 self.refused.add(place)

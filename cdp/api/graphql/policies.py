@@ -37,7 +37,7 @@ class DecisionInput:
 class PolicyQuery:
     """What can be asked about policies and decisions."""
 
-    @guarded(_OFFICER)
+    @guarded(roles("officer", query="policy.read"))
     def policies(self, info: Info) -> JSON:
         """Show what is in force, proposals, past activations and switches."""
         return JSON(verbs.overview(info.context.services))
@@ -52,7 +52,7 @@ class PolicyQuery:
         """Say what a candidate would change, in rules, people and fields."""
         return JSON(verbs.diff(info.context.services, info.context.caller, _texts(files), _texts(tests)))
 
-    @guarded(_OFFICER)
+    @guarded(roles("officer", query="policy.suggest"))
     def suggest_fields(self, info: Info) -> JSON:
         """Propose declarations for fields that sources send and nobody declared."""
         return JSON(verbs.suggestions(info.context.services))

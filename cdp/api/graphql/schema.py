@@ -21,7 +21,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import ExecutionContext
 
 from cdp.access import Role
-from cdp.api.auth import OPEN, address_of, allow
+from cdp.api.auth import OPEN, address_of, allow, record_refusal
 from cdp.api.errors import classify, log_incident
 from cdp.api.graphql.audit import AuditQuery
 from cdp.api.graphql.exports import ExportMutation, ExportQuery
@@ -100,6 +100,9 @@ def graphql(
         message = "the query has no operation, or none of the name that operationName says"
         return {"data": None, "errors": [{"message": message, "extensions": {"code": "invalid-query"}}]}
     answer: dict[str, Any] = {"data": result.data}
+    for found in result.errors or ():
+        if found.path and found.original_error is not None:
+            record_refusal(found.original_error, request.scope, denials)
     if result.errors:
         answer["errors"] = [_error(error) for error in result.errors]
     return answer

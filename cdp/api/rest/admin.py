@@ -51,7 +51,7 @@ class KeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     expires_at: str | None = None
 
 
-@get("/sources", opt=allow("admin"), sync_to_thread=True)
+@get("/sources", opt=allow("admin", query="source.list"), sync_to_thread=True)
 def list_sources(
     services: InjectedServices, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[dict[str, Any]]:
@@ -104,7 +104,7 @@ def source_links(
     return _source(services.access.change_links(caller.actor, name, links=data.links))
 
 
-@get("/keys", opt=allow("admin"), sync_to_thread=True)
+@get("/keys", opt=allow("admin", query="key.list"), sync_to_thread=True)
 def list_keys(
     services: InjectedServices, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[dict[str, Any]]:

@@ -96,7 +96,7 @@ def consistency(
     }
 
 
-@get("/audit/verify", opt=_OFFICER, sync_to_thread=True)
+@get("/audit/verify", opt=allow("officer", query="audit.verify"), sync_to_thread=True)
 def verify(services: InjectedServices) -> dict[str, Any]:
     """Recompute the whole log and compare it with everything stored about it."""
     with services.store.reading() as connection:

@@ -31,7 +31,7 @@ from cdp.api.services import Services
 from cdp.audit import Entry
 from cdp.clock import Micros, parse_rfc3339, rfc3339
 from cdp.consent import CONFIRMING, RESTRAINING, EventType, RecordState, Standing, Statement, receipt_jwk
-from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
+from cdp.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError, noted
 from cdp.identity import AMBIGUOUS
 from cdp.store import retrying
 from cdp.told import API_SOURCE, Word
@@ -175,9 +175,11 @@ def record_consent(
     """
     if data.state in OFFICERS_WORDS and not caller.has("officer"):
         denials.record(caller.actor, "consent.record", "consents")
-        raise NotPermittedError(
-            "only an officer records that a use is restricted, and lifts it; "
-            "the person's own word is `objected`"
+        raise noted(
+            NotPermittedError(
+                "only an officer records that a use is restricted, and lifts it; "
+                "the person's own word is `objected`"
+            )
         )
     now = services.clock.now()
     statement = _statement(services, data, now)

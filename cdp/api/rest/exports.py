@@ -48,7 +48,7 @@ def request(services: InjectedServices, caller: InjectedCaller, data: JSONBody[E
     return export(requested(services, caller, data))
 
 
-@get("/exports", opt=_SEE, sync_to_thread=True)
+@get("/exports", opt=allow("marketer", "destination", "officer", query="export.list"), sync_to_thread=True)
 def list_exports(
     services: InjectedServices,
     caller: InjectedCaller,
@@ -60,7 +60,11 @@ def list_exports(
     return Page([export(found) for found in page.items], page.next)
 
 
-@get("/exports/{export_id:str}", opt=_SEE, sync_to_thread=True)
+@get(
+    "/exports/{export_id:str}",
+    opt=allow("marketer", "destination", "officer", query="export.read"),
+    sync_to_thread=True,
+)
 def read_export(
     services: InjectedServices, caller: InjectedCaller, export_id: FromPath[str]
 ) -> dict[str, Any]:

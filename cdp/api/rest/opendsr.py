@@ -27,7 +27,7 @@ from cdp.api.injected import InjectedCaller, InjectedDenials, InjectedServices
 from cdp.api.request import read_within
 from cdp.api.services import Services
 from cdp.clock import rfc3339
-from cdp.errors import InvalidInputError, NotAuthenticatedError, NotPermittedError
+from cdp.errors import InvalidInputError, NotAuthenticatedError, NotPermittedError, noted
 from cdp.gate import CONTROLLER
 from cdp.rights import opendsr
 
@@ -99,10 +99,11 @@ async def take_callback(
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
         await asyncio.to_thread(services.opendsr_fan_out.hear, child_id, headers, raw)
-    except (NotAuthenticatedError, InvalidInputError):
+    except (NotAuthenticatedError, InvalidInputError) as error:
         address = request.client.host if request.client else ""
         where = "POST /v2/callbacks"
         await asyncio.to_thread(denials.record, "anonymous", "opendsr.refused", where, address=address)
+        noted(error)
         raise
     return Response(b"", media_type=_JSON)
 
@@ -153,7 +154,7 @@ def read_opendsr(
     }
 
 
-@get("/opendsr", opt=allow("officer"), sync_to_thread=True)
+@get("/opendsr", opt=allow("officer", query="opendsr.list"), sync_to_thread=True)
 def overview(services: InjectedServices, caller: InjectedCaller) -> dict[str, Any]:
     """Count callbacks to controllers by state, and requests to recipients by state and lateness."""
     caller.state(PURPOSE)

@@ -56,7 +56,7 @@ class SwitchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
-@get("/policies", opt=_OFFICER, sync_to_thread=True)
+@get("/policies", opt=allow("officer", query="policy.read"), sync_to_thread=True)
 def policies(services: InjectedServices) -> dict[str, Any]:
     """Show the bundle in force, proposals, past activations and switches."""
     return verbs.overview(services)
@@ -105,7 +105,7 @@ def explain(
     return decision(verbs.explained(services, caller, data))
 
 
-@get("/policies/suggestions", opt=_OFFICER, sync_to_thread=True)
+@get("/policies/suggestions", opt=allow("officer", query="policy.suggest"), sync_to_thread=True)
 def suggestions(services: InjectedServices) -> dict[str, Any]:
     """Propose declarations for fields that sources send and ``fields.yaml`` does not declare."""
     return verbs.suggestions(services)

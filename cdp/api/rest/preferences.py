@@ -21,7 +21,7 @@ from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.services import Services
 from cdp.clock import Micros, rfc3339
 from cdp.consent import Statement
-from cdp.errors import InvalidInputError, NotPermittedError
+from cdp.errors import InvalidInputError, NotPermittedError, noted
 from cdp.rights import Pending
 
 PURPOSE = "rights"
@@ -135,9 +135,11 @@ def _require_manager(caller: Caller, denials: Denials) -> None:
     allowed = caller.principal.may_state(PURPOSE) if caller.source is None else caller.source.links
     if not allowed:
         denials.record(caller.actor, "preferences.links", "preferences")
-        raise NotPermittedError(
-            "a manage link shows one person's choices: it is made for officers whose key carries the purpose "
-            "`rights`, and for sources made with `links`"
+        raise noted(
+            NotPermittedError(
+                "a manage link shows one person's choices: it is made for officers whose key carries the "
+                "purpose `rights`, and for sources made with `links`"
+            )
         )
 
 
@@ -148,7 +150,7 @@ def require_sender(caller: Caller, denials: Denials, action: str) -> None:
     """
     if caller.source is not None and caller.source.kind != "server":
         denials.record(caller.actor, action, "preferences")
-        raise NotPermittedError("links are made for server sources and officers only")
+        raise noted(NotPermittedError("links are made for server sources and officers only"))
 
 
 HANDLERS = [make_link]

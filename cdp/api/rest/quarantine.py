@@ -24,7 +24,7 @@ class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: str = ""
 
 
-@get("/quarantine", opt=_STEWARD, sync_to_thread=True)
+@get("/quarantine", opt=allow("steward", query="quarantine.list"), sync_to_thread=True)
 def list_quarantined(
     services: InjectedServices,
     kind: FromQuery[str] = "",

@@ -23,7 +23,7 @@ from cdp.api.rest.identifiers import IdentifierBody
 from cdp.api.rest.preferences import Language
 from cdp.api.services import Services
 from cdp.clock import Micros, parse_rfc3339, rfc3339
-from cdp.errors import InvalidInputError, NotPermittedError
+from cdp.errors import InvalidInputError, NotPermittedError, noted
 from cdp.rights import (
     OPEN,
     CheckMethod,
@@ -309,7 +309,7 @@ def _require_server(caller: Caller, denials: Denials) -> None:
     """
     if caller.source is None or caller.source.kind != "server":
         denials.record(caller.actor, "rights.open", "rights")
-        raise NotPermittedError("requests are passed on by server sources, and opened by officers")
+        raise noted(NotPermittedError("requests are passed on by server sources, and opened by officers"))
 
 
 def request_cursor(cursor: str | None) -> tuple[Micros, str] | None:
