@@ -20,6 +20,7 @@ from cdp.cli import (
     matching,
     operations,
     policy,
+    reports,
     retention,
     rights,
     segments,
@@ -59,4 +60,6 @@ app.add_typer(audit.audit, name="audit")
 app.add_typer(rights.rights, name="rights")
 app.add_typer(retention.retention, name="retention")
 app.add_typer(retention.hold, name="hold")
+app.add_typer(reports.reports, name="report")
+reports.register(app)
 app.add_typer(operations.quarantine, name="quarantine")
