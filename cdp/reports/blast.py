@@ -20,9 +20,11 @@ from typing import Any
 import msgspec
 from pyroaring import BitMap
 
+from cdp.audit import AuditLog
 from cdp.clock import SECOND, Micros, rfc3339
 from cdp.policy import Bundle
 from cdp.reports import queries
+from cdp.reports.log import logged
 from cdp.reports.period import Period
 from cdp.reports.processing import Flow, Sent, declared_as, gather, left_as, recipient
 from cdp.reports.queries import Only, Recalled, Use
@@ -82,7 +84,7 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     last: Micros = 0
 
 
-def reach(connection: Connection, scope: Scope, period: Period, now: Micros) -> Reach:
+def reach(audit: AuditLog, connection: Connection, scope: Scope, period: Period, now: Micros) -> Reach:
     """Return whom and what a breach reaches."""
     origin: BitMap | None = None
     told: dict[str, int] = {}
@@ -103,7 +105,7 @@ def reach(connection: Connection, scope: Scope, period: Period, now: Micros) -> 
         looked = tuple(use for use in queries.uses(connection, period, scope.actor) if use.people)
         looked = tuple(use for use in looked if use.outcome == "allowed" and use.action not in _DECIDING)
         seen = queries.subjects(connection, period, scope.actor, _DECIDING)
-        revealed = shown_fields(connection, period, scope.actor).get("", {})
+        revealed = shown_fields(audit, connection, period, scope.actor).get("", {})
         seen = seen if origin is None else seen & origin
     gone = BitMap.union(BitMap(), *(one.identities for one in sent.values()))
     return Reach(
@@ -118,10 +120,12 @@ def reach(connection: Connection, scope: Scope, period: Period, now: Micros) -> 
     )
 
 
-def shown_fields(connection: Connection, period: Period, actor: str = "") -> dict[str, dict[str, set[str]]]:
+def shown_fields(
+    audit: AuditLog, connection: Connection, period: Period, actor: str = ""
+) -> dict[str, dict[str, set[str]]]:
     """Return purpose → field → how it was shown, of the reveals in a period; under "" of all purposes."""
     found: dict[str, dict[str, set[str]]] = defaultdict(dict)
-    for entry in queries.logged(connection, period, "profile.reveal", "allowed", actor):
+    for entry in logged(audit, connection, period, "profile.reveal", "allowed", actor):
         pairs = (item.partition("=") for item in str(entry.object.get("fields", "")).split(","))
         for field, words in left_as({name: word for name, _, word in pairs if word}).items():
             for purpose in (entry.purpose, ""):

@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from cdp.audit import AuditEntry
 from cdp.clock import rfc3339
 from cdp.reports.period import Piece, piece_of
-from cdp.reports.queries import Decision, Departure, Logged, Recalled
+from cdp.reports.queries import Decision, Departure, Recalled
 
 Audience = tuple[str, str, str, str]
 """(piece of time, segment, destination, purpose)."""
@@ -37,7 +38,7 @@ def audiences(
     decisions: Iterable[Decision],
     departures: Iterable[Departure],
     recalls: Iterable[Recalled],
-    issued: Iterable[Logged],
+    issued: Iterable[AuditEntry],
     by: Piece,
     people: Callable[[bytes], int],
 ) -> list[dict[str, Any]]:
@@ -77,7 +78,7 @@ def noised_audiences(decisions: Iterable[Decision], by: Piece) -> list[dict[str,
     return [_row(key, cell, "noised") for key, cell in sorted(cells.items())]
 
 
-def refusals(entries: Iterable[Logged], by: Piece) -> list[dict[str, Any]]:
+def refusals(entries: Iterable[AuditEntry], by: Piece) -> list[dict[str, Any]]:
     """Return how often whole audiences were refused, and why."""
     found = Counter(
         (
@@ -85,7 +86,7 @@ def refusals(entries: Iterable[Logged], by: Piece) -> list[dict[str, Any]]:
             str(entry.object.get("segment", "")),
             entry.destination,
             entry.purpose,
-            str(entry.object.get("refused", entry.object.get("reason", ""))),
+            str(entry.object.get("reason", "")),
         )
         for entry in entries
     )

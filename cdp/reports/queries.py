@@ -63,17 +63,6 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     last: Micros
 
 
-class Logged(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of the log, as far as reports read it."""
-
-    at: Micros
-    action: str
-    outcome: str
-    purpose: str
-    destination: str
-    object: dict[str, str | int]
-
-
 def uses(connection: Connection, period: Period, actor: str = "") -> list[Use]:
     """Return what was done in a period, of everybody or of one actor.
 
@@ -101,28 +90,6 @@ def uses(connection: Connection, period: Period, actor: str = "") -> list[Use]:
         )
         for row in connection.execute(query)
     ]
-
-
-def logged(
-    connection: Connection, period: Period, action: str, outcome: str, actor: str = ""
-) -> Iterator[Logged]:
-    """Yield the entries of an action in a period, oldest first."""
-    query = (
-        select(_A.at, _A.action, _A.outcome, _A.purpose, _A.destination, _A.entry)
-        .where(*_during(_A.at, period), _A.action == action, _A.outcome == outcome)
-        .order_by(_A.leaf_index)
-    )
-    if actor:
-        query = query.where(_A.actor == actor)
-    for row in _streamed(connection, query):
-        yield Logged(
-            at=int(row.at),
-            action=row.action,
-            outcome=row.outcome,
-            purpose=row.purpose,
-            destination=row.destination,
-            object=msgspec.json.decode(bytes(row.entry))["object"],
-        )
 
 
 def subjects(connection: Connection, period: Period, actor: str, deciding: Sequence[str]) -> BitMap:

@@ -17,7 +17,7 @@ import msgspec
 import rfc8785
 from pyroaring import BitMap
 
-from cdp.audit import AuditLog, Entry
+from cdp.audit import AuditEntry, AuditLog, Entry
 from cdp.clock import Clock, Micros, rfc3339
 from cdp.crypto import ProfileIds, Rotation
 from cdp.errors import CdpError, InvalidInputError, NotFoundError
@@ -27,6 +27,7 @@ from cdp.ingest import Undeclared
 from cdp.policy import Bundle
 from cdp.reports import blast, losses, notices, queries
 from cdp.reports.blast import Reach, Scope, reach
+from cdp.reports.log import logged
 from cdp.reports.period import Period, Piece, check_pieces
 from cdp.reports.processing import ASKING, Done, activities, flags, gather
 from cdp.reports.queries import EVERY, Only
@@ -105,7 +106,7 @@ class Reports:
 
     def _done(self, connection: Connection, period: Period) -> Done:
         senders = queries.senders(connection)
-        shown = blast.shown_fields(connection, period)
+        shown = blast.shown_fields(self._audit, connection, period)
         shown.pop("", None)
         return Done(
             uses=[use for use in queries.uses(connection, period) if not use.action.startswith(ASKING)],
@@ -174,7 +175,7 @@ class Reports:
             noticed = now if noticed_at is None else noticed_at
             if noticed > now:
                 raise InvalidInputError("noticed_at lies in the future")
-            found = reach(connection, scope, period, now)
+            found = reach(self._audit, connection, scope, period, now)
             return {
                 "scope": scope.shown(),
                 "clock": blast.clock(noticed, now),
@@ -260,7 +261,7 @@ class Reports:
             refused: CdpError | None = may.error if isinstance(may, Refusal) else None
             people: list[int] = []
             if refused is None:
-                found = reach(connection, scope, period, self._clock.now())
+                found = reach(self._audit, connection, scope, period, self._clock.now())
                 every = BitMap(profiles_of(connection, found.identities).values())
                 people = [number for number in every if number > after][:limit]
             members = members_of(connection, people)
@@ -292,12 +293,12 @@ class Reports:
         check_pieces(period, by)
 
         def exact(connection: Connection, _bundle: Bundle, _now: Micros) -> dict[str, Any]:
-            def matches(entry: queries.Logged) -> bool:
+            def matches(entry: AuditEntry) -> bool:
                 said = (str(entry.object.get("segment", "")), entry.destination, entry.purpose)
                 return all(wanted in ("", one) for wanted, one in zip(only, said, strict=True))
 
-            issued = queries.logged(connection, period, "recall.issue", "allowed")
-            refused = queries.logged(connection, period, "export.authorise", "denied")
+            issued = logged(self._audit, connection, period, "recall.issue", "allowed")
+            refused = logged(self._audit, connection, period, "export.authorise", "denied")
             return {
                 "by": by,
                 "exact": True,

@@ -41,8 +41,7 @@ class LateRecalls(msgspec.Struct, frozen=True):
 
 def _rank(now: Micros) -> ColumnElement[int]:
     """Return how urgent a request is: ``soon`` from half of its time on, as ``cdp/rights`` has it."""
-    asked = case((_R.submitted_at > 0, _R.submitted_at), else_=_R.opened_at)
-    return case((_R.due_at < now, 0), ((_R.due_at - now) * 2 <= _R.due_at - asked, 1), else_=2)
+    return case((_R.due_at < now, 0), ((_R.due_at - now) * 2 <= _R.due_at - _R.submitted_at, 1), else_=2)
 
 
 def open_requests(

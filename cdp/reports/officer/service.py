@@ -199,7 +199,7 @@ def _request(one: queries.OpenRequest) -> Item:
         what=f"{one.kind} request, {one.state.replace('_', ' ')}",
         since=one.opened_at,
         due=one.due_at,
-        command="cdp rights list",
+        command=f"cdp rights show {one.request_id}",
         route=f"GET /api/v1/rights/requests/{one.request_id}",
     )
 
