@@ -39,5 +39,5 @@ def wire_reports(
     policy = in_force.current
     return Reporting(
         Reports(committer, audit, policy, gate, segments, undeclared, rotation, ids, house, clock),
-        OfficerQueue(committer, audit, policy, policies, ledger, rotation, clock),
+        OfficerQueue(committer, audit, policy, policies, ledger, rotation, settings.witness_key, clock),
     )

@@ -11,8 +11,9 @@ from pathlib import Path
 from cdp import policy, recovery
 from cdp.access import OPERATOR_NAME, OPERATOR_ROLES
 from cdp.app.lost import NO_KEYS_FOR_JOURNAL, check_not_lost, is_lost
+from cdp.app.parts import check_parts
 from cdp.app.serving import configure_logging
-from cdp.app.wiring import NO_KEYS, build, check_parts, make_policies
+from cdp.app.wiring import NO_KEYS, build, make_policies
 from cdp.audit import AuditLog, Entry
 from cdp.clock import Clock, SystemClock
 from cdp.crypto import (

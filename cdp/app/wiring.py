@@ -19,11 +19,12 @@ from cdp.api import Asking, Services
 from cdp.app.folder import compare_folder
 from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
+from cdp.app.parts import check_parts, witness_at
 from cdp.app.reporting import wire_reports
 from cdp.app.rights import link_to, wire_rights
 from cdp.app.rotation import wire_rotation
 from cdp.app.schedule import schedule
-from cdp.audit import AuditLog, Bundler, Public, Witness, WitnessAt, open_witness
+from cdp.audit import AuditLog, Bundler, Public, Witness
 from cdp.clock import Clock, SystemClock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import BlindIndex, Keyring, LinkTokens, ProfileIds, UserIdSignatures, open_provider
@@ -387,17 +388,3 @@ def make_policies(settings: Settings, committer: Committer, clock: Clock) -> Pol
     """Return the verbs that put policies in force."""
     checks = (lambda bundle: declared(bundle.fields),)  # two fields may not share a column of the mirror
     return Policies(committer, clock, four_eyes=settings.four_eyes, checks=checks)
-
-
-def witness_at(settings: Settings) -> WitnessAt | None:
-    """Return the audit log's witness, where the settings name one."""
-    return open_witness(settings.witness_url, settings.witness_key, settings.witness_ca)
-
-
-def check_parts(settings: Settings) -> None:
-    """Refuse a part that is named and not there, rather than quietly take another."""
-    witness_at(settings)
-    if settings.keys_database == settings.database:
-        raise ConfigurationError("CDP_KEYS_DATABASE_URL: the key database is one of its own")
-    if settings.intake != "direct":
-        raise ConfigurationError("CDP_INTAKE: direct is the only intake of this version")

@@ -19,6 +19,7 @@ Kind = Literal[
     "proposal",
     "destination_off",
     "log_unsigned",
+    "witness",
     "key_rotation",
 ]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from cdp.audit import AuditLog, Entry
+from cdp.audit import AuditLog, Entry, witness_state
 from cdp.clock import DAY, SECOND, Clock, Micros
 from cdp.consent import ConsentLedger
 from cdp.crypto import RETENTION, Rotation
@@ -50,6 +50,7 @@ class OfficerQueue:
     """Gathers what waits.
 
     :param policy: returns the bundle in force as a connection sees it.
+    :param witness: the key of the log's witness; empty where it has none.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class OfficerQueue:
         policies: Policies,
         ledger: ConsentLedger,
         rotation: Rotation,
+        witness: str,
         clock: Clock,
     ) -> None:
         self._committer = committer
@@ -68,6 +70,7 @@ class OfficerQueue:
         self._policies = policies
         self._ledger = ledger
         self._rotation = rotation
+        self._witness = witness
         self._clock = clock
 
     def page(self, actor: str, limit: int, after: Place | None = None, at: Micros | None = None) -> Waiting:
@@ -106,6 +109,7 @@ class OfficerQueue:
         yield from _quarantined(connection, now)
         yield from self._decisions()
         yield from self._unsigned(connection, now)
+        yield from self._unwitnessed()
         yield from self._rotations(now)
 
     def _stale(self, connection: Connection, bundle: Bundle, now: Micros) -> Iterator[Item]:
@@ -169,6 +173,20 @@ class OfficerQueue:
                 due=since + _UNSIGNED,
                 command="cdp audit verify",
                 route="POST /api/v1/audit/checkpoint",
+            )
+
+    def _unwitnessed(self) -> Iterator[Item]:
+        state = witness_state(self._committer.store, self._witness) if self._witness else None
+        if state is not None and state.trouble:
+            yield Item(
+                kind="witness",
+                name=self._witness.partition("+")[0],
+                severity="late",
+                what=f"the log's witness does not countersign: {state.trouble}",
+                since=state.since,
+                due=None,
+                command="cdp audit verify",
+                route="GET /api/v1/audit/checkpoint",
             )
 
     def _rotations(self, now: Micros) -> Iterator[Item]:
