@@ -172,7 +172,7 @@ def _shown(request: AnyRequest, form: str | None, report: dict[str, Any]) -> Res
     """Return a report in the form that is asked for: ``format``, else what ``Accept`` names first."""
     first = request.headers.get("accept", "").partition(",")[0].partition(";")[0].strip().lower()
     if form == "html" or (form is None and first == _HTML):
-        return Response(page(report), headers=_PAGE, media_type=f"{_HTML}; charset=utf-8")
+        return Response(page(report), headers=_PAGE, media_type=_HTML)
     return Response(msgspec.json.encode(report), media_type="application/json")
 
 
