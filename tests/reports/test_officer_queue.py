@@ -54,8 +54,7 @@ def test_requests_are_ok_then_soon_then_late_as_the_list_of_requests_has_it(
     assert "show" in item["do"]
     clock.advance(30 * DAY)
     assert waiting(caller, "rights_request")[0]["severity"] == "late"
-    body = {"reason": "no_such_person"}
-    caller.api("POST", f"/rights/requests/{made}/cancel", body if False else None)
+    caller.api("POST", f"/rights/requests/{made}/cancel")
     assert waiting(caller, "rights_request") == []
 
 
@@ -108,13 +107,9 @@ def test_contracts_wait_before_and_after_they_end(caller: Caller) -> None:
 def test_a_notice_that_changed_waits_while_consents_rest_on_the_old_one(caller: Caller) -> None:
     people(caller, "ada", "bea")
     assert waiting(caller, "stale_notice") == []
-    before = "      - id: email-news\n        version: 1\n        in_force_from: 2010-01-01\n"
-    after = (
-        "      - {id: email-news, version: 2, in_force_from: 2026-02-01, material: true, text: {en: New.}}\n"
-        + before
-    )
-    assert before in policy_files(caller)["purposes.yaml"]
-    activate(caller, {"purposes.yaml": (before, after)})
+    before = "  marketing.communications.email_plain:\n"
+    notice = "{id: email-news, version: 2, in_force_from: 2026-02-01, material: true, text: {en: New.}}"
+    activate(caller, {"purposes.yaml": (before, f"      - {notice}\n{before}")})
     caller.services.deriving.settle()
     (item,) = waiting(caller, "stale_notice")
     assert (item["name"], item["what"][:10]) == (EMAIL, "2 consents")
