@@ -75,7 +75,7 @@ def test_reports_and_the_queue_on_the_command_line(caller: Caller, shell: Shell,
     assert "Records of processing activities" in made
     assert "Paper Plane Mail" in made
     assert '"declared_but_unused"' in shell("report", "processing", "--json")
-    assert "germans" in shell("report", "audience-loss", "--by", "month")
+    assert "germans" in shell("report", "audience-loss", "--by", "month", "--from", "2026-02-01")
     file = tmp_path / "report.html"
     assert str(file) in shell("report", "blast-radius", "--destination", "mailer", "--html", file)
     assert file.read_text(encoding="utf-8").startswith("<!doctype html>")
