@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     intake: str = "direct"
     public_url: str = "http://127.0.0.1:8000"
     controller_name: str = ""
+    controller_contact: str = ""
     workspace: str = "default"
     audit_origin: str = "cdp.local/audit"
     checkpoint_file: Path | None = None

@@ -21,6 +21,7 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Relinker, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
+from cdp.reports import Reporting
 from cdp.rights import Acts, Archives, ErasureService, LegalHolds, Links, Retention, RightsService
 from cdp.rights import opendsr as dsr
 from cdp.segments import Counting, SegmentService
@@ -95,6 +96,7 @@ class Services:
     opendsr_reports: dsr.Reports
     opendsr_fan_out: dsr.OpenDsrFanOut
     archives: Archives
+    reporting: Reporting
 
     @property
     def bundle(self) -> Bundle:

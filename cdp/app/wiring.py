@@ -17,25 +17,20 @@ from cdp import policy
 from cdp.access import AccessService
 from cdp.api import Asking, Services
 from cdp.app.erasing import erasing, left_out, recovering
+from cdp.app.folder import compare_folder
 from cdp.app.linking import linking
 from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
 from cdp.app.parts import check_parts, witness_at
+from cdp.app.reporting import wire_reports
 from cdp.app.rights import link_to, wire_rights
+from cdp.app.rotation import wire_rotation
 from cdp.app.schedule import schedule
-from cdp.audit import AuditLog, Bundler, Entry, Public, Witness
+from cdp.audit import AuditLog, Bundler, Public, Witness
 from cdp.clock import Clock, SystemClock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
-from cdp.crypto import (
-    BlindIndex,
-    Keyring,
-    LinkTokens,
-    ProfileIds,
-    Rotation,
-    UserIdSignatures,
-    open_provider,
-)
-from cdp.errors import ConfigurationError, PolicyError
+from cdp.crypto import BlindIndex, Keyring, LinkTokens, ProfileIds, UserIdSignatures, open_provider
+from cdp.errors import ConfigurationError
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review, check_inside
 from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, blind_indexes
@@ -83,7 +78,7 @@ def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool 
         services, writer, worker = _wire(settings, clock or SystemClock(), opened, mirror_apart=mirror_apart)
         services.recovery.settle()
         if services.recovery.state.ready:
-            _compare_folder(settings, services.bundle)
+            compare_folder(settings, services.bundle)
             services.gate.proofs.keep_older()
         services.deriving.settle()
         services.rules_pass.begin("system")
@@ -94,12 +89,7 @@ def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool 
 def _wire(
     settings: Settings, clock: Clock, opened: ExitStack, *, mirror_apart: bool
 ) -> tuple[Services, Writer, Worker]:
-    check_parts(settings)
-    store = opened.enter_context(closing(Store(settings.database)))
-    key_store = opened.enter_context(closing(Store(settings.keys_database)))
-    check_made(settings, store, key_store)
-    if migrate.pending(store):
-        raise ConfigurationError("the database schema is not current; run `cdp migrate`")
+    store, key_store = _stores(settings, opened)
     in_force = InForce(store)
     bundle = in_force.bundle
     keyring = _unlocked(settings, key_store, clock)
@@ -244,13 +234,14 @@ def _wire(
     replays = opened.enter_context(
         closing(Replays(store, committer, keyring, audit, identity, policies, gate.proofs, clock))
     )
+    rotation = wire_rotation(keyring, committer, clock, settings.key_backup_days)
     services = Services(
         settings=settings,
         clock=clock,
         store=store,
         committer=committer,
         keyring=keyring,
-        rotation=Rotation(keyring, partial(_record, committer), clock, settings.key_backup_days),
+        rotation=rotation,
         signatures=signatures,
         profile_ids=ids,
         in_force=in_force,
@@ -316,9 +307,33 @@ def _wire(
         opendsr_reports=opendsr.reports,
         opendsr_fan_out=opendsr.fan_out,
         archives=archives,
+        reporting=wire_reports(
+            settings,
+            committer,
+            audit,
+            in_force,
+            policies,
+            ledger,
+            gate,
+            segments,
+            undeclared,
+            rotation,
+            ids,
+            clock,
+        ),
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))
     return services, writer, schedule(services, event_keys, mirror_apart=mirror_apart)
+
+
+def _stores(settings: Settings, opened: ExitStack) -> tuple[Store, Store]:
+    check_parts(settings)
+    store = opened.enter_context(closing(Store(settings.database)))
+    key_store = opened.enter_context(closing(Store(settings.keys_database)))
+    check_made(settings, store, key_store)
+    if migrate.pending(store):
+        raise ConfigurationError("the database schema is not current; run `cdp migrate`")
+    return store, key_store
 
 
 def _unlocked(settings: Settings, key_store: Store, clock: Clock) -> Keyring:
@@ -329,11 +344,6 @@ def _unlocked(settings: Settings, key_store: Store, clock: Clock) -> Keyring:
     keyring = Keyring(key_store, open_provider(settings.key_provider), settings.workspace, clock)
     keyring.unlock()
     return keyring
-
-
-def _record(committer: Committer, action: str, actor: str, numbers: dict[str, int]) -> None:
-    with committer.batch() as batch:
-        batch.record(Entry(action=action, actor=actor, object=dict(numbers)))
 
 
 def _regions(store: Store) -> list[str]:
@@ -368,17 +378,3 @@ def make_policies(settings: Settings, committer: Committer, clock: Clock) -> Pol
     """Return the verbs that put policies in force."""
     checks = (lambda bundle: declared(bundle.fields),)  # two fields may not share a column of the mirror
     return Policies(committer, clock, four_eyes=settings.four_eyes, checks=checks)
-
-
-def _compare_folder(settings: Settings, bundle: Bundle) -> None:
-    """Log when the folder is not what is in force: it is the candidate, and nothing else reads it."""
-    try:
-        candidate = policy.digest(policy.read_folder(settings.policies_dir))
-    except PolicyError:
-        candidate = ""
-    if candidate != bundle.sha256:
-        log.warning(
-            "the policies folder is not what is in force; `cdp policy activate` proposes it",
-            in_force=bundle.sha256[:12],
-            folder=candidate[:12],
-        )

@@ -110,9 +110,9 @@ class Api:
                 return
             most -= len(page["items"])
 
-    def data(self, path: Route) -> bytes:
+    def data(self, path: Route, **params: str | float | None) -> bytes:
         """Return the raw bytes that ``GET /api/v1{path}`` answers."""
-        return self._request("GET", path, None, None, "").content
+        return self._request("GET", path, None, params, "").content
 
     def text(self, path: Route, **params: str | float | None) -> str:
         """Return the text that ``GET /api/v1{path}`` answers."""

@@ -21,6 +21,7 @@ from cdp.cli import (
     matching,
     operations,
     policy,
+    reports,
     retention,
     rights,
     segments,
@@ -61,4 +62,6 @@ erasure.register(rights.rights)
 app.add_typer(rights.rights, name="rights")
 app.add_typer(retention.retention, name="retention")
 app.add_typer(retention.hold, name="hold")
+app.add_typer(reports.reports, name="report")
+reports.register(app)
 app.add_typer(operations.quarantine, name="quarantine")

@@ -5,7 +5,7 @@ The only package that imports ``cryptography``.
 
 from cdp.crypto.blind import BlindIndex, ProfileIds, derive
 from cdp.crypto.certificates import Authorities, CertifiedKey, UntrustedError
-from cdp.crypto.keys import Domain, Keyring
+from cdp.crypto.keys import RETENTION, Domain, Keyring
 from cdp.crypto.move import lies_under, open_target, prepare
 from cdp.crypto.provider import FileKeyProvider, KeyProvider, open_provider
 from cdp.crypto.rotate import KekStatus, KeyringStatus, Rotation
@@ -15,6 +15,7 @@ from cdp.crypto.tokens import LinkTokens
 from cdp.crypto.user_ids import UserIdSignatures
 
 __all__ = [
+    "RETENTION",
     "Authorities",
     "BlindIndex",
     "CertifiedKey",

@@ -30,6 +30,8 @@ from cdp.gate.told import Said, Telling, Told
 from cdp.policy import Bundle, Destination, Jurisdictions, Purpose
 from cdp.store import Connection, erased, read_head
 
+_WHOSE = "compliance_review"
+"""The purpose for which somebody asks where people are."""
 _MANY = 2_000
 """From so many people on, facts come out of what is kept of everybody."""
 
@@ -132,6 +134,16 @@ class FactReader:
             stale=held.stale(now) & people,
             valid_until=until,
         )
+
+    def places(
+        self, connection: Connection, members: Mapping[int, Sequence[int]], bundle: Bundle, now: Micros
+    ) -> dict[str, BitMap]:
+        """Return jurisdiction → the profiles of which a place in it is recorded; of others none is.
+
+        :param members: profile_no → its identity numbers.
+        """
+        known = self._known(connection, members, _WHOSE, Telling.of(bundle), now)
+        return placed(known.places, BitMap(members), bundle.jurisdictions)
 
     def _known(
         self,

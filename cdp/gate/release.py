@@ -35,6 +35,7 @@ from cdp.gate.render import Renderer, Stream, Unsubscribe
 from cdp.gate.rows import RowReader
 from cdp.gate.subject import Subject, delivered_of
 from cdp.gate.transform import REF, pseudonymiser
+from cdp.identity import members_of
 from cdp.policy import Bundle
 from cdp.profiles import ProfileService
 from cdp.segments import SegmentService
@@ -123,6 +124,15 @@ class Gate:
             return queries.list_exports(
                 connection, limit=limit, before=before, destination=destination, requested_by=requested_by
             )
+
+    def places(
+        self, connection: Connection, profile_nos: Iterable[int], bundle: Bundle, now: Micros
+    ) -> dict[str, BitMap]:
+        """Return jurisdiction → those of some profiles of which a place in it is recorded.
+
+        Whoever is in none has no recorded place, and falls under every jurisdiction that is configured.
+        """
+        return self.facts.places(connection, members_of(connection, profile_nos), bundle, now)
 
     def received(self, connection: Connection, identity_no: int) -> list[tuple[str, str, Micros]]:
         """Return (destination, purpose, most recently when) of whoever received data of an identity.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -295,6 +296,17 @@ class SegmentService:
             return self._definitions.question(connection, definition).categories
         except (DefinitionError, NotFoundError):
             return None
+
+    def all_read(self, connection: Connection) -> frozenset[str]:
+        """Return the names (``references.reads``) of what the stored segments that still hold read."""
+        names: set[str] = set()
+        for stored in queries.newest(connection).values():
+            if stored.source is None:
+                continue
+            with suppress(DefinitionError):
+                definition = self._definitions.parsed(stored)
+                names |= self._definitions.question(connection, definition).reads
+        return frozenset(names)
 
     # -- who is left out -----------------------------------------------------------------------
 
