@@ -1,7 +1,7 @@
 """Counts of people, as exact as the caller's role allows (privacy.md, "Counts").
 
 An officer sees the number. All others see it with noise, together a bounded number of times a day, and not at
-all for a definition that would turn the count into a look-up (``cdp/segments/counting.py``). Showing one is a
+all for a definition that would turn the count into a look-up (``cdp/segments/counting/``). Showing one is a
 use, recorded together with what it used up.
 """
 

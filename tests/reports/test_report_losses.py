@@ -1,4 +1,4 @@
-"""Audience loss: why people were withheld, exactly for officers, and for marketers as they were told before."""
+"""Audience loss: why people were withheld, exact for officers, and for marketers as they were told before."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from pyroaring import BitMap
 from cdp.clock import DAY, SECOND, Clock
 from cdp.errors import NotPermittedError, OverloadedError
 from cdp.policy import FieldCatalogue
-from cdp.segments import charges, queries
+from cdp.segments import queries as segment_queries
+from cdp.segments.counting import queries
 from cdp.segments.definition import Definition, ListOf
 from cdp.segments.explore import Table
 from cdp.segments.noise import fingerprint, noised, shifted
@@ -69,7 +70,7 @@ class Counting:
                 raise NotPermittedError("a count by what names a person is for officers")
         if listed:
             with self._store.reading() as connection:
-                people = queries.people_on_lists(connection, listed)
+                people = segment_queries.people_on_lists(connection, listed)
             if any(people.get(name, 0) < SHORT_LIST for name in listed):
                 raise NotPermittedError(
                     f"a count on a list of fewer than {SHORT_LIST} people is for officers"
@@ -116,7 +117,7 @@ class Counting:
         :param batch: taken head first.
         :returns: how many different ones all keys have had today.
         """
-        return charges.charge(batch.connection, actor, self._clock.now() // DAY, sorted(set(answers)))
+        return queries.charge(batch.connection, actor, self._clock.now() // DAY, sorted(set(answers)))
 
     def advance(self, batch: Batch, actor: str, answers: Sequence[str]) -> None:
         """Charge for answers that a key has not seen yet; the last ones may overdraw.
@@ -130,7 +131,7 @@ class Counting:
 
     def give_back(self, batch: Batch, actor: str, answers: Sequence[str]) -> None:
         """Take back the charge for answers that were not given."""
-        charges.give_back(batch.connection, actor, self._clock.now() // DAY, answers)
+        queries.give_back(batch.connection, actor, self._clock.now() // DAY, answers)
 
     def _used_up(self) -> OverloadedError:
         wait = (DAY - self._clock.now() % DAY) // SECOND + 1
