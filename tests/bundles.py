@@ -31,10 +31,11 @@ TAKEN_OUT = dict.fromkeys([sha256(b"3").digest()], bytes(32))
 
 
 class Made(NamedTuple):
-    """A log: its entries, each with its packed references."""
+    """A log: its entries, each with its packed references and hashes of details."""
 
     entries: list[bytes]
     references: list[bytes]
+    details: list[bytes]
 
     def tree(self, size: int) -> merkle.Frontier:
         """Return the tree over the first ``size`` entries."""
@@ -64,7 +65,9 @@ class Made(NamedTuple):
         return [b64encode(merkle.span_hash(span, self.node)).decode() for span in spans]
 
 
-def entry(number: int, *, references: Sequence[bytes] = (), **fields: Any) -> bytes:
+def entry(
+    number: int, *, references: Sequence[bytes] = (), details: Sequence[bytes] = (), **fields: Any
+) -> bytes:
     """Return entry ``number`` of a log with one entry a minute."""
     document: dict[str, Any] = {
         "v": 1,
@@ -83,12 +86,14 @@ def entry(number: int, *, references: Sequence[bytes] = (), **fields: Any) -> by
     if references:
         root = merkle.root(map(merkle.leaf_hash, references))
         document |= {"nonce": f"{number:032x}", "subjects": root.hex()}
+    if details:
+        document["details"] = merkle.root(details).hex()
     return rfc8785.dumps(document)
 
 
 def log_of(size: int, *, export_at: int = 20) -> Made:
     """Return a log, every third entry of which is about somebody, with an export in it."""
-    made = Made([], [])
+    made = Made([], [], [])
     for number in range(size):
         references = sorted(sha256(b"%d %d" % (number, who)).digest() for who in range(number % 3))
         fields: dict[str, Any] = {}
@@ -102,8 +107,10 @@ def log_of(size: int, *, export_at: int = 20) -> Made:
                 },
                 "people": {"members": 10, "released": "<10"},
             }
-        made.entries.append(entry(number, references=references, **fields))
+        details = references[: number % 2]
+        made.entries.append(entry(number, references=references, details=details, **fields))
         made.references.append(b"".join(references))
+        made.details.append(b"".join(details))
     return made
 
 
@@ -147,9 +154,10 @@ def files_of(
     for start, count in chunks:
         part = slice(start, start + count)
         files[f"entries/{start:012}"] = b"".join(len(data).to_bytes(2) + data for data in made.entries[part])
-        files[f"references/{start:012}"] = b"".join(
-            (len(data) // 32).to_bytes(4) + data for data in made.references[part]
-        )
+        for kind, hashes in (("references", made.references), ("details", made.details)):
+            files[f"{kind}/{start:012}"] = b"".join(
+                (len(held) // 32).to_bytes(4) + held for held in hashes[part]
+            )
     gaps = [*covering(0, first), *covering(end, size)]
     files["tree"] = b"".join(made.node(*subtree) for subtree in gaps)
     shown = [made.note(number) for number in signed] if notes is None else notes

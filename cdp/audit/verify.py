@@ -11,7 +11,8 @@ change them; a file ``pinned`` in the folder is taken for such a checkpoint. Exi
 What is checked, in this order:
 
 1. Every file is listed in ``SHA256SUMS`` and has that hash; nothing else lies there.
-2. Every entry is canonical JSON (RFC 8785) of version 1, and the references beside it have its root.
+2. Every entry is canonical JSON (RFC 8785) of version 1, and the references to its subjects, and the hashes
+   of its sealed details, have the roots that it holds.
 3. Every entry is a leaf of the Merkle tree (RFC 9162); hashes of whole subtrees stand for those not shipped.
 4. Every checkpoint is a C2SP note, signed by the log's key (Ed25519, RFC 8032), with the root of that tree
    at its size. A log that fell behind a checkpoint says so in an entry ``audit.origin`` and goes on under
@@ -43,7 +44,7 @@ from functools import lru_cache, reduce
 from hashlib import sha256, sha512
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 MAX_PROBLEMS = 1000
 HASH_BYTES = 32
@@ -310,8 +311,10 @@ class Frontier:
 
 def references_root(packed: bytes) -> bytes:
     """Return the Merkle root over references, 32 bytes each."""
-    parts = range(0, len(packed), HASH_BYTES)
-    return hashes_root(b"".join(leaf_hash(packed[at : at + HASH_BYTES]) for at in parts))
+    frontier = Frontier()
+    for at in range(0, len(packed), HASH_BYTES):
+        frontier.append(leaf_hash(packed[at : at + HASH_BYTES]))
+    return frontier.root()
 
 
 def hashes_root(packed: bytes) -> bytes:
@@ -463,8 +466,8 @@ _TEXT = rb'"[^"\\\x00-\x1f\x80-\xff]*"'
 _MAP = rb"\{(?:%b:(?:%b|0|-?[1-9][0-9]{0,14})(?:,%b:(?:%b|0|-?[1-9][0-9]{0,14}))*)?\}" % ((_TEXT,) * 4)
 _ENTRY = re.compile(
     rb'\{"action":(%b),"actor":%b,"commit_no":(?:0|[1-9][0-9]{0,14}),"counts":(%b),"destination":%b'
-    rb'(?:,"details":"[0-9a-f]{64}")?(?:,"nonce":"[0-9a-f]{32}")?,"object":(%b),"outcome":"(?:allowed|denied|failed)","people":(%b)'
-    rb',"purpose":%b(?:,"subjects":"([0-9a-f]{64})")?,"time":"[^"\\\x00-\x1f\x80-\xff]*","v":1\}'
+    rb'(?:,"details":"([0-9a-f]{64})")?(?:,"nonce":"[0-9a-f]{32}")?,"object":(%b)'
+    rb',"outcome":"(?:allowed|denied|failed)","people":(%b),"purpose":%b(?:,"subjects":"([0-9a-f]{64})")?,"time":"[^"\\\x00-\x1f\x80-\xff]*","v":1\}'
     % (_TEXT, _TEXT, _MAP, _TEXT, _MAP, _MAP, _TEXT)
 )
 _PAIR = re.compile(rb'"([^"]*)":(?:"[^"]*"|[^,}]*)')
@@ -525,8 +528,20 @@ def _no_number(text: str) -> Any:
     raise ValueError(f"a number that no entry holds: {text[:20]}")
 
 
-def glance(data: bytes) -> tuple[bytes, bytes | None]:
-    """Return (action with its quotes, hex root of the references or None) of an entry.
+class Glance(NamedTuple):
+    """What is looked at in every entry.
+
+    :param action: with its quotes.
+    :param subjects: hex root of the references, ``details`` of the hashes of details; None without any.
+    """
+
+    action: bytes
+    subjects: bytes | None
+    details: bytes | None
+
+
+def glance(data: bytes) -> Glance:
+    """Return what is looked at in an entry.
 
     Nearly all entries are plain enough for one look; the others are read, and are slower by that.
 
@@ -534,12 +549,14 @@ def glance(data: bytes) -> tuple[bytes, bytes | None]:
     """
     found = _ENTRY.fullmatch(data)
     if found is not None:
-        action, counts, about, people, subjects = found.groups()
+        action, counts, details, about, people, subjects = found.groups()
         if all(b',"' not in part or _is_sorted(part) for part in (counts, about, people)):
-            return action, subjects
+            return Glance(action, subjects, details)
     document = read_entry(data)
-    root = document.get("subjects")
-    return canonical(document["action"]).encode(), None if root is None else str(root).encode()
+    roots = (
+        None if name not in document else str(document[name]).encode() for name in ("subjects", "details")
+    )
+    return Glance(canonical(document["action"]).encode(), *roots)
 
 
 def _is_sorted(part: bytes) -> bool:
@@ -672,10 +689,6 @@ class Task(NamedTuple):
     length: int
     cuts: tuple[int, ...]
 
-    def name(self) -> str:
-        """Return what its files are called, in ``entries`` and in ``references``."""
-        return f"{self.first:012}"
-
 
 @dataclass
 class Chunk:
@@ -695,29 +708,29 @@ class Chunk:
 
 def check_chunk(task: Task) -> Chunk:
     """Hash the entries of a file, and check their form and their references."""
-    found, name = Chunk(), task.name()
-    place = "entries"
+    found = Chunk()
     try:
-        entries = _cut_apart(read_file(Path(task.folder, "entries", name), _MAX_CHUNK_FILE), ">H", 1, task)
-        place = "references"
-        beside = _cut_apart(
-            read_file(Path(task.folder, "references", name), _MAX_CHUNK_FILE), ">I", HASH_BYTES, task
-        )
+        entries = _records(task, "entries", ">H", 1)
+        beside = [_records(task, kind, ">I", HASH_BYTES) for kind in ("references", "details")]
     except RefusedError as error:
-        found.problems.append(Problem(f"file {place}/{name}", None, str(error)))
+        place, _, what = str(error).partition(" ")
+        found.problems.append(Problem(f"file {place}", None, what))
         return found
     found.edges = [entries[0], entries[-1]]
     cuts = iter([*task.cuts, task.first + task.length])
     cut = next(cuts)
     segment: list[tuple[int, bytes]] = []
-    for index, data, references in zip(
-        range(task.first, task.first + task.length), entries, beside, strict=True
-    ):
+    indexes = range(task.first, task.first + task.length)
+    for index, data, references, details in zip(indexes, entries, *beside, strict=True):
         try:
-            action, subjects = glance(data)
-            if action in _READ:
+            seen = glance(data)
+            if seen.action in _READ:
                 found.notable.append((index, data))
-            found.references += _count_references(references, subjects)
+            if (references_root(references).hex().encode() if references else None) != seen.subjects:
+                _refuse("its references are not those whose root it holds")
+            if (hashes_root(details).hex().encode() if details else None) != seen.details:
+                _refuse("its hashes of details are not those whose root it holds")
+            found.references += len(references) // HASH_BYTES
         except RefusedError as error:
             if len(found.problems) < MAX_PROBLEMS:
                 found.problems.append(Problem("entry", index, str(error)))
@@ -732,18 +745,21 @@ def check_chunk(task: Task) -> Chunk:
     return found
 
 
-def _count_references(packed: bytes, root: bytes | None) -> int:
-    if (references_root(packed).hex().encode() if packed else None) != root:
-        raise RefusedError("its references are not those whose root it holds")
-    return len(packed) // HASH_BYTES
+def _refuse(what: str) -> NoReturn:
+    raise RefusedError(what)
 
 
-def _cut_apart(packed: bytes, length: str, unit: int, task: Task) -> list[bytes]:
+def _records(task: Task, kind: str, length: str, unit: int) -> list[bytes]:
     """Cut a file of length-prefixed records apart.
 
     :param length: how a length is written (``struct``), in ``unit`` bytes.
     :raises RefusedError: it does not hold as many records as it has to, and nothing else.
     """
+    name = f"{kind}/{task.first:012}"
+    try:
+        packed = read_file(Path(task.folder, name), _MAX_CHUNK_FILE)
+    except RefusedError as error:
+        raise RefusedError(f"{name} {error}") from None
     records, at, width, read = [], 0, struct.calcsize(length), struct.Struct(length).unpack_from
     for _ in range(task.length):
         if at + width > len(packed):
@@ -754,7 +770,7 @@ def _cut_apart(packed: bytes, length: str, unit: int, task: Task) -> list[bytes]
         at += size * unit
     if len(records) != task.length or at != len(packed):
         raise RefusedError(
-            f"does not hold the {task.length} records that it has to: it was cut off or altered"
+            f"{name} does not hold the {task.length} records that it has to: it was cut off or altered"
         )
     return records
 

@@ -93,7 +93,7 @@ GOOD = {
     for path in sorted((HERE / "bundles" / "good").rglob("*"))
     if path.is_file()
 }
-BOUND = ("entries/", "references/", "tree", "manifests/")  # no byte of these may be another
+BOUND = ("entries/", "references/", "details/", "tree", "manifests/")  # no byte of these may be another
 
 
 @settings(max_examples=60)
@@ -188,7 +188,7 @@ def test_an_entry_may_say_anything_that_json_can(tmp_path: Path, run: Run) -> No
         {"a,": "x", "a": "y", "": "z"},
     ]
     entries = [bundles.entry(number, object=held) for number, held in enumerate(objects)]
-    made = bundles.Made(entries, [b""] * 4)
+    made = bundles.Made(entries, [b""] * 4, [b""] * 4)
     folder = bundles.write(tmp_path / "bundle", bundles.files_of(made, 0, 4, signed=(4,)))
     assert run(folder, "--key", KEY)[0] == 0
     refused = ['{"b":1,"a":2}', '{"a":1,"a":2}', '{"a":1.0}', '{"a":1e2}', '{"a":-0}', '{"a" :1}']

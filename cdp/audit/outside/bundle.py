@@ -9,8 +9,9 @@
 4. The files, in the order in which they are written::
 
        verify.py, README.txt     what checks the rest
-       entries/F, references/F   entries from F on, each behind its length (2 bytes); for each, how many
-                                 references it has (4 bytes) and those (32 bytes each)
+       entries/F                 entries from F on, each behind its length (2 bytes)
+       references/F, details/F   for each of them, how many references to subjects it has, or hashes of
+                                 sealed details (4 bytes), and those (32 bytes each)
        tree                      hashes of what is not shipped, left to right, the fewest there are
        checkpoints.jsonl         signed notes with cosignatures, by size
        consistency.json          size → hashes, base64
@@ -159,7 +160,7 @@ class Bundler:
             ranges=tuple(sorted(each for each in ranges if each[0] < each[1])),
             period=(first, end),
             consistency=proofs,
-            bytes=length + 6 * (end - first),
+            bytes=length + 10 * (end - first),
         )
 
     def write(self, plan: Plan) -> Iterator[bytes]:
@@ -180,13 +181,14 @@ class Bundler:
         chunks: list[tuple[int, int]] = []
         exports: list[str] = []
         for first, end in plan.ranges:
-            for start, entries, references in self._entries(first, end):
-                chunks.append((start, len(entries)))
-                if start >= plan.period[0] and start < plan.period[1]:
+            for start, shipped in self._entries(first, end):
+                chunks.append((start, len(shipped)))
+                entries = [one.entry for one in shipped]
+                if plan.period[0] <= start < plan.period[1]:
                     exports += _allowed(start, entries)
                 yield f"entries/{start:012}", b"".join(len(data).to_bytes(2) + data for data in entries)
-                counted = ((len(packed) // merkle.HASH_BYTES).to_bytes(4) + packed for packed in references)
-                yield f"references/{start:012}", b"".join(counted)
+                yield f"references/{start:012}", _counted(one.references for one in shipped)
+                yield f"details/{start:012}", _counted(one.details for one in shipped)
         yield "tree", self._tree(plan)
         first, end = plan.period
         yield "checkpoints.jsonl", b"".join(self._notes(first, end, plan.size))
@@ -208,25 +210,23 @@ class Bundler:
         }
         yield "bundle.json", _json(about)
 
-    def _entries(self, first: int, end: int) -> Iterator[tuple[int, list[bytes], list[bytes]]]:
-        """Yield (first index, entries, references) of each file."""
-        start, held = first, 0
-        entries: list[bytes] = []
-        references: list[bytes] = []
+    def _entries(self, first: int, end: int) -> Iterator[tuple[int, list[queries.Shipped]]]:
+        """Yield (first index, entries) of each file."""
+        held = 0
+        shipped: list[queries.Shipped] = []
         for at in range(first, end, _READ_AT_ONCE):
             with self._store.reading() as connection:
                 found = queries.entries_between(connection, at, min(at + _READ_AT_ONCE, end))
             if len(found) != min(at + _READ_AT_ONCE, end) - at:
                 raise AuditError("the audit log has lost entries; run `cdp audit verify`")
-            for data, packed in found:
-                entries.append(data)
-                references.append(packed)
-                held += len(data) + len(packed)
-                if len(entries) == ENTRIES_A_FILE or held > _FILE_BYTES:
-                    yield start, entries, references
-                    start, held, entries, references = start + len(entries), 0, [], []
-        if entries:
-            yield start, entries, references
+            for one in found:
+                shipped.append(one)
+                held += sum(map(len, one))
+                if len(shipped) == ENTRIES_A_FILE or held > _FILE_BYTES:
+                    yield first, shipped
+                    first, held, shipped = first + len(shipped), 0, []
+        if shipped:
+            yield first, shipped
 
     def _tree(self, plan: Plan) -> bytes:
         """Return the hashes of the complete subtrees between what is shipped."""
@@ -249,6 +249,10 @@ class Bundler:
                     yield _json(note)
             for _, note in queries.notes(connection, size, size):
                 yield _json(note)
+
+
+def _counted(hashes: Iterable[bytes]) -> bytes:
+    return b"".join((len(packed) // merkle.HASH_BYTES).to_bytes(4) + packed for packed in hashes)
 
 
 def _allowed(first: int, entries: Sequence[bytes]) -> Iterator[str]:

@@ -47,7 +47,7 @@ class Public:
         if end > self._newest(connection)[0] >> depth:
             raise NotFoundError("the newest checkpoint does not cover this tile; ask for its partial one")
         if tile.level is None:
-            found = [data for data, _ in queries.entries_between(connection, first, end)]
+            found = [one.entry for one in queries.entries_between(connection, first, end)]
             whole = b"".join(len(data).to_bytes(2) + data for data in found)
         else:
             places = [merkle.position(depth, index) for index in range(first, end)]
@@ -68,7 +68,7 @@ class Public:
         if not found:
             raise NotFoundError("the newest checkpoint covers no entry with this index")
         hashes = self._audit.inclusion(connection, index, size)
-        lines = [PROOF_TYPE, f"extra {_base64(found[0][0])}", f"index {index}", *map(_base64, hashes)]
+        lines = [PROOF_TYPE, f"extra {_base64(found[0].entry)}", f"index {index}", *map(_base64, hashes)]
         return "\n".join(lines) + f"\n\n{note}"
 
     def _newest(self, connection: Connection) -> tuple[int, str]:

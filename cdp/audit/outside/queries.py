@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, func, select, update
@@ -32,21 +33,33 @@ class WitnessState(msgspec.Struct, frozen=True, kw_only=True):
     next_at: Micros = 0
 
 
-def entries_between(connection: Connection, first: int, end: int) -> list[tuple[bytes, bytes]]:
-    """Return (entry, packed references) of the entries [first, end) that there are."""
+class Shipped(NamedTuple):
+    """An entry with what lies beside it for good: hashes, packed."""
+
+    entry: bytes
+    references: bytes
+    details: bytes
+
+
+def entries_between(connection: Connection, first: int, end: int) -> list[Shipped]:
+    """Return the entries [first, end) that there are."""
     e = audit_entries.c
     query = (
-        select(e.entry, e.subject_refs)
+        select(e.entry, e.subject_refs, e.detail_hashes)
         .where(e.leaf_index >= first, e.leaf_index < end)
         .order_by(e.leaf_index)
     )
-    return [(bytes(row.entry), bytes(row.subject_refs or b"")) for row in connection.execute(query)]
+    return [
+        Shipped(bytes(row.entry), bytes(row.subject_refs or b""), bytes(row.detail_hashes or b""))
+        for row in connection.execute(query)
+    ]
 
 
 def bytes_between(connection: Connection, first: int, end: int) -> int:
-    """Return how many bytes those entries and their references are."""
+    """Return about how many bytes those entries are, with what lies beside them."""
     e = audit_entries.c
-    length = func.length(e.entry) + func.coalesce(func.length(e.subject_refs), 0)
+    beside = [func.coalesce(func.length(column), 0) for column in (e.subject_refs, e.detail_hashes)]
+    length = func.length(e.entry) + beside[0] + beside[1]
     query = select(func.coalesce(func.sum(length), 0)).where(e.leaf_index >= first, e.leaf_index < end)
     return int(connection.execute(query).scalar_one())
 

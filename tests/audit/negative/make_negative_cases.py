@@ -58,6 +58,14 @@ def changed(files: Files, name: str, content: bytes | None) -> Files:
     return indexed(kept if content is None else {**kept, name: content})
 
 
+def bare(made: Made, at: int) -> Made:
+    """Return a log in which nothing lies beside an entry."""
+    return made._replace(
+        references=[*made.references[:at], b"", *made.references[at + 1 :]],
+        details=[*made.details[:at], b"", *made.details[at + 1 :]],
+    )
+
+
 def bundle_of(made: Made, **given: Any) -> Files:
     """Return the bundle that all of these cases are about."""
     return files_of(made, FIRST, END, **{"signed": SIGNED, **given})
@@ -88,10 +96,8 @@ def entry_cases(made: Made, good: Files) -> Cases:
     """Return what is done to entries, their references and the hashes of the others."""
     name = f"entries/{17:012}"
     cut = good[name]
-    reordered = made._replace(
-        entries=[*made.entries[:18], made.entries[19], made.entries[18], *made.entries[20:]],
-        references=[*made.references[:18], made.references[19], made.references[18], *made.references[20:]],
-    )
+    order = [*range(18), 19, 18, *range(20, SIZE)]
+    reordered = Made(*([column[number] for number in order] for column in made))
     spaced = replaced(made, 18, made.entries[18].replace(b'"v":1', b'"v": 1'))
     notes = [made.note(size) for size in SIGNED]
     doubled = replaced(made, 18, made.entries[18].replace(b'"v":1', b'"v":1,"v":1'))
@@ -115,6 +121,14 @@ def entry_cases(made: Made, good: Files) -> Cases:
         "reference-bit": (
             changed(good, f"references/{17:012}", flipped(good[f"references/{17:012}"], 50)),
             "its references are not those whose root it holds",
+        ),
+        "detail-hash-bit": (
+            changed(good, f"details/{17:012}", flipped(good[f"details/{17:012}"], 30)),
+            "entry 17: its hashes of details are not those whose root it holds",
+        ),
+        "detail-hash-gone": (
+            changed(good, f"details/{17:012}", bytes(4 * 8)),
+            "entry 17: its hashes of details are not those whose root it holds",
         ),
         "reference-gone": (
             changed(good, f"references/{17:012}", bytes(4 * 8)),
@@ -172,7 +186,7 @@ def thief_cases(made: Made, good: Files) -> Cases:
     forked = replaced(made, 22, entry(22, action="profile.reveal"))
     tail = made._replace(entries=[*made.entries[:11], *(entry(n, actor="key:9") for n in range(11, SIZE))])
     anew = made._replace(entries=[entry(n, actor="key:9") for n in range(SIZE)])
-    blank = [b""] * SIZE
+    blank = {"references": [b""] * SIZE, "details": [b""] * SIZE}
     claim = entry(
         26,
         action="audit.origin",
@@ -183,7 +197,7 @@ def thief_cases(made: Made, good: Files) -> Cases:
             "closed_root": made.tree(PINNED).root().hex(),
         },
     )
-    lost = anew._replace(entries=[*anew.entries[:26], claim, *anew.entries[27:]], references=blank)
+    lost = anew._replace(entries=[*anew.entries[:26], claim, *anew.entries[27:]], **blank)
     later = [anew.note(10), anew.note(16), anew.note(24)]
     later += [lost.note(size, origin=f"{KEY.name}/2") for size in (31, SIZE)]
     forged = replaced(made, 22, entry(22, action="audit.origin", object={"origin": f"{KEY.name}/2"}))
@@ -195,11 +209,11 @@ def thief_cases(made: Made, good: Files) -> Cases:
         ),
         "rolled-back": (short, f"pinned checkpoint pinned {PINNED}: covers more than the 11 entries"),
         "tail-signed-again": (
-            files_of(tail._replace(references=blank), FIRST, END, signed=SIGNED),
+            files_of(tail._replace(**blank), FIRST, END, signed=SIGNED),
             f"pinned checkpoint pinned {PINNED}: its root is not that of the log",
         ),
         "all-signed-again": (
-            files_of(anew._replace(references=blank), FIRST, END, signed=SIGNED),
+            files_of(anew._replace(**blank), FIRST, END, signed=SIGNED),
             f"pinned checkpoint pinned {PINNED}: its root is not that of the log",
         ),
         "loss-declared-by-a-thief": (
@@ -207,7 +221,7 @@ def thief_cases(made: Made, good: Files) -> Cases:
             f"pinned checkpoint pinned {PINNED}: the log no longer extends it",
         ),
         "origin-without-a-loss": (
-            bundle_of(forged._replace(references=[*made.references[:22], b"", *made.references[23:]])),
+            bundle_of(bare(forged, 22)),
             "entry 22: opens an origin without naming the checkpoint before",
         ),
     }
