@@ -215,7 +215,7 @@ class Retention:
                 if run.state != "running":
                     if run.identities and not run.dry:
                         batch.erase()
-                    batch.record(self._entry("retention.end", run))
+                    batch.record(self._entry("retention.end", run, "system"))
                 return True
 
         stored = retrying(store)
