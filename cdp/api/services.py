@@ -22,7 +22,7 @@ from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Re
 from cdp.profiles import ProfileService
 from cdp.recovery import Recovery
 from cdp.reports import Reporting
-from cdp.rights import Acts, Archives, ErasureService, LegalHolds, Links, Retention, RightsService
+from cdp.rights import Acts, Archives, ErasureService, LegalHolds, Links, Records, Retention, RightsService
 from cdp.rights import opendsr as dsr
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
@@ -90,6 +90,7 @@ class Services:
     rights: RightsService
     retention: Retention
     holds: LegalHolds
+    records: Records
     asking: Asking
     links: Links
     opendsr: dsr.OpenDsrProcessor

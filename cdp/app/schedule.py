@@ -51,6 +51,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             services.keyring.destroy_buckets(ended)
         services.archives.expire()
         services.erasure.expire()
+        services.records.forget()
 
     def sign_checkpoint() -> None:
         services.audit.sign_checkpoint(committer)

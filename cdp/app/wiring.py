@@ -41,7 +41,8 @@ from cdp.policy import Bundle, InForce, Policies
 from cdp.portrait import Conflicts, EntryDetails, PortraitService, Previewer, Revealer
 from cdp.profiles import ProfileService
 from cdp.recovery import Installation
-from cdp.rights import Acts, Archives, LegalHolds, Links, Retention, Stages
+from cdp.rights import Acts, Archives, LegalHolds, Links, Records, Retention, Stages
+from cdp.rights import opendsr as dsr
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
 from cdp.store import Batch, Committer, Store, migrate
@@ -300,6 +301,7 @@ def _wire(
         erasure=erasure,
         retention=Retention(committer, keyring, clock, in_force.refresh, gate.facts.laws, mirror.rebuild),
         holds=LegalHolds(committer, identity, clock, in_force.refresh),
+        records=Records(committer, in_force.refresh, LegalHolds.on, clock, [dsr.forget_requests]),
         asking=Asking(),
         rights=rights,
         links=links,

@@ -32,6 +32,7 @@ from cdp.rights.model import (
     Wanted,
 )
 from cdp.rights.recipients import Recipients
+from cdp.rights.records import Records
 from cdp.rights.retention import EVERYBODY, Hold, HoldReason, LegalHolds, Retention, Run, RunState
 from cdp.rights.service import RightsService
 
@@ -68,6 +69,7 @@ __all__ = [
     "Links",
     "Pending",
     "Recipients",
+    "Records",
     "RequestKind",
     "RequestState",
     "Retention",

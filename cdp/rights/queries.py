@@ -10,7 +10,9 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select
 
 from cdp.clock import Micros
 from cdp.export.tables import outbox as messages
+from cdp.identity.tables import profile_members
 from cdp.rights.model import OPEN, RequestState, RightsRequest, Step, Wanted
+from cdp.rights.restrain import AT_ONCE
 from cdp.rights.tables import rights_corrections, rights_proofs, rights_requests, rights_states, rights_told
 from cdp.store import among, chunks, insert_ignoring, lock_rows
 
@@ -162,6 +164,27 @@ def unchecked(connection: Connection, before: Micros, limit: int) -> list[str]:
     """Return requests whose identity check began before an instant and was not finished."""
     query = select(_R.request_id).where(_R.state == "identity_check", _R.state_at < before).limit(limit)
     return list(connection.execute(query).scalars())
+
+
+def ended_before(connection: Connection, before: Micros) -> list[tuple[str, tuple[int, ...]]]:
+    """Return (request, its identities) of those that ended before an instant and restrain nobody known."""
+    known = select(profile_members.c.identity_no).where(profile_members.c.identity_no == _R.identity_no)
+    restrains = _R.kind.in_(sorted(AT_ONCE)) & known.exists()
+    query = (
+        select(_R.request_id, _R.identity_no, _R.identity_nos)
+        .where(_R.opened_at < before, _R.state_at < before, _R.state.not_in(sorted(OPEN)), ~restrains)
+        .order_by(_R.opened_at, _R.request_id)
+    )
+    return [
+        (request_id, (identity_no, *msgspec.json.decode(numbers)))
+        for request_id, identity_no, numbers in connection.execute(query)
+    ]
+
+
+def forget(connection: Connection, request_ids: Sequence[str]) -> None:
+    """Delete the records of some requests; a correction stays for as long as it holds."""
+    for table in (rights_told, rights_proofs, rights_states, rights_requests):
+        connection.execute(delete(table).where(table.c.request_id.in_(request_ids)))
 
 
 def _standing() -> Select[Any]:

@@ -3,6 +3,7 @@
 from cdp.rights.opendsr.dialogue import Dialogue
 from cdp.rights.opendsr.model import Callback, Child, Taken
 from cdp.rights.opendsr.processor import CERTIFICATE, OpenDsrProcessor
+from cdp.rights.opendsr.queries import forget as forget_requests
 from cdp.rights.opendsr.recipients import OpenDsrFanOut
 from cdp.rights.opendsr.reports import Reports, Results
 from cdp.rights.opendsr.say import error
@@ -23,4 +24,5 @@ __all__ = [
     "Transport",
     "Trust",
     "error",
+    "forget_requests",
 ]

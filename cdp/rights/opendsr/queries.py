@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, select, update
 from sqlalchemy.orm import aliased
 
 from cdp.clock import Micros
@@ -244,6 +244,12 @@ def begun(connection: Connection, limit: int) -> list[str]:
         .where(_R.reported == "pending", rights_requests.c.begun)
     )
     return list(connection.execute(query.limit(limit)).scalars())
+
+
+def forget(connection: Connection, request_ids: Sequence[str]) -> None:
+    """Delete what is kept of some requests: as they were taken in, callbacks, what recipients were asked."""
+    for table in (opendsr_callbacks, opendsr_children, opendsr_requests):
+        connection.execute(delete(table).where(table.c.request_id.in_(request_ids)))
 
 
 def _children() -> Any:
