@@ -1,8 +1,8 @@
 """``python -m benchmarks.audit``: what the log costs those who write it, and how fast a stranger verifies it.
 
 Steps for each store, in one process and without HTTP: 1. Store events in micro-batches, decide and fetch an
-export of many, and measure the time that the log's appender takes of each. 2. Append entries, one in ten about
-somebody, until there are so many, and bundle all of them. 3. Unpack it and run its ``verify.py`` as a stranger
+export of many, and measure the time that the appender takes of each. 2. Append entries, one in ten about
+somebody, until there are so many, and bundle them. 3. Unpack it and run its ``verify.py`` as a stranger
 does (``python3 -I``). Beside it, the least: a loop that reads the files and hashes each entry.
 """
 
