@@ -1,8 +1,8 @@
 """A witness as C2SP tlog-witness describes it, strict, over https under an authority of its own.
 
 It is written from the specification and shares nothing with what asks it: it parses what it gets by itself,
-holds the newest checkpoint that it signed, and verifies the consistency proof by its own means before it signs
-another.
+holds the newest checkpoint that it signed, and verifies the consistency proof by its own means before it
+signs another.
 """
 
 from __future__ import annotations

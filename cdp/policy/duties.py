@@ -85,6 +85,7 @@ def read_rights(document: Document | None, jurisdictions: Jurisdictions) -> Righ
             for kind, given in file.deadlines.items()
         },
         keep_requests_days=file.keep_requests_days,
+        keep_requests_source=file.keep_requests_source,
         time_zone=file.time_zone,
         identity_check_days=file.identity_check_days,
         acknowledgements=_periods(document, "acknowledgements", file.acknowledgements, jurisdictions),

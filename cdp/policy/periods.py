@@ -61,7 +61,7 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
     """``rights.yaml``: the deadlines of requests.
 
     :param deadlines: kind → jurisdiction, or ``*`` for the others → deadline.
-    :param keep_requests_days: how long the record of a request is kept.
+    :param keep_requests_days: how long the record of a request is kept; the law behind it.
     :param time_zone: the controller's, IANA: deadlines are days there.
     :param identity_check_days: how long an identity check waits before its request expires.
     :param acknowledgements: jurisdiction → by when the receipt of a request is confirmed.
@@ -71,6 +71,7 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
 
     deadlines: dict[RightKind, dict[str, Deadline]] = {}
     keep_requests_days: int = 0
+    keep_requests_source: str = ""
     time_zone: str = "UTC"
     identity_check_days: int = 30
     acknowledgements: dict[str, Term] = {}

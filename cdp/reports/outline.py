@@ -48,7 +48,7 @@ def _section(title: str, held: Mapping[str, Any], level: int, left_out: set[str]
         if _is_table(value) or (isinstance(value, Mapping) and not _is_flat(value)) or value == []:
             below.append((key, value))
         else:
-            facts.append((label(key), value))
+            facts.append((label(key), _lines(value)))
     yield Section(title=title, level=level, facts=tuple(facts))
     for key, value in below:
         if isinstance(value, Mapping):
@@ -63,6 +63,13 @@ def _section(title: str, held: Mapping[str, Any], level: int, left_out: set[str]
             for item in value:
                 name = next((name for name in _NAMES if item.get(name)), "")
                 yield from _section(str(item.get(name, "")), item, level + 2, {name})
+
+
+def _lines(value: Any) -> Any:
+    """Return a value without what has several lines: a signed note is for machines."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: one for name, one in value.items() if not (isinstance(one, str) and "\n" in one)}
 
 
 def _is_table(value: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from cdp.clock import Micros, rfc3339
-from cdp.policy import ErasureRule
+from cdp.policy import Rights
 from cdp.recovery import Erased
 
 FORMAT = "cdp/erasure-certificate/v1"
@@ -51,14 +51,13 @@ def compose(
     submitted_at: Micros,
     logged: Logged,
     secrets: Sequence[str],
-    rule: ErasureRule,
-    keep_requests_days: int,
+    rights: Rights,
     key_backup_days: int,
 ) -> dict[str, Any]:
     """Return a certificate, as JSON has it.
 
     :param secrets: hex.
-    :param keep_requests_days: how long the request itself is kept; ``key_backup_days`` backups of keys.
+    :param key_backup_days: how long backups of keys are kept.
     """
     return {
         "format": FORMAT,
@@ -67,7 +66,7 @@ def compose(
         "bound_at": rfc3339(done.bound_at),
         "identities": done.identities,
         "destroyed": {"keys": done.identities, **done.deleted},
-        "kept": _kept(done, rule, keep_requests_days),
+        "kept": _kept(done, rights),
         "backups": {
             "key_backup_days": key_backup_days,
             "meaning": _BACKUPS,
@@ -81,7 +80,8 @@ def compose(
     }
 
 
-def _kept(done: Erased, rule: ErasureRule, keep_requests_days: int) -> list[dict[str, Any]]:
+def _kept(done: Erased, rights: Rights) -> list[dict[str, Any]]:
+    rule = rights.erasure
     kept: list[dict[str, Any]] = []
     if done.proof_until is not None and rule.keep_proof_days:
         kept.append(
@@ -95,8 +95,8 @@ def _kept(done: Erased, rule: ErasureRule, keep_requests_days: int) -> list[dict
         *kept,
         {
             "what": "the request, its times and what came of it, under numbers that nothing resolves",
-            "days": keep_requests_days,
-            "ground": "rights.yaml: keep_requests_source",
+            "days": rights.keep_requests_days,
+            "ground": rights.keep_requests_source,
         },
         {
             "what": "keyed hashes of the identifiers, so that nothing brings the person back unasked",

@@ -151,14 +151,12 @@ class ErasureService:
                 key = self._keyring.bucket(_bucket(done.erasure_id))
                 held = open_sealed(key, self._place, done.erasure_id.encode(), 0, done.certificate)
                 logged = self._logged(batch, done.entry or 0)
-                rights = self._policy().rights
                 return compose(
                     done,
                     request.submitted_at,
                     logged,
                     _secrets(held),
-                    rights.erasure,
-                    rights.keep_requests_days,
+                    self._policy().rights,
                     self._key_backup_days,
                 )
 
