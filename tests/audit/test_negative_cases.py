@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp.audit import verify
+from cdp.audit import verifier_sha256, verify
 
 HERE = Path(__file__).parent / "negative"
 KEY = (HERE / "key").read_text(encoding="ascii").strip()
@@ -60,6 +60,10 @@ def laid_out(folder: Path, case: str = "") -> Path:
         for name in told["gone"]:
             (folder / name).unlink()
     return folder
+
+
+def test_the_guide_says_what_to_pin() -> None:
+    assert verifier_sha256() in (Path(__file__).parents[2] / "docs/audit.md").read_text()
 
 
 def test_the_bundle_that_nobody_altered_checks_with_no_package_installed(tmp_path: Path) -> None:
