@@ -158,7 +158,7 @@ def decisions(
     query = select(*_COLUMNS).where(*_during(_E.created_at, period), *_only(exports, only))
     if requested_by is not None:
         query = query.where(_E.requested_by == requested_by)
-    for row in _streamed(connection, query.order_by(_E.created_at, _E.export_id)):
+    for row in _streamed(connection, query.order_by(_E.created_at, _E.audit_index)):
         yield _decision(row)
 
 

@@ -255,10 +255,13 @@ class Follower:
         entered = exited = 0
         with self._committer.batch() as batch:
             newest = queries.versions(batch.connection)
-            apart = queries.unfollowed(batch.connection)
-            changed |= {
-                name: found[name] for name, (version, _) in plan.questions.items() if (name, version) in apart
-            }
+            for (name, version), as_of in queries.unfollowed(batch.connection).items():
+                if name not in found or plan.questions[name][0] != version:
+                    continue
+                if as_of > state.commit_no:  # evaluated meanwhile over newer files: the next turn is as new
+                    changed.pop(name, None)
+                else:
+                    changed[name] = found[name]
             queries.unfollow(batch.connection, plan.broken)
             for name, profiles in changed.items():
                 version = plan.questions[name][0]

@@ -155,10 +155,11 @@ def unfollow(connection: Connection, names: Collection[str]) -> None:
     connection.execute(update(segment_members).where(here).values(followed=False))
 
 
-def unfollowed(connection: Connection) -> set[tuple[str, int]]:
-    """Return (name, version) of every stored evaluation that is not kept as new as the store."""
+def unfollowed(connection: Connection) -> dict[tuple[str, int], int]:
+    """Return (name, version) → as_of of every stored evaluation that is not kept as new as the store."""
     s = segment_members.c
-    return {tuple(row) for row in connection.execute(select(s.name, s.version).where(~s.followed))}
+    query = select(s.name, s.version, s.as_of).where(~s.followed)
+    return {(row.name, row.version): row.as_of for row in connection.execute(query)}
 
 
 def following(connection: Connection) -> Following | None:

@@ -28,9 +28,15 @@ def consent(caller: Caller, name: str, state: str = "granted", **more: Any) -> N
     caller.api("POST", "/consents", {"identifiers": who, "purpose": EMAIL, "state": state, **more})
 
 
+def arrive(caller: Caller, *names: str, kind: str = "server") -> None:
+    """Have people arrive, and the segments know them."""
+    caller.send(*(identify(name) for name in names), kind=kind, wait=True)
+    caller.services.segments.follow.turn()
+
+
 def people(caller: Caller, *names: str, kind: str = "server") -> None:
     """Have people arrive and say yes."""
-    caller.send(*(identify(name) for name in names), kind=kind, wait=True)
+    arrive(caller, *names, kind=kind)
     for name in names:
         consent(caller, name)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from caller import Caller
-from report_world import EMAIL, GERMANS, consent, deliver, export, identify, report
+from report_world import EMAIL, GERMANS, arrive, consent, deliver, export, identify, report
 
 from cdp.clock import DAY, FixedClock
 
 
 def test_reasons_are_those_of_the_newest_decision_of_each_piece(caller: Caller, clock: FixedClock) -> None:
     deliver(caller, "ada", "bea")
-    caller.send(identify("cyd"), wait=True)
+    arrive(caller, "cyd")
     export(caller)
     clock.advance(DAY)
     consent(caller, "ada", "withdrawn")

@@ -18,6 +18,7 @@ from rig import Rig, load, profiles, rig_of
 
 from cdp.clock import DAY, SECOND, Micros
 from cdp.segments import lag, observe, queries
+from cdp.store import read_head
 
 steps = st.lists(
     st.fixed_dictionaries(
@@ -156,6 +157,31 @@ def test_a_segment_evaluated_by_hand_is_followed_from_then_on(rig: Rig) -> None:
     assert head is not None
     assert (held.followed, held.as_of) == (True, head.as_of)
     assert rig.changes() == []
+
+
+def test_a_turn_that_began_before_takes_nothing_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with rig.people.committer.batch() as batch:
+        rig.people.link(batch, [1], [2])
+        rig.people.event(batch, 1, "A", at=NOW)
+    rig.mirror.refresh()
+    rig.segments.apply("system", {"name": "a", "where": {"event": "A"}})
+    rig.follow()
+    with rig.people.store.reading() as connection:
+        began = read_head(connection)
+    with rig.people.committer.batch() as batch:
+        rig.people.event(batch, 2, "A", at=NOW)
+    rig.mirror.refresh()
+    made = rig.segments.evaluate("a")
+    with monkeypatch.context() as patched:
+        patched.setattr("cdp.segments.follow.read_head", lambda _connection: began)
+        rig.touch()
+        rig.slide()
+    with rig.people.store.reading() as connection:
+        held = queries.members(connection, "a")
+    assert held is not None
+    assert (held.followed, held.as_of, set(held.bitmap)) == (False, made.as_of, {1, 2})
+    rig.follow()
+    assert rig.segments.members("a").as_of > made.as_of
 
 
 def test_a_merge_or_a_split_is_no_coming_or_going(rig: Rig) -> None:
