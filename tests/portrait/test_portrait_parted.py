@@ -40,6 +40,7 @@ class Shop:
         self.ids = {name: caller.lookup("anonymous_id", name)["id"] for name in "ab"}
         for name, where in (("spenders", SPENDERS), ("few", FEW)):
             caller.api("PUT", f"/segments/{name}", {"name": name, "where": where})
+            caller.services.segments.evaluate(name)
 
     def tick(self) -> None:
         self._clock.advance(SECOND)
