@@ -38,11 +38,17 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def root(leaves: Iterable[bytes]) -> bytes:
-    """Return the root over leaf hashes."""
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier.append(leaf)
-    return frontier.root()
+    """Return the root over leaf hashes.
+
+    Level by level, and what has no sibling goes up as it is: the same tree as splitting at the largest power of
+    two (RFC 9162, 2.1.1).
+    """
+    level = list(leaves)
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=False)
+        above = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+        level = above + level[2 * len(above) :]
+    return level[0] if level else EMPTY_ROOT
 
 
 class Frontier:
