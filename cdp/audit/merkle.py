@@ -40,8 +40,8 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def root(leaves: Iterable[bytes]) -> bytes:
     """Return the root over leaf hashes.
 
-    Level by level, and what has no sibling goes up as it is: the same tree as splitting at the largest power of
-    two (RFC 9162, 2.1.1).
+    Level by level, and what has no sibling goes up as it is: the same tree as splitting at the largest power
+    of two (RFC 9162, 2.1.1).
     """
     level = list(leaves)
     while len(level) > 1:
