@@ -58,6 +58,8 @@ NOTHING_TO_DO = {
     "POST /recovery/replay",
 }
 """Routes that leave one when there is something to read or to do, which there is not in the test."""
+BEGUN_BY_SOMEBODY = {"matching.run"}
+"""Background work that is recorded for whoever began it."""
 BODIES: dict[str, Any] = {
     "POST /consents/import": None,
     "POST /profiles/lookup": {"type": "user_id", "value": "u0"},
@@ -107,7 +109,11 @@ def since(caller: Caller, before: int) -> list[str]:
     with caller.services.store.reading() as connection:
         size = caller.services.audit.size(connection)
         found = [caller.services.audit.entry(connection, index) for index in range(before, size)]
-    return [entry.action for entry in found if entry is not None and entry.actor != "system"]
+    return [
+        entry.action
+        for entry in found
+        if entry is not None and entry.actor != "system" and entry.action not in BEGUN_BY_SOMEBODY
+    ]
 
 
 def routes(caller: Caller) -> list[str]:
@@ -137,11 +143,12 @@ def test_every_route_that_answers_leaves_an_entry_or_says_why_not(caller: Caller
         query = "?index=0&from=0" if "/proof/" in path else ""
         before = newest(caller)
         answer = caller.http.request(method, f"/api/v1{path}{query}", headers=headers, json=body)
-        recorded = bool(since(caller, before))
+        actions = set(since(caller, before))
+        recorded = bool(actions)
         assert recorded or answer.status_code not in {401, 403}, route
         if answer.status_code < 300:
             driven.add(route)
-            if not recorded:
+            if actions <= {"access.denied"}:  # what was refused before, told by the minute
                 silent.add(route)
     assert silent <= SILENT.keys() | NOTHING_TO_DO
     assert sorted((driven - silent) & SILENT.keys()) == [], "they do leave one"

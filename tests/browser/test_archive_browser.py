@@ -32,7 +32,7 @@ def unpacked(caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("cdp.rights.archive.gather._AT_ONCE", 2)
     caller.send(identify(), *hostile(4))
     opened = archive_of(caller)
-    folder = tmp_path / "unpacked"
+    folder = tmp_path / "outside"  # the person has it
     for name in opened.names:
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)

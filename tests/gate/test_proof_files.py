@@ -121,7 +121,8 @@ def test_the_commands_write_it(people: Caller, export: str, shell: Shell, tmp_pa
     assert "exists" in shell(
         "audit", "prove", export, "--profile", mine, "--purpose", REVIEW, "--out", out, expect=1
     )
-    kept = tmp_path / "secret"
+    kept = tmp_path / "outside" / "secret"
+    kept.parent.mkdir()
     kept.write_text(f"{secret.hex()}\n")
     shell(
         "audit", "prove", export, "--secret-file", kept, "--purpose", REVIEW, "--out", tmp_path / "own.json"

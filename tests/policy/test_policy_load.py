@@ -211,7 +211,7 @@ MISTAKES = [
     (MAIL, "title: Paper Plane Mail (fictional)", "title: [a, b]", "a single value"),
     (MAIL, "contract_expires: 2030-12-31", "contract_expires: 2030-13-31", "not a date"),
     (MAIL, "enabled: true", "opendsr: {url: 'http://mailer.example/v2'}\nenabled: true", "an https URL"),
-    (MAIL, "enabled: true", "opendsr: {url: 'https://u:p@mailer.example/v2'}\nenabled: true", "an https URL"),
+    (MAIL, "enabled: true", "opendsr: {url: 'https://u:p@127.0.0.1/v2'}\nenabled: true", "an https URL"),
     (MAIL, "enabled: true", "opendsr: {url: 'https://mailer.example/v2?a=b'}\nenabled: true", "an https URL"),
     (MAIL, "enabled: true", "opendsr: {url: 'https:///v2'}\nenabled: true", "an https URL"),
     (MAIL, "enabled: true", "opendsr: {url: 'https://mailer.example:99999/'}\nenabled: true", "an https URL"),
