@@ -54,6 +54,6 @@ lock:  ## make requirements.lock again (ARGS=--upgrade for newer releases)
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python >= 3.11 is needed; say which with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[postgres,vault,aws,match,spark,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[postgres,vault,aws,match,nats,spark,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --no-deps lifetimes
 	@touch $@
