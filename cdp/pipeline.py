@@ -78,8 +78,9 @@ Unheard = Literal["suppressed", "repeated"]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one micro-batch: received = stored + duplicates + quarantined + suppressed.
+    """What became of one micro-batch: received = stored + duplicates + quarantined + refused + suppressed.
 
+    :param refused: of a kind that their source is not to send; kept nowhere.
     :param suppressed: dropped, because they name somebody who was erased and may not come back, or who
         refused their collection (``policies/intake.yaml``).
     :param records: event id → the consent records made of what it said, whom it names first; the ledger
@@ -94,6 +95,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     stored: int
     duplicates: int
     quarantined: int
+    refused: int = 0
     suppressed: int = 0
     records: dict[bytes, tuple[int, ...]] = {}
     unheard: dict[bytes, Unheard] = {}
@@ -107,6 +109,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             stored=self.stored + later.stored,
             duplicates=self.duplicates + later.duplicates,
             quarantined=self.quarantined + later.quarantined,
+            refused=self.refused + later.refused,
             suppressed=self.suppressed + later.suppressed,
             records={**self.records, **later.records},
             unheard={**self.unheard, **later.unheard},
@@ -298,7 +301,8 @@ class Pipeline:
             counts = {
                 "stored": len(kept),
                 "duplicates": len(living) - len(new),
-                "quarantined": len(rejects),
+                "quarantined": sum(reject.kept for reject in rejects),
+                "refused": sum(not reject.kept for reject in rejects),
                 "suppressed": len(erased) + len(new) - len(kept),
             }
             refused = {f"{_CUT[done]}.{purpose}": count for (done, purpose), count in cut.items()}
@@ -312,7 +316,7 @@ class Pipeline:
             _SET_ASIDE.labels(rule, kind).inc(count)
         _GROWN.inc(resolved.grown)
         received = len(prepared.events) + len(rejects)
-        deliveries = (reject.message.delivery for reject in rejects)
+        deliveries = (reject.message.delivery for reject in rejects if reject.kept)
         failed = tuple(delivery for delivery in deliveries if delivery.replayed_at is not None)
         unheard = _unheard(prepared.events, erased, new)
         return Outcome(

@@ -92,12 +92,14 @@ class Reject(_Silent, frozen=True, gc=False):
 
     :param cause: names fields, types and limits, never a value.
     :param heard: what it says that restrains somebody whom it names, which counts all the same.
+    :param kept: False for one that its source is not to send: it is counted as refused, and kept nowhere.
     """
 
     message: Message
     kind: RejectKind
     cause: str
     heard: Indexed | None = None
+    kept: bool = True
 
 
 class Event(_Silent, frozen=True, kw_only=True, gc=False):
@@ -215,7 +217,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     def deaf(self) -> Prepared:
         """Return it without its words, for a store that fails on them."""
-        rejects = [Reject(reject.message, reject.kind, reject.cause) for reject in self.rejects]
+        rejects = [msgspec.structs.replace(reject, heard=None) for reject in self.rejects]
         events, unsealable = (
             [msgspec.structs.replace(item, also=()) for item in items]
             for items in (self.events, self.unsealable)

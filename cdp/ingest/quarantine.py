@@ -70,7 +70,7 @@ class Quarantine:
 
     def add(self, batch: Batch, rejects: Sequence[Reject]) -> None:
         """Store rejects in this batch; one that was taken out for replay lies there already."""
-        rejects = [reject for reject in rejects if reject.message.delivery.replayed_at is None]
+        rejects = [one for one in rejects if one.kept and one.message.delivery.replayed_at is None]
         if not rejects:
             return
         if self._bucket is None:

@@ -50,6 +50,7 @@ def replay(
         "stored": outcome.stored,
         "duplicates": outcome.duplicates,
         "quarantined": outcome.quarantined,
+        "refused": outcome.refused,
     }
 
 
