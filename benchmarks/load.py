@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.load HOST PORT WRITE_KEY SHARED BATCH CONNECTIONS LIMIT [RATE]`` builds every body
 first, then sends them over a few kept-alive connections on loopback and prints one JSON object. With a rate
-the events happen as they are sent, so many a second; 0 is as many as are taken.
+the events happen as they are sent, so many a second; 0 is as many as are taken. SHARED is the folder of the
+order lines, or ``mix:PREFIX`` for the made-up events of ``mix.py``, whose ids begin so.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import time
 from collections import deque
 from pathlib import Path
 
+from benchmarks import mix
 from benchmarks.retail import bodies
 
 
 def main() -> None:
     """Run the load."""
     host, port, write_key, shared, size, connections, limit, *rate = sys.argv[1:]
-    waiting = deque(bodies(Path(shared), int(size), int(limit) or None, live=bool(rate)))
+    if shared.startswith("mix:"):
+        waiting = deque(mix.bodies(int(limit), int(size), prefix=shared.removeprefix("mix:")))
+    else:
+        waiting = deque(bodies(Path(shared), int(size), int(limit) or None, live=bool(rate)))
     paced = float(rate[0]) if rate else 0.0
     events = sum(count for count, _ in waiting)
     calls: list[float] = []

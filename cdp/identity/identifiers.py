@@ -16,11 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from cdp.identity import emails, phones, version1
 from cdp.policy import IdentityRules
 
+T = TypeVar("T")
+_Given = ParamSpec("_Given")
 VERSION = 2
 EARLIER = version1.VERSION
 """The version before, whose values are still recognised."""
@@ -50,11 +52,19 @@ class Normaliser:
             kind: [re.compile(text) for text in rule.blocked.pattern] for kind, rule in rules.types.items()
         }
         self._any_patterns = [re.compile(text) for text in rules.blocked.pattern]
-        self._cached = lru_cache(_CACHED)(self._normalise)
+        self._forget: list[Callable[[], None]] = []
+        self._cached = self.remembering(self._normalise)
+
+    def remembering(self, read: Callable[_Given, T]) -> Callable[_Given, T]:
+        """Return ``read`` with a bounded memory of values, as the same people come again and again."""
+        cached = lru_cache(_CACHED)(read)
+        self._forget.append(cached.cache_clear)
+        return cached  # type: ignore[return-value]  # the cache takes whatever can be hashed
 
     def forget(self) -> None:
-        """Drop the values held in memory (a bounded number, as the same people come again and again)."""
-        self._cached.cache_clear()
+        """Drop the values held in memory."""
+        for forget in self._forget:
+            forget()
 
     def __call__(self, kind: str, value: str, region: str | None = None) -> str | None:
         """Return the normalised value of an identifier of type ``kind``, or None.

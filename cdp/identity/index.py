@@ -54,6 +54,7 @@ class Indexes:
 
     def __init__(self, blind: BlindIndex) -> None:
         self._indexed = lru_cache(_CACHED)(blind)
+        self._together = lru_cache(_CACHED)(self._each)
         self._known: dict[bytes, int] = {}
         self._absent: set[bytes] = set()
         self.passing = True
@@ -62,10 +63,14 @@ class Indexes:
     def forget(self) -> None:
         """Drop what is held in memory."""
         self._indexed.cache_clear()
+        self._together.cache_clear()
         self._known.clear()
 
-    def __call__(self, identifiers: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
+    def __call__(self, identifiers: tuple[tuple[str, str], ...]) -> tuple[bytes, ...]:
         """Return the blind index of each (type, normalised value)."""
+        return self._together(identifiers)
+
+    def _each(self, identifiers: tuple[tuple[str, str], ...]) -> tuple[bytes, ...]:
         return tuple(self._indexed(kind, value, VERSION) for kind, value in identifiers)
 
     def earlier(

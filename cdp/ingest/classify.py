@@ -44,6 +44,8 @@ _MISTYPED = Counter(
 
 
 Note = Callable[[int, str, str, object], None]
+Fit = Callable[[object], bool]
+"""Whether a value is of a type and may therefore stay clear."""
 
 
 class Classifier:
@@ -55,7 +57,9 @@ class Classifier:
     def __init__(self, fields: FieldCatalogue, note: Note | None = None) -> None:
         self._note = note
         self._events = fields.events
-        self._properties = {name: rule for name, rule in fields.properties.items() if rule.clear}
+        self._properties = {
+            name: (rule, _FIT[rule.type]) for name, rule in fields.properties.items() if rule.clear
+        }
         self._traits = {name: rule for name, rule in fields.traits.items() if rule.clear}
         self._generalised = {
             name: rule.generalise for name, rule in fields.traits.items() if rule.generalise is not None
@@ -65,11 +69,11 @@ class Classifier:
         self._told = tuple(rule.name for rule in told)
         here = self._traits.get(_HERE)
         self._here = here if here is not None and here.place == "hint" else None
-        self._context: dict[str, dict[str, FieldRule]] = {}
+        self._context: dict[str, dict[str, tuple[str, Fit]]] = {}
         for name, rule in fields.context.items():
             if rule.clear:
                 top, _, below = name.partition(".")
-                self._context.setdefault(top, {})[below] = rule
+                self._context.setdefault(top, {})[below] = name, _FIT[rule.type]
 
     def __call__(self, event: Event) -> Classified:
         """Return the event, cut."""
@@ -101,7 +105,7 @@ class Classifier:
         kept: dict[str, Any] = {}
         for name, raw in given.items():
             value = _without_query(raw) if name in _URL_FIELDS else raw
-            rule = self._properties.get(name)
+            rule, fits = self._properties.get(name, _UNDECLARED)
             if rule is None or not (text or rule.type in _NO_TEXT):
                 if value is not None:
                     kept[name] = value
@@ -109,7 +113,7 @@ class Classifier:
                 clear[name], rest = _cut_items(rule, value)
                 if any(rest):
                     kept[name] = rest
-            elif has_type(rule, value):
+            elif fits(value):
                 clear[name] = value
             elif value is not None:
                 kept[name] = value
@@ -127,10 +131,9 @@ class Classifier:
             inner = raw if isinstance(raw, dict) else {"": raw}
             left: dict[str, Any] = {}
             for below, item in inner.items():
-                path = f"{top}.{below}" if below else top
+                path, fits = rules.get(below) or (f"{top}.{below}" if below else top, _unfit)
                 value = _without_query(item) if path in _URL_FIELDS else item
-                rule = rules.get(below)
-                if rule is not None and has_type(rule, value):
+                if fits(value):
                     clear[_CONTEXT + path] = value
                 elif value is not None:
                     left[below] = value
@@ -205,16 +208,27 @@ def snake_case(name: str) -> str:
 
 def has_type(rule: FieldRule, value: object) -> bool:
     """True when ``value`` has the declared type and may therefore stay clear."""
-    kind = rule.type
-    if kind == "string":
-        return isinstance(value, str) and not looks_personal(value)
-    if kind == "number":
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind == "boolean":
-        return isinstance(value, bool)
-    if kind == "time":
-        return isinstance(value, str) and _is_time(value)
+    return _FIT[rule.type](value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not looks_personal(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_boolean(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_plain_list(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_plain, value))
+
+
+def _unfit(_value: object) -> bool:
+    return False
 
 
 def _count(rule: FieldRule, value: object, column: str) -> None:
@@ -242,7 +256,9 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, int | float)
 
 
-def _is_time(value: str) -> bool:
+def _is_time(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
     try:
         parse_rfc3339(value)
     except ValueError:
@@ -266,3 +282,13 @@ def _without_query(value: object) -> object:
     if not isinstance(value, str):
         return value
     return value.split("?", 1)[0].split("#", 1)[0]
+
+
+_FIT: dict[str, Fit] = {
+    "string": _is_text,
+    "number": _is_number,
+    "boolean": _is_boolean,
+    "time": _is_time,
+    "list": _is_plain_list,
+}
+_UNDECLARED: tuple[None, Fit] = None, _unfit

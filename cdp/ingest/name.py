@@ -15,6 +15,7 @@ from cdp.ingest.model import EventType, RejectKind
 MAX_ID = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _IDS = (("user_id", "userId"), ("anonymous_id", "anonymousId"))
+_NAMING = frozenset({"device", "externalIds"})
 
 
 class InvalidEventError(InvalidInputError):
@@ -38,15 +39,18 @@ def given_identifiers(
 ) -> list[tuple[str, str]]:
     """Return every (type, value) that a message names; empty values are absent ones.
 
+    Called for every event: where nothing but its ids can name anybody, nothing else is looked at.
+
     :param trusted: told by no browser, whose key is public: its alias may name an older id of the user.
     """
-    given = [("user_id", id_of(body, "userId")), ("anonymous_id", id_of(body, "anonymousId"))]
+    given = [(type_, value) for type_, field in _IDS if (value := id_of(body, field))]
     if kind == "alias":
         given += _previous(body, trusted=trusted)
-    if not any(value for _, value in given):
+    if not given:
         fail("no_identifier", "userId and anonymousId are both absent or empty")
-    given += _others(traits, context)
-    context.pop("externalIds", None)
+    if traits or not _NAMING.isdisjoint(context):
+        given += _others(traits, context)
+        context.pop("externalIds", None)
     return given
 
 
@@ -59,7 +63,7 @@ def names_itself(body: dict[str, Any]) -> bool:
 def _previous(body: dict[str, Any], *, trusted: bool) -> list[tuple[str, str]]:
     """Return what an alias calls the user's id of before: a device's, and on a trusted word also a user's."""
     previous = id_of(body, "previousId")
-    if names_itself(body):
+    if not previous or names_itself(body):
         return []
     older = [("user_id", previous)] if trusted and id_of(body, "userId") else []
     return [("anonymous_id", previous), *older]
@@ -67,7 +71,8 @@ def _previous(body: dict[str, Any], *, trusted: bool) -> list[tuple[str, str]]:
 
 def _others(traits: dict[str, Any], context: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the (type, value) pairs that a message names beside its ids."""
-    given = [(name, text_of(traits.get(field_of(traits, name)))) for name in ("email", "phone")]
+    told = ((name, text_of(traits.get(field_of(traits, name)))) for name in ("email", "phone"))
+    given = [pair for pair in told if pair[1]]
     device = context.get("device")
     if isinstance(device, dict):
         given.append(("device_id", text_of(device.get("id"))))
@@ -108,6 +113,8 @@ def id_of(body: dict[str, Any], field: str) -> str:
     value = body.get(field)
     if value is None:
         return ""
+    if type(value) is str and len(value) <= MAX_ID and value.isprintable():  # nearly all are
+        return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         fail("bad_identifier", f"{field} is neither text nor a number")
     text = str(value)

@@ -21,7 +21,7 @@ Pairs = tuple[tuple[str, str], ...]
 class Named(NamedTuple):
     """What is usable of what a message names.
 
-    :param identifiers: highest priority first, at least one.
+    :param identifiers: highest priority first.
     :param earlier: as ``Event.earlier``.
     :param unnamed: types of which it gives a value that names nobody.
     """
@@ -42,6 +42,7 @@ class Recogniser:
         self._rules = rules
         self._normalise = normalise
         self._regions = regions
+        self._recognised = normalise.remembering(self._read)
 
     def __call__(self, given: Collection[tuple[str, str]], region: str | None, *, restraining: bool) -> Named:
         """Return what is usable of the (type, value) pairs ``given``.
@@ -49,6 +50,16 @@ class Recogniser:
         :param restraining: all that is said restrains: it is heard of whom only ``others`` name, too.
         :raises InvalidEventError: it is nobody's.
         """
+        named: Named = self._recognised(tuple(given), region)
+        if named.identifiers:
+            return named
+        others = self.others(given, region) if restraining else ()
+        if not others:
+            fail("no_identifier", "every identifier is blocked by policies/identity.yaml or malformed")
+        return Named(others[:1], unnamed=named.unnamed)
+
+    def _read(self, given: Pairs, region: str | None) -> Named:
+        """Return what is usable of the pairs, be it nothing; a person's events give the same ones."""
         found: dict[tuple[str, str], tuple[int, int]] = {}
         other: dict[tuple[str, str], set[str]] = {}
         unnamed: frozenset[str] = frozenset()
@@ -66,11 +77,6 @@ class Recogniser:
             earlier = self._normalise.earlier(type_, value, region)
             if earlier is not None:
                 other.setdefault((type_, normal), set()).add(earlier)
-        if not found:
-            others = self.others(given, region) if restraining else ()
-            if not others:
-                fail("no_identifier", "every identifier is blocked by policies/identity.yaml or malformed")
-            return Named(others[:1], unnamed=unnamed)
         named = (
             tuple(found) if len(found) == 1 else tuple(sorted(found, key=lambda pair: (found[pair], pair)))
         )

@@ -137,7 +137,9 @@ class Validator:
         restrains = bool(statements) and any(said.state in RESTRAINING for said in statements)
         if not (in_range or restrains):  # a refusal counts from when it was received, whatever the clock
             fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
-        rest = {key: value for key, value in body.items() if key not in _KNOWN and value}
+        rest = {}
+        if not body.keys() <= _KNOWN:
+            rest = {key: value for key, value in body.items() if key not in _KNOWN and value}
         if kind == "group" and (group := _mapping(body, "traits")):
             rest["traits"] = group
         return Event(
