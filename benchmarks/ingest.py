@@ -1,8 +1,8 @@
 """``python -m benchmarks.ingest``: events committed a second, through HTTP, with everything on.
 
-Steps for each store: 1. start ``cdp serve`` on a fresh data directory. 2. Load the events of ``mix.py`` in calls
-of 100 from another process: a tenth to warm up, then the rest, timed. 3. Say how much of the processors' time
-each event cost the server, the process that keeps the mirror, and the client.
+Steps for each store: 1. start ``cdp serve`` on a fresh data directory. 2. Load the events of ``mix.py`` in
+calls of 100 from another process: a tenth to warm up, then the rest, timed. 3. Say how much of the processors'
+time each event cost the server, the process that keeps the mirror, and the client.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The events by which ingest is measured: a made-up shop's, in known shares.
 
-Of each hundred events five bring an identity that nobody knew (a browser; a user and the e-mail address given
-with it), thirty carry what is personal (an IP address and a user agent, or traits) and is sealed, two change a
+A hundred events bring five identities that nobody knew (a browser; a user and the e-mail address given with
+it); thirty carry what is personal (an IP address and a user agent, or traits) and is sealed, two change a
 consent, and five are sent again under the message id of an earlier one. The others name a browser, and
 whose it is once its user is known. The same seed gives the same events.
 """

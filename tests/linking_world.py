@@ -80,7 +80,7 @@ class LinkingWorld:
             rest={},
             statements=(),
         )
-        self.names |= dict(zip(self.identity.indexes(named), named, strict=True))
+        self.names |= dict(zip(self.identity.indexes(tuple(named)), named, strict=True))
         return self.identity.index(Classified(event, None, None, ()))
 
     def store_batch(self, *events: Indexed) -> Resolved:
@@ -95,7 +95,7 @@ class LinkingWorld:
 
     def number(self, named: Named) -> int:
         """Return the identity of an identifier."""
-        (index,) = self.identity.indexes([named])
+        (index,) = self.identity.indexes((named,))
         with self.store.reading() as connection:
             return find(connection, [index])[index]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from sqlalchemy import (
@@ -52,7 +52,8 @@ _SQLITE_PRAGMAS = (
     "PRAGMA wal_autocheckpoint=20000",
 )
 _FEW = 400  # rows for which COPY's round trips cost more than they save
-_ROWS = 400  # rows of one multi-row insert: below SQLite's limit of parameters
+_ROWS = 512  # rows of one statement, halved for the rest of them: below SQLite's limit of parameters
+_STATEMENTS = 1000  # compiled ones that a connection to SQLite keeps
 _CHUNK = 5000  # keys of one look-up
 _IDLE, _IDLE_SECONDS = "cdp_idle_since", 1.0  # after which a connection to PostgreSQL is proven to be alive
 
@@ -64,7 +65,7 @@ def make_engine(url: str) -> Engine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, hide_parameters=True)
+        engine = create_engine(parsed, hide_parameters=True, connect_args={"cached_statements": _STATEMENTS})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -256,12 +257,12 @@ def lock_table(connection: Connection, table: Table) -> None:
 def insert_many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Insert ``rows`` (tuples in the order of ``columns``) the fastest way the driver has.
 
-    SQLite: ``executemany`` of a statement compiled once; PostgreSQL: binary COPY, or one statement for a few.
+    SQLite: statements of many rows each; PostgreSQL: binary COPY, or one statement for a few.
     """
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_sqlite_insert(table.name, tuple(columns)), list(rows))
+        _sqlite_insert(connection, table, columns, rows)
         return
     if len(rows) <= _FEW:
         statement, given = _from_arrays(connection, table, columns, rows)
@@ -275,10 +276,36 @@ def insert_many(connection: Connection, table: Table, columns: Sequence[str], ro
             copy.write_row(row)
 
 
-@lru_cache(maxsize=64)
-def _sqlite_insert(table: str, columns: tuple[str, ...]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # names are ours
+def _sqlite_insert(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row], end: str = ""
+) -> list[CursorResult[Any]]:
+    """Insert rows, many in one statement: ``executemany`` gives up the interpreter at each row.
+
+    A thread that computes meanwhile does not give it back for milliseconds.
+    """
+    given = f"INSERT INTO {table.name} ({', '.join(columns)})"  # names are ours
+    marks = f"({', '.join('?' * len(columns))})"
+    results = []
+    for part in _parts(rows):
+        flat = tuple(chain.from_iterable(part))
+        statement = f"{given} VALUES {_repeated(marks, len(part))} {end}"
+        results.append(connection.exec_driver_sql(statement, flat))
+    return results
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Cut rows into parts of a few sizes, so that their statements are compiled once."""
+    at, size = 0, _ROWS
+    while at < len(rows):
+        while size > len(rows) - at:
+            size //= 2
+        yield rows[at : at + size]
+        at += size
+
+
+@lru_cache(maxsize=256)
+def _repeated(marks: str, count: int) -> str:
+    return ", ".join([marks] * count)
 
 
 def insert_new(
@@ -294,19 +321,12 @@ def insert_new(
     """
     if not rows:
         return []
-    names, wanted = ", ".join(columns), ", ".join(returning)
-    end = f"ON CONFLICT DO NOTHING RETURNING {wanted}"
+    end = f"ON CONFLICT DO NOTHING RETURNING {', '.join(returning)}"
     if connection.dialect.name == "postgresql":
         statement, given = _from_arrays(connection, table, columns, rows)
         return _rows(connection.exec_driver_sql(f"{statement} {end}", given))
-    taken: list[tuple[Any, ...]] = []
-    row_marks = f"({', '.join('?' * len(columns))})"
-    for chunk in chunks(rows, _ROWS):
-        marks = ", ".join([row_marks] * len(chunk))
-        statement = f"INSERT INTO {table.name} ({names}) VALUES {marks} {end}"  # noqa: S608  # names are ours
-        flat = tuple(value for row in chunk for value in row)
-        taken += _rows(connection.exec_driver_sql(statement, flat))
-    return taken
+    results = _sqlite_insert(connection, table, columns, rows, end)
+    return [row for result in results for row in _rows(result)]
 
 
 def insert_ignoring(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> int:
@@ -317,8 +337,7 @@ def insert_ignoring(connection: Connection, table: Table, columns: Sequence[str]
     if connection.dialect.name == "postgresql":
         statement, given = _from_arrays(connection, table, columns, rows)
         return connection.exec_driver_sql(f"{statement} {end}", given).rowcount
-    statement = f"{_sqlite_insert(table.name, tuple(columns))} {end}"
-    return connection.exec_driver_sql(statement, list(rows)).rowcount
+    return sum(result.rowcount for result in _sqlite_insert(connection, table, columns, rows, end))
 
 
 def update_many(
@@ -346,10 +365,9 @@ def update_many(
         ).rowcount
     changed = 0
     row_marks = f"({', '.join('?' * len(names))})"
-    for chunk in chunks(rows, _ROWS):  # not `executemany`, which gives up the interpreter at each row
-        marks = ", ".join([row_marks] * len(chunk))
-        flat = tuple(value for row in chunk for value in row)
-        statement = f"{update} (VALUES {marks}) AS given WHERE {found}"
+    for part in _parts(rows):  # not `executemany`, as above
+        flat = tuple(chain.from_iterable(part))
+        statement = f"{update} (VALUES {_repeated(row_marks, len(part))}) AS given WHERE {found}"
         changed += connection.exec_driver_sql(statement, flat).rowcount
     return changed
 
