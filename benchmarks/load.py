@@ -3,7 +3,7 @@
 ``python -m benchmarks.load HOST PORT WRITE_KEY SHARED BATCH CONNECTIONS LIMIT [RATE]`` builds every body
 first, then sends them over a few kept-alive connections on loopback and prints one JSON object. With a rate
 the events happen as they are sent, so many a second; 0 is as many as are taken. SHARED is the folder of the
-order lines, or ``mix:PREFIX`` for the made-up events of ``mix.py``, whose ids begin so.
+order lines, or ``crowd:BROWSERS,USERS,SENT`` for the made-up events of ``mix.py``, which go on from there.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ import time
 from collections import deque
 from pathlib import Path
 
-from benchmarks import mix
+from benchmarks.mix import Crowd
 from benchmarks.retail import bodies
 
 
 def main() -> None:
     """Run the load."""
     host, port, write_key, shared, size, connections, limit, *rate = sys.argv[1:]
-    if shared.startswith("mix:"):
-        waiting = deque(mix.bodies(int(limit), int(size), prefix=shared.removeprefix("mix:")))
+    if shared.startswith("crowd:"):
+        crowd = Crowd(*map(int, shared.removeprefix("crowd:").split(",")))
+        waiting = deque(crowd.bodies(int(limit), int(size)))
     else:
         waiting = deque(bodies(Path(shared), int(size), int(limit) or None, live=bool(rate)))
     paced = float(rate[0]) if rate else 0.0
@@ -56,6 +57,7 @@ def main() -> None:
             if answer.status != 200:
                 refused.append(answer.status)
 
+    built = time.process_time()
     threads = [threading.Thread(target=work) for _ in range(int(connections))]
     begun = time.perf_counter()
     for thread in threads:
@@ -73,6 +75,7 @@ def main() -> None:
                 "p50_ms": 1000 * calls[len(calls) // 2],
                 "p99_ms": 1000 * calls[int(len(calls) * 0.99)],
                 "refused": len(refused),
+                "client_seconds": time.process_time() - built,
             }
         )
     )

@@ -1,8 +1,8 @@
 """A process beside this one that answers what it is asked, frame by frame, in order.
 
-Invariants: whoever asked hears exactly once, ``None`` where the process ended before it answered; what is asked
-and answered goes through pipes and lies on no disk. A frame is eight bytes of its length, and its bytes; the
-process says with an empty one that it is ready, and until then nothing can be asked.
+Invariants: whoever asked hears exactly once, ``None`` where the process ended before it answered; what is
+asked and answered goes through pipes and lies on no disk. A frame is eight bytes of its length, and its bytes;
+the process says with an empty one that it is ready, and until then nothing can be asked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import BinaryIO
+from typing import IO
 
 from cdp.worker.clockwork import Beside
 
@@ -36,7 +36,7 @@ class Answering(Beside):
         return None if asked is None else len(asked)
 
     def ask(self, frame: bytes, done: Done) -> bool:
-        """Ask, and have ``done`` told the answer, by a thread of its own; False where nothing can be asked."""
+        """Ask, and have ``done`` told the answer by another thread; False where nothing can be asked."""
         with self._lock:
             if self._asked is None:
                 return False
@@ -77,19 +77,19 @@ class Answering(Beside):
             done(None)
 
 
-def answer_all(given: BinaryIO, taken: BinaryIO, answer: Callable[[bytes], bytes]) -> None:
+def answer_all(given: IO[bytes], taken: IO[bytes], answer: Callable[[bytes], bytes]) -> None:
     """Answer each frame until there are no more: the side of the process that is asked."""
     _write(taken, b"")
     while (frame := _read(given)) is not None:
         _write(taken, answer(frame))
 
 
-def _write(pipe: BinaryIO, frame: bytes) -> None:
+def _write(pipe: IO[bytes], frame: bytes) -> None:
     pipe.write(len(frame).to_bytes(_LENGTH) + frame)
     pipe.flush()
 
 
-def _read(pipe: BinaryIO) -> bytes | None:
+def _read(pipe: IO[bytes]) -> bytes | None:
     """Return the next frame; None at the end, also in the middle of one."""
     length = pipe.read(_LENGTH)
     if len(length) < _LENGTH:
