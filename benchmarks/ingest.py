@@ -1,7 +1,7 @@
 """``python -m benchmarks.ingest``: events committed a second, through HTTP, with everything on.
 
 Steps for each store: 1. start ``cdp serve`` on a fresh data directory. 2. Load the events of ``mix.py`` in
-calls of 100 from another process: some to warm up, then more, timed; say what each cost the processors.
+calls of 100 from another process: some to warm up, then more, timed; say what each cost the processors' time.
 3. With ``--single``: calls of one event, as many as ``wrk`` gets through, and half of that at a steady pace.
 4. With ``--grow``: load up to so many events and time once more; say how much memory the server used at most.
 """

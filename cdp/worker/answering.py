@@ -1,7 +1,7 @@
 """A process beside this one that answers what it is asked, frame by frame, in order.
 
 Invariants: whoever asked hears exactly once, ``None`` where the process ended before it answered; what is
-asked and answered goes through pipes and lies on no disk. A frame is eight bytes of its length, and its bytes;
+asked and answered goes through pipes and lies on no disk. A frame is eight bytes of its length and its bytes;
 the process says with an empty one that it is ready, and until then nothing can be asked.
 """
 
