@@ -36,6 +36,7 @@ from cdp.store.dialect import (
     share_rows,
     update_many,
     upsert,
+    wait_for_rows,
 )
 from cdp.store.disk import flush, put_in_place
 from cdp.store.engine import Store
@@ -97,4 +98,5 @@ __all__ = [
     "until",
     "update_many",
     "upsert",
+    "wait_for_rows",
 ]
