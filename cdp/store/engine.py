@@ -19,6 +19,10 @@ from cdp.store import dialect, locks
 from cdp.store.scrub import scrub
 
 
+class LostError(StoreError):
+    """It lost against others that wrote at the same time, and nothing of it is stored."""
+
+
 class Store:
     """A database and, on SQLite, the lock that keeps its one writer alone.
 
@@ -65,7 +69,7 @@ class Store:
             raise StoreError("every connection to the database is in use") from None
         except (DBAPIError, self._driver_error) as error:
             if dialect.is_retryable(error):
-                raise
+                raise LostError from None
             raise StoreError(f"the database failed: {_first_line(error)}") from None
 
     @contextmanager
