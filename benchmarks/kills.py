@@ -1,7 +1,7 @@
 """``python -m benchmarks.kills``: the server is killed at random points under load, again and again.
 
-Each round: let the client send for a moment, kill the server (SIGKILL, all its processes), start it again, and
-look: every event that was acknowledged is stored exactly once, every other one at most once, and who was
+Each round: let the client send for a moment, kill the server (SIGKILL, all its processes), start it again,
+and look: every event that was acknowledged is stored exactly once, every other one at most once, and who was
 acknowledged as refusing stands as that. At the end the client's retries complete it, and all profiles are
 those of a platform that took the same events undisturbed.
 """
@@ -32,7 +32,7 @@ from cdp.access import Source
 from cdp.api import Services
 from cdp.settings import Settings
 
-_ROUNDS = 50
+ROUNDS = 50
 _LEAST, _MOST = 0.1, 0.9  # seconds of load before a kill
 
 
@@ -53,7 +53,7 @@ def rounds(
 
     :param services: of a platform over the same databases, which only reads.
     """
-    chance = random.Random(seed)  # noqa: S311  # repeatable moments
+    chance = random.Random(seed)  # repeatable moments
     wrong: list[str] = []
     for turn in range(times):
         before = len(client.acknowledged())
@@ -137,7 +137,8 @@ class Served:
             self._process = None
 
 
-def _run(kind: str, times: int, seed: int) -> dict[str, object]:
+def measure(kind: str, times: int, seed: int = 1) -> dict[str, object]:
+    """Kill ``cdp serve`` so many times on a fresh database of a kind; returns what was wrong, in words."""
     with tempfile.TemporaryDirectory(prefix="cdp-bench-") as name:
         folder = Path(name)
         with fresh_databases(kind, folder) as (database, keys):
@@ -162,10 +163,10 @@ def main() -> None:
     """Run the rounds on both stores and print what was wrong; exit with 1 where anything was."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
     parser.add_argument("--stores", nargs="+", default=["sqlite", "postgresql"])
-    parser.add_argument("--rounds", type=int, default=_ROUNDS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    found = {kind: _run(kind, arguments.rounds, arguments.seed) for kind in arguments.stores}
+    found = {kind: measure(kind, arguments.rounds, arguments.seed) for kind in arguments.stores}
     print(json.dumps(found, indent=2))
     sys.exit(any(one["wrong"] for one in found.values()))
 

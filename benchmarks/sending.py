@@ -51,7 +51,7 @@ class Try(NamedTuple):
 
 def message(number: int) -> dict[str, Any]:
     """Return an event of the plan."""
-    chance = random.Random(number)  # noqa: S311  # repeatable data
+    chance = random.Random(number)  # repeatable data
     person = chance.randrange(_PEOPLE)
     day, second = divmod(number, 86_400)
     made: dict[str, Any] = {
@@ -64,7 +64,9 @@ def message(number: int) -> dict[str, Any]:
     }
     if chance.random() < 0.5:
         kiosk = chance.random() < 0.5
-        made["anonymousId"] = f"kiosk-{chance.randrange(_KIOSKS)}" if kiosk else f"phone-{person}"
+        made["anonymousId"] = (
+            f"kiosk-{chance.randrange(_KIOSKS)}" if kiosk else f"phone-{person}-{number // 400}"
+        )
     if number % 5 == 0:
         home = person // 2 if person < _PEOPLE // 3 else person  # a third share their address with another
         traits = {"email": f"home-{home}@mail.example", "first_name": f"Heron {number}", "country": "GB"}
@@ -177,9 +179,7 @@ class Client:
                 return
             time.sleep(_AGAIN_SECONDS)
 
-    def _try(
-        self, held: dict[int, http.client.HTTPConnection], port: int, number: int, body: bytes
-    ) -> int:
+    def _try(self, held: dict[int, http.client.HTTPConnection], port: int, number: int, body: bytes) -> int:
         connection = held.setdefault(port, http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT))
         begun = time.time()
         status, after = 0, "-1"

@@ -1,6 +1,6 @@
 """A PostgreSQL server of a test's own, to be stopped, started and filled: nobody else may miss it.
 
-Made as `.ci/run` makes that of all tests; PostgreSQL refuses to run as root, so root has it run as `postgres`.
+Made as `.ci/run` makes that of all tests: PostgreSQL refuses to run as root, who has it run as `postgres`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from running import free_port
+from small_disk import Disk, small_disk
 
 _BIN = Path("/usr/lib/postgresql/15/bin")
 _AS_SERVER = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
@@ -28,7 +29,8 @@ class OwnPostgres:
     :param options: of its configuration, by name.
     """
 
-    def __init__(self, folder: Path, options: Mapping[str, object]) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, object], disk: Disk | None) -> None:
+        self.disk = disk
         self.port = free_port()
         self._data, self._log = folder / "data", folder / "log"
         given = {
@@ -65,21 +67,19 @@ class OwnPostgres:
 
 
 @contextmanager
-def own_postgres(folder: Path | None = None, **options: object) -> Iterator[OwnPostgres]:
+def own_postgres(disk_megabytes: int = 0, **options: object) -> Iterator[OwnPostgres]:
     """Yield a server that runs; it and its folder are gone after the block.
 
-    :param folder: where its data lies; the user ``postgres`` must be able to reach it.
+    :param disk_megabytes: of the disk of its own (``OwnPostgres.disk``) that it lies on; 0 for none.
     """
     if not (_BIN / "initdb").exists():
         pytest.skip(f"no PostgreSQL server in {_BIN} (.ci/run installs it)")
-    made = Path(tempfile.mkdtemp(prefix="cdp-postgres-", dir=folder))
-    try:
+    made = Path(tempfile.mkdtemp(prefix="cdp-postgres-"))
+    with ExitStack() as opened:
+        opened.callback(shutil.rmtree, made, ignore_errors=True)
         if _AS_SERVER:
             shutil.chown(made, "postgres")
-        server = OwnPostgres(made, options)
-        try:
-            yield server
-        finally:
-            server.stop("immediate")
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        disk = opened.enter_context(small_disk(made / "disk", disk_megabytes)) if disk_megabytes else None
+        server = OwnPostgres(made if disk is None else disk.folder, options, disk)
+        opened.callback(server.stop, "immediate")
+        yield server

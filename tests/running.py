@@ -22,9 +22,11 @@ from forked import CONTEXT
 from granian.constants import Interfaces
 from granian.server.embed import Server as Embedded
 
+from benchmarks.sending import Sending, Try
 from cdp.settings import Settings
 
 _READY_SECONDS = 60.0
+_BOUND = 15.0  # seconds within which every call is answered, on a busy machine
 
 
 def _serve(settings: Settings, port: int, log: Path) -> None:
@@ -36,7 +38,11 @@ def _serve(settings: Settings, port: int, log: Path) -> None:
 
     async def run() -> None:
         server = Embedded(
-            lambda: app.create(settings), port=port, interface=Interfaces.ASGI, factory=True, log_enabled=False
+            lambda: app.create(settings),
+            port=port,
+            interface=Interfaces.ASGI,
+            factory=True,
+            log_enabled=False,
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
         await server.serve()
@@ -120,3 +126,31 @@ def running(settings: Settings, log: Path) -> Iterator[Running]:
         yield server
     finally:
         server.stop()
+
+
+def until(client: Sending, status: int) -> None:
+    """Wait until a call that began after now was answered so."""
+    since, deadline = time.time(), time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        if any(one.status == status and one.begun > since for one in client.tries()):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no call was answered {status}")
+
+
+def check_refused(tries: list[Try]) -> None:
+    """Check that calls were refused, soon and with the word when to come again, and none otherwise."""
+    refused = [one for one in tries if one.status != 200]
+    assert {one.status for one in refused} == {503}
+    assert all(one.retry_after >= 1 for one in refused)
+    assert max(one.seconds for one in tries) < _BOUND
+
+
+def check_all_runs(server: Running, write_key: str) -> None:
+    """The writer answers, and so does what runs beside it: segments see a new event."""
+    body = b'{"batch": [{"type": "track", "event": "Seen", "userId": "last"}]}'
+    answer = httpx.post(
+        f"{server.url}/v1/batch?wait=warehouse", content=body, auth=(write_key, ""), timeout=40
+    )
+    assert answer.status_code == 200
+    server.wait_until(ready=True)

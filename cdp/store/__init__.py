@@ -38,7 +38,7 @@ from cdp.store.dialect import (
     upsert,
     wait_for_rows,
 )
-from cdp.store.disk import flush, put_in_place
+from cdp.store.disk import flush, has_room, put_in_place
 from cdp.store.engine import Store
 from cdp.store.erased import Erased, bound_in, erased, erased_by, erased_since, forget_rows, told_at
 from cdp.store.metadata import batches, metadata
@@ -75,6 +75,7 @@ __all__ = [
     "erased_since",
     "flush",
     "forget_rows",
+    "has_room",
     "initialise",
     "insert_ignoring",
     "insert_many",
