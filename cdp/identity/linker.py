@@ -114,15 +114,14 @@ class Linker(Lookup):
         :raises EpochMovedError: one of them is not there: they were erased since they were found.
         """
         while True:
-            attempt = connection.begin_nested()
-            cluster_of = queries.clusters_of(connection, touched)
-            if cluster_of.keys() < set(touched):
-                raise EpochMovedError
-            held = queries.lock_clusters(connection, set(cluster_of.values()))
-            if held.keys() >= set(touched):
-                attempt.commit()
-                return held
-            attempt.rollback()
+            with connection.begin_nested() as attempt:
+                cluster_of = queries.clusters_of(connection, touched)
+                if cluster_of.keys() < set(touched):
+                    raise EpochMovedError
+                held = queries.lock_clusters(connection, set(cluster_of.values()))
+                if held.keys() >= set(touched):
+                    return held
+                attempt.rollback()
 
     def evidence(self, connection: Connection, component: Collection[int]) -> Evidence:
         """Return what was told of a component."""

@@ -219,17 +219,13 @@ def _member_column(connection: Connection, identity_nos: Iterable[int], column: 
 
 
 def lock_clusters(connection: Connection, cluster_nos: Collection[int]) -> dict[int, tuple[int, int]]:
-    """Lock the components, in one order, and return identity_no → (profile_no, cluster_no) of their members.
-
-    A component is locked by the row of its lowest identity, whose number it has, however large it is.
-    """
+    """Lock components in one order, each by the row of its number; return no → (profile, component)."""
     found = {}
     m = profile_members.c
     for chunk in chunks(sorted(cluster_nos)):
         wait_for_rows(connection, select(m.identity_no).where(among(m.identity_no, chunk)), m.identity_no)
-    for chunk in chunks(cluster_nos):  # a statement of its own: it sees what they did for whom we waited
-        query = select(m.identity_no, m.profile_no, m.cluster_no).where(among(m.cluster_no, chunk))
-        rows = read_rows(connection, query)
+        query = select(m.identity_no, m.profile_no, m.cluster_no)  # it sees what they did for whom we waited
+        rows = read_rows(connection, query.where(among(m.cluster_no, chunk)))
         found.update({number: (profile_no, cluster_no) for number, profile_no, cluster_no in rows})
     return found
 

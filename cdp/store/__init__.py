@@ -36,11 +36,11 @@ from cdp.store.dialect import (
     share_rows,
     update_many,
     upsert,
-    wait_for_rows,
 )
 from cdp.store.disk import flush, has_room, put_in_place
 from cdp.store.engine import Store
 from cdp.store.erased import Erased, bound_in, erased, erased_by, erased_since, forget_rows, told_at
+from cdp.store.locks import wait_for_rows
 from cdp.store.metadata import batches, metadata
 from cdp.store.types import Bytes, Flag, Instant, Json, Name, Number
 

@@ -245,15 +245,6 @@ def share_rows(query: Select[Any]) -> Select[Any]:
     return query.with_for_update(read=True)
 
 
-def wait_for_rows(connection: Connection, query: Select[Any], order: ColumnElement[Any]) -> None:
-    """Lock the rows that ``query`` finds, one after the other by ``order``, and read none of them.
-
-    SQLite: its writer is alone.
-    """
-    if connection.dialect.name != "sqlite":
-        connection.execute(lock_rows(query.order_by(order))).close()
-
-
 def lock_table(connection: Connection, table: Table) -> None:
     """Let nobody else write in ``table`` until the transaction ends; waits for whoever does.
 

@@ -66,9 +66,7 @@ def test_each_disk_full_once_under_load(tmp_path: Path, templates: Callable[[str
                 until(client, 503)
                 server.wait_until(ready=False, part=_NEEDED[name])
             else:
-                failed = f'"work": "{_BESIDE[name]}"'
-                before = log.read_text(encoding="utf-8").count(failed)
-                _wait_for(lambda: log.read_text(encoding="utf-8").count(failed) > before)  # noqa: B023
+                _wait_until_it_fails(log, _BESIDE[name])
                 until(client, 200)
             disk.free()
             server.wait_until(ready=True)
@@ -83,6 +81,12 @@ def test_each_disk_full_once_under_load(tmp_path: Path, templates: Callable[[str
         for name in ("main", "keys"):
             with closing(sqlite3.connect(tmp_path / name / "it.sqlite")) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def _wait_until_it_fails(log: Path, work: str) -> None:
+    said = f'"work": "{work}"'
+    before = log.read_text(encoding="utf-8").count(said)
+    _wait_for(lambda: log.read_text(encoding="utf-8").count(said) > before)
 
 
 def _wait_for(true: Callable[[], bool]) -> None:
