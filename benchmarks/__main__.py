@@ -3,7 +3,8 @@
 Steps for each store: 1. start ``cdp serve`` on a fresh data directory. 2. Load the whole of Online Retail
 through HTTP from another process. 3. Stop the server, measure the store's bytes. 4. Refresh five segments
 next to the same five as hand-written DuckDB SQL over the same Parquet. 5. Export next to a bare loop that
-reads, decrypts and writes the same rows. Ratios are taken within one run.
+reads, decrypts and writes the same rows. Ratios are taken within one run. 6. Kill a server under load, again
+and again (``kills.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks import export, segments
+from benchmarks import export, kills, segments
 from benchmarks.databases import fresh_databases, size_of
 from benchmarks.server import served
 from cdp import app
@@ -33,7 +34,10 @@ BATCH, CONNECTIONS = 100, 32
 def main() -> None:
     """Run the benchmark and print its figures."""
     arguments = _arguments()
-    results = {store: _run(store, arguments) for store in arguments.stores}
+    results = {
+        store: {**_run(store, arguments), "kills": kills.measure(store, arguments.kills)}
+        for store in arguments.stores
+    }
     print(json.dumps(results, indent=2))
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -44,6 +48,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stores", nargs="+", default=["sqlite", "postgresql"])
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("CDP_SHARED", "../shared")))
     parser.add_argument("--limit", type=int, default=0, help="order lines to load; 0 is all")
+    parser.add_argument(
+        "--kills", type=int, default=kills.ROUNDS, help="rounds in which the server is killed"
+    )
     parser.add_argument("--out", type=Path, help="also write the figures into this file")
     return parser.parse_args()
 

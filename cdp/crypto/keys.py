@@ -167,6 +167,14 @@ class Keyring:
 
     # -- DEKs -----------------------------------------------------------------------------------
 
+    def check(self) -> None:
+        """Let pass, or refuse because keys cannot be read or no new ones stored.
+
+        :raises UnavailableError: the key database does not answer, or its disk is full.
+        """
+        self.store.check_room()
+        self.deks([0])
+
     def create(self, identity_nos: Sequence[int], domains: Sequence[Domain] = ("person", "proof")) -> None:
         """Make and commit the DEKs of new identities (harmless where they exist)."""
         wanted = sorted((no, domain) for no in identity_nos for domain in domains)

@@ -107,20 +107,21 @@ class Linker(Lookup):
     def lock(self, connection: Connection, touched: Collection[int]) -> dict[int, tuple[int, int]]:
         """Lock whole components and return identity_no → (profile_no, cluster_no) of all their members.
 
-        While we waited, another writer may have moved members in or out. Who came in is visible to the next
-        statement only, so look again until those that are locked are all.
+        While we waited, another writer may have joined one of them to a third. Then all are let go and locked
+        again: to wait for the third while others wait for what we hold would be a deadlock. A component's
+        number only ever sinks, so this ends.
 
         :raises EpochMovedError: one of them is not there: they were erased since they were found.
         """
         while True:
-            cluster_of = queries.clusters_of(connection, touched)
-            if cluster_of.keys() < set(touched):
-                raise EpochMovedError
-            clusters = set(cluster_of.values())
-            held = queries.lock_clusters(connection, clusters)
-            sizes = Counter(cluster_no for _, cluster_no in held.values())
-            if held.keys() >= set(touched) and sizes == queries.cluster_sizes(connection, touched):
-                return held
+            with connection.begin_nested() as attempt:
+                cluster_of = queries.clusters_of(connection, touched)
+                if cluster_of.keys() < set(touched):
+                    raise EpochMovedError
+                held = queries.lock_clusters(connection, set(cluster_of.values()))
+                if held.keys() >= set(touched):
+                    return held
+                attempt.rollback()
 
     def evidence(self, connection: Connection, component: Collection[int]) -> Evidence:
         """Return what was told of a component."""

@@ -29,12 +29,12 @@ from cdp.store import (
     insert_ignoring,
     insert_many,
     insert_new,
-    lock_rows,
     read_numbers,
     read_rows,
     since,
     until,
     update_many,
+    wait_for_rows,
 )
 
 IDENTITY_COLUMNS = ("identity_no", "type", "value", "created_at", "first_event_id", "batch")
@@ -218,13 +218,14 @@ def _member_column(connection: Connection, identity_nos: Iterable[int], column: 
     return found
 
 
-def lock_clusters(connection: Connection, cluster_nos: Iterable[int]) -> dict[int, tuple[int, int]]:
-    """Lock the components, in one order, and return identity_no → (profile_no, cluster_no)."""
+def lock_clusters(connection: Connection, cluster_nos: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Lock components in one order, each by the row of its number; return no → (profile, component)."""
     found = {}
     m = profile_members.c
     for chunk in chunks(sorted(cluster_nos)):
-        query = select(m.identity_no, m.profile_no, m.cluster_no).where(among(m.cluster_no, chunk))
-        rows = read_rows(connection, lock_rows(query.order_by(m.identity_no)))
+        wait_for_rows(connection, select(m.identity_no).where(among(m.identity_no, chunk)), m.identity_no)
+        query = select(m.identity_no, m.profile_no, m.cluster_no)  # it sees what they did for whom we waited
+        rows = read_rows(connection, query.where(among(m.cluster_no, chunk)))
         found.update({number: (profile_no, cluster_no) for number, profile_no, cluster_no in rows})
     return found
 

@@ -47,7 +47,7 @@ from cdp.journal.model import (
     lifts,
 )
 from cdp.journal.read import START, read_segment, write_line
-from cdp.store import Batch, Connection, flush
+from cdp.store import Batch, Connection, flush, has_room
 
 IndexesOf = Callable[[Connection, Sequence[int]], Mapping[int, Sequence[bytes]]]
 """(connection, identity numbers) → the blind indexes of each."""
@@ -173,6 +173,14 @@ class Journal:
         """Begin a journal where there is none; from then on an empty folder means that it was lost."""
         if not self.segments():
             self._append([], flush=True)
+
+    def check_room(self) -> None:
+        """Let pass, or refuse because what restrains could not be written.
+
+        :raises JournalError: the journal's disk is full, or not there.
+        """
+        if not has_room(self.folder):
+            raise JournalError(f"the disk of the journal in {self.folder} is full, or not there")
 
     def close(self) -> None:
         """Close the segment in hand."""

@@ -37,9 +37,10 @@ from cdp.store.dialect import (
     update_many,
     upsert,
 )
-from cdp.store.disk import flush, put_in_place
+from cdp.store.disk import flush, has_room, put_in_place
 from cdp.store.engine import Store
 from cdp.store.erased import Erased, bound_in, erased, erased_by, erased_since, forget_rows, told_at
+from cdp.store.locks import wait_for_rows
 from cdp.store.metadata import batches, metadata
 from cdp.store.types import Bytes, Flag, Instant, Json, Name, Number
 
@@ -74,6 +75,7 @@ __all__ = [
     "erased_since",
     "flush",
     "forget_rows",
+    "has_room",
     "initialise",
     "insert_ignoring",
     "insert_many",
@@ -97,4 +99,5 @@ __all__ = [
     "until",
     "update_many",
     "upsert",
+    "wait_for_rows",
 ]

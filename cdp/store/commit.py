@@ -30,7 +30,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, true, up
 from cdp.clock import Clock, Micros, random_id
 from cdp.errors import ConflictError, StoreError
 from cdp.store import dialect
-from cdp.store.engine import Store
+from cdp.store.engine import LostError, Store
 from cdp.store.metadata import batches, counters, erased_identities, log_head
 
 _HEAD = 1
@@ -267,11 +267,8 @@ def retrying(work: Callable[[], T]) -> T:
     for _ in range(_TRIES):
         try:
             return work()
-        except EpochMovedError:
+        except (EpochMovedError, LostError):
             continue
-        except Exception as error:
-            if not dialect.is_retryable(error):
-                raise
     raise StoreError("the batch kept losing against others; it was not stored")
 
 

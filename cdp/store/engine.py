@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -16,7 +17,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from cdp.errors import StoreError
 from cdp.store import dialect, locks
+from cdp.store.disk import has_room
 from cdp.store.scrub import scrub
+
+
+class LostError(StoreError):
+    """It lost against others that wrote at the same time, and nothing of it is stored."""
 
 
 class Store:
@@ -29,6 +35,8 @@ class Store:
         self.engine: Engine = dialect.make_engine(url)
         self.kind = self.engine.dialect.name
         self.single_writer = dialect.is_single_writer(self.engine)
+        name = self.engine.url.database if self.single_writer else None
+        self._folder = Path(name).parent if name and name != ":memory:" else None
         self._write_lock = threading.Lock()
         self._naming = threading.Lock()
         self._held = set[str]()
@@ -65,8 +73,18 @@ class Store:
             raise StoreError("every connection to the database is in use") from None
         except (DBAPIError, self._driver_error) as error:
             if dialect.is_retryable(error):
-                raise
+                raise LostError from None
             raise StoreError(f"the database failed: {_first_line(error)}") from None
+
+    def check_room(self) -> None:
+        """Let pass, or refuse because the disk is full; a server's disk is its own affair.
+
+        Asked apart, as a small write may still find room in a file where a batch finds none.
+
+        :raises StoreError: SQLite's disk has no room for another batch.
+        """
+        if self._folder is not None and not has_room(self._folder):
+            raise StoreError("the database's disk is full")
 
     @contextmanager
     def holding(self, name: str) -> Iterator[bool]:

@@ -1,10 +1,13 @@
-"""Names that one process holds at a time where several write: PostgreSQL's advisory locks."""
+"""What one process holds at a time where several write: names (PostgreSQL's advisory locks), and rows."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, func, select, text
+
+from cdp.store import dialect
 
 
 def hold(connection: Connection, name: str) -> bool:
@@ -21,6 +24,15 @@ def is_held(connection: Connection, name: str) -> bool:
     )
     high, low = divmod(_key(name) % 2**64, 2**32)
     return bool(connection.execute(locks, {"high": high, "low": low}).scalar_one())
+
+
+def wait_for_rows(connection: Connection, query: Select[Any], order: ColumnElement[Any]) -> None:
+    """Lock the rows that ``query`` finds, one after the other by ``order``, and read none of them.
+
+    SQLite: its writer is alone.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(dialect.lock_rows(query.order_by(order))).close()
 
 
 def _key(name: str) -> int:

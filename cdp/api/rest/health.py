@@ -1,14 +1,16 @@
 """Is it alive, is it ready, what has it done: open to ask, without data.
 
-Ready means: the store can be written, the keys can be reached, the policies are loaded, and a restored
-database has had its journal replayed. ``/metrics`` answers to this machine and private networks only. Both
-below ``/api/v1`` and at the root, where probes look for them.
+Ready means: the store can be written, keys can be reached and made, the policies are loaded, what restrains
+can be journalled, a restored database has had its journal replayed, and none of their disks is full.
+``/metrics`` answers to this machine and private networks only. Both below ``/api/v1`` and at the root, where
+probes look for them.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import prometheus_client
@@ -28,13 +30,13 @@ def live() -> dict[str, str]:
 @get("/health/ready", opt=allow(ALWAYS), sync_to_thread=True)
 def ready(services: InjectedServices) -> Response[dict[str, Any]]:
     """Everything that a call needs can be reached; else 503 with what cannot."""
-    checks: dict[str, Callable[[], object]] = {
-        "store": lambda: services.committer.reserve("identity_no", 0),
-        "keys": lambda: services.keyring.deks([0]),
-        "policies": lambda: services.bundle.sha256,
-        "journal": services.recovery.check,
+    checks: dict[str, tuple[Callable[[], object], ...]] = {
+        "store": (services.store.check_room, partial(services.committer.reserve, "identity_no", 0)),
+        "keys": (services.keyring.check,),
+        "policies": (lambda: services.bundle.sha256,),
+        "journal": (services.recovery.check, services.journal.check_room),
     }
-    state = {name: _answers(check) for name, check in checks.items()}
+    state = {name: all(map(_answers, parts)) for name, parts in checks.items()}
     fine = all(state.values())
     body = {"status": "ready" if fine else "not ready", "checks": state}
     return Response(body, status_code=200 if fine else 503)
