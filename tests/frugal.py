@@ -55,3 +55,8 @@ def pytest_collection_finish() -> None:
     """Have the collector leave alone what is there by now."""
     gc.freeze()
     gc.set_threshold(*_OBJECTS)
+
+
+def pytest_unconfigure() -> None:
+    """Let extension modules find everything freed when the process ends."""
+    gc.unfreeze()
