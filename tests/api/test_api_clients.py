@@ -80,7 +80,8 @@ def test_every_route_takes_its_events(caller: Caller, heard: Heard) -> None:
 
 def test_a_write_key_in_each_place_that_clients_put_it(caller: Caller, heard: Heard) -> None:
     key, other, browser = caller.write_key(), caller.write_key("import"), caller.write_key("browser")
-    for headers in (basic(key + ":"), basic(key), {"Authorization": f"Bearer {key}"}):
+    bearer = {"Authorization": f"Bearer {key}"}
+    for headers in (basic(key + ":"), basic(key), bearer):
         assert post(caller, "/v1/track", EVENT, **headers).status_code == 200
     token = {"Authorization": "Bearer token-of-another-server"}
     assert post(caller, "/v1/track", {**EVENT, "writeKey": key}, **token).status_code == 200
