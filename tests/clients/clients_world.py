@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -111,6 +111,12 @@ class Server:
         """Return what the platform read in the calls of a source."""
         return [event for name, event in self._written()["events"] if name == source]
 
+    def taken(self, source: str) -> list[str]:
+        """Return the ids of the messages in the calls of a source that were answered 200."""
+        fine = [call for call in self.calls(source, "POST") if call.status == 200]
+        bodies = [call.json() for call in fine if call.path != "/v1/m"]
+        return [event["messageId"] for body in bodies for event in body.get("batch", [body])]
+
     def _written(self) -> Any:
         return msgspec.json.decode(self._http.get("/_written").content)
 
@@ -133,10 +139,9 @@ class Server:
 def scripted(settings: Settings) -> Iterator[Server]:
     """Yield a server that writes down what it is called with; it ends with the block."""
     key = (settings.data_dir / app.OPERATOR_FILE).read_text(encoding="ascii").strip()
-    with served(settings, [str(HERE / "scripted_server.py")]) as (url, _):
-        server = Server(url, key)
+    program = [str(HERE / "scripted_server.py")]
+    with served(settings, program) as (url, _), closing(Server(url, key)) as server:
         yield server
-        server.close()
 
 
 def need_node() -> None:

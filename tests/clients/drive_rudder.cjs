@@ -39,13 +39,12 @@ async function one(key, said, options) {
 const plain = (key, said) => one(key, said, { gzip: false });
 
 async function chaos(key, said) {
-  const client = made(key, said, { flushAt: 10 });
-  for (let position = 0; position < 40; position += 1) {
-    client.track({ userId: 'chaos', event: 'Product Viewed', properties: { position } });
-  }
-  for (let times = 0; times < 8; times += 1) {
-    await client.flush().catch(() => {});
-  }
+  const client = made(key, said, { flushAt: 10, flushInterval: 200 });
+  const sent = (position) =>
+    new Promise((done) => {
+      client.track({ userId: 'chaos', event: 'Product Viewed', properties: { position } }, done);
+    });
+  await Promise.all(Array.from({ length: 40 }, (_, position) => sent(position)));
 }
 
 const scenarios = { six, plain, retried: one, refused: one, chaos };

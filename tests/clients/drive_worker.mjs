@@ -22,13 +22,12 @@ async function six(key) {
 }
 
 async function chaos(key) {
-  const client = new Analytics(key, told.url, { flushAt: 10 });
-  for (let position = 0; position < 40; position += 1) {
-    client.track({ userId: 'chaos', event: 'Product Viewed', properties: { position } });
-  }
-  for (let times = 0; times < 8; times += 1) {
-    await flushed(client);
-  }
+  const client = new Analytics(key, told.url, { flushAt: 10, flushInterval: 200, logLevel: 'off' });
+  const sent = (position) =>
+    new Promise((done) => {
+      client.track({ userId: 'chaos', event: 'Product Viewed', properties: { position } }, done);
+    });
+  await Promise.all(Array.from({ length: 40 }, (_, position) => sent(position)));
 }
 
 const scenarios = { six, chaos };

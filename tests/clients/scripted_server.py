@@ -11,6 +11,7 @@ A real server process for the tests of real clients: Granian, the platform, and 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -198,6 +199,7 @@ def application() -> Scripted:
 
 
 if __name__ == "__main__":
+    os.environ["CDP_PUBLIC_URL"] = f"http://127.0.0.1:{sys.argv[1]}"  # as `cdp serve` does
     Granian(
         "scripted_server:application",
         factory=True,
