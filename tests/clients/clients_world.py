@@ -121,7 +121,11 @@ class Server:
         return msgspec.json.decode(self._http.get("/_written").content)
 
     def stored(self, source: str, user: str) -> list[Any]:
-        """Return the events of a user of one source that are in the store."""
+        """Return the events of a user that are in the store and came of one source."""
+        return [event for event in self.told(user) if event["source"] == source]
+
+    def told(self, user: str) -> list[Any]:
+        """Return the events of a user that are in the store."""
         headers = {"CDP-Purpose": "data_quality"}
         who = {"type": "user_id", "value": user}
         found = self._http.post("/api/v1/profiles/lookup", json=who, headers=headers).json()
@@ -129,10 +133,11 @@ class Server:
         after: str | None = ""
         while after is not None:
             path = f"/api/v1/profiles/{found['id']}/events"
-            page = self._http.get(path, params={"cursor": after} if after else {}, headers=headers).json()
+            params = {"limit": "500", **({"cursor": after} if after else {})}
+            page = self._http.get(path, params=params, headers=headers).json()
             events += page["items"]
             after = page["next"]
-        return [event for event in events if event["source"] == source]
+        return events
 
 
 @contextmanager
@@ -154,31 +159,37 @@ def need_node() -> None:
         pytest.skip("run `make clients`, which installs the clients of tests/clients/package.json")
 
 
-def run(server: Server, scenarios: Mapping[str, Sequence[str]], outside: Path) -> dict[str, Any]:
-    """Run clients at once through their scenarios; returns what each said, by source.
+@contextmanager
+def started(
+    server: Server, scenarios: Mapping[str, Sequence[str]], outside: Path
+) -> Iterator[dict[str, Any]]:
+    """Run clients at once through their scenarios; what each said is in what it yields after the block.
 
     :param outside: an empty folder to run in.
     """
-    started = []
+    running = []
     for client, names in scenarios.items():
         program, script, *vendor = DRIVERS[client]
         keys = {name: server.key(f"{client}.{name}", "server") for name in names}
         keys |= {name: "unknown-key" for name in names if name == "denied"}
         told = json.dumps({"url": server.url, "keys": keys, "vendor": "".join(vendor)})
         environment = {"PATH": os.environ["PATH"], "TZ": "UTC", "HOME": str(outside)}
-        process = subprocess.Popen(
-            [program, str(HERE / script), told],
-            cwd=outside,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
+        command = [program, str(HERE / script), told]
+        running.append(
+            subprocess.Popen(command, cwd=outside, env=environment, stdout=subprocess.PIPE, text=True)
         )
-        started.append((client, process))
-    said = {}
-    for client, process in started:
+    said: dict[str, Any] = {}
+    yield said
+    for client, process in zip(scenarios, running, strict=True):
         printed, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, client
         said |= {f"{client}.{name}": words for name, words in json.loads(printed).items()}
+
+
+def run(server: Server, scenarios: Mapping[str, Sequence[str]], outside: Path) -> dict[str, Any]:
+    """Run clients at once through their scenarios; returns what each said, by source."""
+    with started(server, scenarios, outside) as said:
+        pass
     return said
 
 

@@ -179,12 +179,12 @@ def _plain(event: Event) -> Any:
 
 
 async def _whole(receive: Any) -> bytes:
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 async def _answer(send: Any, value: Any) -> None:
