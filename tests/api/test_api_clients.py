@@ -70,8 +70,8 @@ def test_every_route_takes_its_events(caller: Caller, heard: Heard) -> None:
         assert post(caller, path, body, **{"Content-Type": "text/plain"}).json() == {"success": True}
         assert heard.one().type == kind
     for path in ("/v1/batch", "/v1/b", "/v1/import"):
-        body = {"batch": [{**EVENT, "type": "track"}], "writeKey": key}
-        assert post(caller, path, body).status_code == 200
+        batch = {"batch": [{**EVENT, "type": "track"}], "writeKey": key}
+        assert post(caller, path, batch).status_code == 200
         assert heard.one().type == "track"
     assert post(caller, "/v1/track/", {**EVENT, "writeKey": key}).status_code == 200
     assert heard.one().type == "track"

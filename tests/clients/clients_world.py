@@ -197,7 +197,9 @@ def run(server: Server, scenarios: Mapping[str, Sequence[str]], outside: Path) -
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]*(?:Z|[+-]\d\d:?\d\d)")
-_PLACE = re.compile(r"127\.0\.0\.1:\d+")
+_PLACE = re.compile(r"127\.0\.0\.1(?::|%3A)\d+")
+_KEY = re.compile(r"(?<=[?&]key=)[\w-]+")  # in the address of a test's page
+_OF_CHANCE = ((_UUID, "<uuid>"), (_TIME, "<time>"), (_PLACE, "<host>"), (_KEY, "<key>"))
 _OF_THE_MACHINE = frozenset(
     {"userAgent", "userAgentData", "user-agent", "timezone", "screen", "network", "os", "sessionId", "locale"}
 )
@@ -213,7 +215,8 @@ def canonical(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [canonical(below) for below in value]
     if isinstance(value, str):
-        return _PLACE.sub("<host>", _TIME.sub("<time>", _UUID.sub("<uuid>", value)))
+        for pattern, name in _OF_CHANCE:
+            value = pattern.sub(name, value)
     return value
 
 
