@@ -30,7 +30,7 @@ from cdp.settings import Settings
 
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
-PATIENCE = 60.0
+PATIENCE = 120.0
 DRIVERS: dict[str, tuple[str, ...]] = {
     "segment-python": (sys.executable, "drive_python.py", "segment"),
     "rudder-python": (sys.executable, "drive_python.py", "rudderstack"),

@@ -127,7 +127,6 @@ def test_analytics_js_tries_again(server: Server, visits: Visits) -> None:
     assert overtook.json()["messageId"] != first.json()["messageId"] == again.json()["messageId"]
     assert again.headers["x-retry-count"] == "1"
     assert again.json()["_metadata"]["retryCount"] >= 1
-    assert again.at - first.at < 2
     asked = {call.headers["access-control-request-headers"] for call in server.preflights("/v1/t")}
     assert "authorization,x-retry-count" in asked
     limited, later = sent(server, "segment-browser.limited")
