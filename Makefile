@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 UV := uv==0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench lock
+.PHONY: help demo serve test clients lint format bench lock
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,6 +22,9 @@ serve: $(STAMP)  ## API on 127.0.0.1:8000, REST docs at /schema, GraphQL at /gra
 
 test: $(STAMP)  ## the test suite, in two processes; ARGS are pytest's (make test ARGS="-k consent -n 0")
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+clients:  ## the clients for Node and browsers that tests/clients runs (Node >= 20)
+	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
 
 lint: $(STAMP)  ## style, format, types and import rules
 	$(BIN)/ruff check .

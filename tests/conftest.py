@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--no-skips", action="store_true", help="fail when a test was skipped or expected to fail"
     )
+    parser.addoption(
+        "--golden", action="store_true", help="write the golden files of tests/clients anew; then read them"
+    )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,12 +1,13 @@
-"""`cdp serve` in a process of its own."""
+"""`cdp serve`, or another program that serves the platform, in a process of its own."""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,19 +18,25 @@ from cdp.settings import Settings
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Yield the address of a server that is ready, and its process; it ends with the block."""
+def served(
+    settings: Settings, program: Sequence[str] = ("-m", "cdp", "serve", "--port")
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Yield the address of a server that is ready, and its process; it ends with the block.
+
+    :param program: what Python runs; it is given the port.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         "PATH": str(Path(sys.executable).parent),
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "CDP_DATA_DIR": str(settings.data_dir),
         "CDP_DATABASE_URL": settings.database_url,
         "CDP_KEYS_DATABASE_URL": settings.keys_database_url,
         "CDP_POLICIES_DIR": str(settings.policies_dir),
     }
-    command = [sys.executable, "-m", "cdp", "serve", "--port", str(port)]
+    command = [sys.executable, *program, str(port)]
     process = subprocess.Popen(command, env=environment)
     try:
         url = f"http://127.0.0.1:{port}"

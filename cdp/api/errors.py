@@ -1,9 +1,10 @@
 """The error tree in HTTP.
 
-RFC 9457 ``application/problem+json`` with a stable ``type``; the ingest routes (``/v1/…``) answer
-``{"code", "message"}`` as their clients expect. Invariants: no answer and no log line repeats a
-value that was sent; an error that nobody foresaw answers 500 with an incident id and nothing else,
-and its log line has the same id, the error's type and its places in the code, not its message.
+RFC 9457 ``application/problem+json`` with a stable ``type``; the ingest routes (``/v1/…`` and Rudder's)
+answer ``{"code", "message"}`` as their clients expect, one of which tries ten times on any other JSON.
+Invariants: no answer and no log line repeats a value that was sent; an error that nobody foresaw answers 500
+with an incident id and nothing else, and its log line has the same id, the error's type and its places in
+the code, not its message.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ _UNSAYABLE = {  # what the decoder says repeats what was sent; this says as much
     "Invalid enum value": "none of the values allowed here; /schema/openapi.json lists them",
 }
 _UNREADABLE = "the body is no JSON that can be read"
-_INGEST = "/v1/"
+_INGEST = ("/v1/", "/beacon/", "/pixel/", "/sourceConfig", "/rsaMetrics", "/rsaRequest")
 _log = structlog.get_logger("cdp.api")
 
 
@@ -135,7 +136,8 @@ def log_incident(error: BaseException) -> str:
 
 def _headers(error: Exception, status: int) -> dict[str, str]:
     if isinstance(error, errors.UnavailableError):
-        return {"Retry-After": str(error.retry_after)}
+        after = {"Retry-After": str(error.retry_after)}
+        return after | {"X-RateLimit-Reset": str(error.retry_after)} if status == 429 else after
     if status == 401:
         return {"WWW-Authenticate": "Bearer"}
     if status == 405 and isinstance(error, HTTPException):

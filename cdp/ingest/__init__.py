@@ -18,11 +18,12 @@ from cdp.ingest.protect import Protector, UnsealableError
 from cdp.ingest.quarantine import Quarantine, QuarantineItem
 from cdp.ingest.queries import add_events, event_times, events_between, forget_events, timeline
 from cdp.ingest.service import EventKeys
-from cdp.ingest.sources import Body, read_body
+from cdp.ingest.sources import EVENT_TYPES, Body, read_body, rudder_pixel, segment_pixel
 from cdp.ingest.undeclared import SeenField, Undeclared
 from cdp.ingest.validate import Validator, looks_personal
 
 __all__ = [
+    "EVENT_TYPES",
     "Body",
     "Classified",
     "Classifier",
@@ -53,6 +54,8 @@ __all__ = [
     "looks_personal",
     "read_body",
     "refusals",
+    "rudder_pixel",
+    "segment_pixel",
     "snake_case",
     "strip",
     "timeline",

@@ -49,6 +49,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     :param statements: consent statements of the consent API, instead of those in the messages.
     :param identifiers: (type, value) pairs of the consent API, instead of those in the messages.
     :param sec_gpc: the request carried the Global Privacy Control (``Sec-GPC: 1``).
+    :param address: where the call came from, for events of browsers and those that say ``context.direct``.
     :param replayed_at: when it was taken out of quarantine, for a message that lay there.
     :param nonce: 63 bits drawn at receipt. Its messages are numbered from it, which tells those without an
         id of their own apart, and stays theirs through retries, quarantine and replay.
@@ -63,6 +64,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     statements: tuple[Statement, ...] = ()
     identifiers: tuple[tuple[str, str], ...] = ()
     sec_gpc: bool = False
+    address: str = ""
     replayed_at: Micros | None = None
     nonce: int = msgspec.field(default_factory=lambda: randbits(63))
 

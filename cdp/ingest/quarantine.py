@@ -50,6 +50,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     identifiers: tuple[tuple[str, str], ...]
     sec_gpc: bool = False
     nonce: int | None = None  # rows of earlier versions have none: their own number serves
+    address: str = ""
 
 
 class Quarantine:
@@ -88,6 +89,7 @@ class Quarantine:
                 delivery.identifiers,
                 delivery.sec_gpc,
                 reject.message.nonce,
+                delivery.address,
             )
             sealed = seal(dek, self._prefix, number.to_bytes(8), 0, msgspec.msgpack.encode(kept))
             source_id, at = delivery.source.source_id, delivery.received_at
@@ -126,6 +128,7 @@ class Quarantine:
             sec_gpc=kept.sec_gpc,
             replayed_at=self._clock.now(),
             nonce=number if kept.nonce is None else kept.nonce,
+            address=kept.address,
         )
 
     def messages_of(

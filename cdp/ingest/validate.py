@@ -324,9 +324,13 @@ def _mapping(body: dict[str, Any], field: str) -> dict[str, Any]:
 
 
 def _context(body: dict[str, Any], delivery: Delivery) -> dict[str, Any]:
-    """Return the message's context over the batch's."""
+    """Return the message's context over the batch's, with the address of a browser or a direct call."""
     own = _mapping(body, "context")
-    return {**delivery.context, **own} if isinstance(delivery.context, dict) else dict(own)
+    context = {**delivery.context, **own} if isinstance(delivery.context, dict) else dict(own)
+    told = delivery.address and (delivery.source.kind == "browser" or context.get("direct") is True)
+    if told and not context.get("ip"):
+        context["ip"] = delivery.address
+    return context
 
 
 def _name(body: dict[str, Any], kind: EventType) -> str:

@@ -1,7 +1,8 @@
 """Cross-origin calls (WHATWG Fetch, "CORS protocol"), for the ingest routes alone.
 
-A page of any site may send events: what counts is its write key, so every origin is allowed, and no cookie
-is ever looked at. No other route is under this: a page of another site can read none of them.
+A page of any site may send events: what counts is its write key, so every origin is allowed. Clients may
+send cookies along (analytics.js with ``credentials: include``), and none is ever looked at: an answer says
+the same without. No other route is under this: a page of another site can read none of them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class CrossOrigin(ASGIMiddleware):
                 headers["Vary"] = "Origin"
                 if origin:
                     headers["Access-Control-Allow-Origin"] = origin
+                    headers["Access-Control-Allow-Credentials"] = "true"
                     headers["Access-Control-Expose-Headers"] = "Retry-After"
             await send(message)
 

@@ -1,9 +1,13 @@
-"""The Segment-compatible ingest routes.
+"""The Segment-compatible ingest routes, and what Rudder's clients send beside them.
 
 Steps of a call: read at most the allowed bytes → parse the envelope → authenticate the write key
-(header, then body) → hand the delivery to the writer → answer after the commit. The handlers are async
-and only wait; one writer thread does the work. Errors answer ``{"code", "message"}``. Pages of any site may
-call these routes (``cors.py``).
+(header, body, query: no two may disagree) → hand the delivery to the writer → answer after the commit, with
+200 exactly, as one client sends again what was answered otherwise. The handlers are async and only wait; one
+writer thread does the work. Errors answer ``{"code", "message"}``; none redirects, as clients lose what they
+sent by that. Pages of any site may call these routes (``cors.py``).
+
+A write key stands in an address only where its protocol leaves no other place, and there only a browser's
+counts, which is public anyway: addresses end up in logs.
 """
 
 from __future__ import annotations
@@ -15,38 +19,43 @@ from typing import Any
 from litestar import Request, Response, Router, post
 
 from cdp.access import Source
-from cdp.api.auth import WRITE_KEY, allow, credential_of
+from cdp.api.auth import WRITE_KEY, address_of, allow, credential_of
 from cdp.api.injected import InjectedServices
 from cdp.api.request import carries_gpc, read_within
 from cdp.api.rest.cors import CrossOrigin
 from cdp.api.services import Services
 from cdp.errors import NotAuthenticatedError, NotPermittedError, UnavailableError
-from cdp.ingest import Body, Delivery, read_body
+from cdp.ingest import EVENT_TYPES, Body, Delivery, read_body
 
 _MIRROR_SECONDS = 30.0
 _OK = b'{"success": true}'
+_SHORT = {f"/{kind[0]}": kind for kind in sorted(EVENT_TYPES)}  # analytics.js: the first letter of the type
+_ROUTES = {f"/{kind}": kind for kind in sorted(EVENT_TYPES)} | _SHORT
 
 
-@post(
-    ["/identify", "/track", "/page", "/screen", "/group", "/alias"],
-    opt=allow(WRITE_KEY),
-    status_code=200,
-)
+@post(list(_ROUTES), opt=allow(WRITE_KEY), status_code=200)
 async def single(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
     """Take one event; its type is the path's. Sent again under the same ``messageId`` it counts once."""
-    return await _ingest(request, services, request.url.path.rpartition("/")[2])
+    return await _ingest(request, services, _ROUTES[request.scope["path_template"].removeprefix("/v1")])
 
 
-@post(["/batch", "/import"], opt=allow(WRITE_KEY), status_code=200)
+@post(["/batch", "/b", "/import"], opt=allow(WRITE_KEY), status_code=200)
 async def batch(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
     """Take a batch of events. Each counts once, if sent again, by its ``messageId`` alone."""
     return await _ingest(request, services, "")
 
 
-async def _ingest(request: Request[Any, Any, Any], services: Services, type_: str) -> Response[bytes]:
+@post("/beacon/v1/batch", opt=allow(WRITE_KEY), status_code=200)
+async def beacon(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
+    """Take a batch that a page sends as it closes (``sendBeacon``), with its write key in the query."""
+    return await _ingest(request, services, "", query_key=request.query_params.get("writeKey", ""))
+
+
+async def _ingest(
+    request: Request[Any, Any, Any], services: Services, type_: str, query_key: str = ""
+) -> Response[bytes]:
     settings = services.settings
     raw = await read_within(request, settings.max_body_bytes)
-    received_at = services.clock.now()  # a body that comes slowly is not received before its end
     body = read_body(
         raw,
         encoding=request.headers.get("content-encoding", ""),
@@ -55,7 +64,19 @@ async def _ingest(request: Request[Any, Any, Any], services: Services, type_: st
         max_event_bytes=settings.max_event_bytes,
         max_events=settings.max_batch_events,
     )
-    source = await _authenticate(request, body, services)
+    return await take(request, services, body, type_=type_, query_key=query_key)
+
+
+async def take(
+    request: Request[Any, Any, Any], services: Services, body: Body, *, type_: str = "", query_key: str = ""
+) -> Response[bytes]:
+    """Authenticate a parsed call, store what it brought, and answer.
+
+    :param type_: the event type that the path implies; empty for a batch.
+    :param query_key: the write key in the address.
+    """
+    received_at = services.clock.now()  # a body that comes slowly is not received before its end
+    source = await source_of(request, services, body_key=body.write_key, query_key=query_key)
     waits = request.query_params.get("wait") == "warehouse"
     if waits and source.kind == "browser":  # whose key anybody may hold; each call that waits holds a thread
         raise NotPermittedError("a browser's key does not wait for the warehouse; leave `wait` out")
@@ -68,6 +89,7 @@ async def _ingest(request: Request[Any, Any, Any], services: Services, type_: st
             sent_at=body.sent_at,
             context=body.context,
             sec_gpc=carries_gpc(request),
+            address=address_of(request),
         )
         with services.mirror.place() if waits else nullcontext():
             outcome = await asyncio.wrap_future(services.writer.submit(delivery))
@@ -82,23 +104,36 @@ async def _visible(services: Services, commit_no: int) -> None:
         raise UnavailableError("stored, but the warehouse is late; the events are not lost")
 
 
-async def _authenticate(request: Request[Any, Any, Any], body: Body, services: Services) -> Source:
-    """Return the source of the write key in the header, else in the body.
+async def source_of(
+    request: Request[Any, Any, Any], services: Services, *, body_key: str = "", query_key: str = ""
+) -> Source:
+    """Return the source of a call's write key: in its header, else in its body, else in its address.
 
-    :raises NotAuthenticatedError: there is none, it is unknown, or the two disagree.
+    A ``Bearer`` beside a write key in the body is a token of the client's own authorisation server (OAuth),
+    which is none of ours: it counts for nothing, and the write key for what it is without.
+
+    :raises NotAuthenticatedError: there is none, it is unknown, or two disagree.
+    :raises NotPermittedError: it stands in the address and is not a browser's.
     """
-    header = credential_of(request.headers.get("authorization", ""))
-    if header and body.write_key and header != body.write_key and _is_basic(request):
-        raise NotAuthenticatedError("the write key of the header and the one of the body disagree")
-    write_key = body.write_key or header
+    authorization = request.headers.get("authorization", "")
+    token = bool(body_key) and authorization[:7].lower() == "bearer "
+    header_key = "" if token else credential_of(authorization)
+    write_key = header_key or body_key or query_key
+    if any(key and key != write_key for key in (body_key, query_key)):
+        raise NotAuthenticatedError("the write keys of the header, the body and the address disagree")
     if not write_key:
         raise NotAuthenticatedError("send the source's write key as Basic user or as writeKey in the body")
     held = services.access.cached_source(write_key)
-    return held if held is not None else await asyncio.to_thread(services.access.source, write_key)
+    source = held if held is not None else await asyncio.to_thread(services.access.source, write_key)
+    if query_key and source.kind != "browser":
+        raise NotPermittedError(
+            "only the write key of a browser source may stand in an address, where logs keep it;"
+            " give this source another with `cdp source rotate`"
+        )
+    return source
 
 
-def _is_basic(request: Request[Any, Any, Any]) -> bool:
-    return request.headers.get("authorization", "")[:6].lower() == "basic "
-
-
-HANDLERS = [Router("/v1", route_handlers=[single, batch], middleware=[CrossOrigin()])]
+HANDLERS = [
+    Router("/v1", route_handlers=[single, batch], middleware=[CrossOrigin()]),
+    Router("/", route_handlers=[beacon], middleware=[CrossOrigin()]),
+]

@@ -1,5 +1,6 @@
 """Vendor formats: each file turns one format's bodies into ``Delivery`` and its messages into fields."""
 
-from cdp.ingest.sources.segment import Body, read_body
+from cdp.ingest.sources.pixel import rudder_pixel, segment_pixel
+from cdp.ingest.sources.segment import EVENT_TYPES, Body, read_body
 
-__all__ = ["Body", "read_body"]
+__all__ = ["EVENT_TYPES", "Body", "read_body", "rudder_pixel", "segment_pixel"]

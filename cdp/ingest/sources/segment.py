@@ -2,7 +2,8 @@
 
 Steps: inflate (bounded) → parse the envelope → cut the batch into each message's own bytes. The
 Content-Type is ignored, because real clients lie in it; gzip is recognised by its header and refused
-when it does not inflate.
+when it does not inflate. ``integrations`` of a batch, which hardly any client sends, go into each message
+under its own; its ``context`` goes beside them, as consent may stand there.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import msgspec
 from cdp.errors import MalformedBodyError, TooLargeError
 
 EVENT_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
-
-
-_MAX_CONTEXT = 4096
+_MAX_SHARED = 4096
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -41,6 +40,7 @@ class _Batch(msgspec.Struct, frozen=True):
     writeKey: Any = None  # noqa: N815  # the wire's spelling
     sentAt: Any = None  # noqa: N815  # the field's name on the wire
     context: msgspec.Raw = msgspec.Raw(b"null")  # in a union with None it would take nothing but null
+    integrations: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Single(msgspec.Struct, frozen=True):
@@ -75,16 +75,31 @@ def read_body(
             one = _single_decoder.decode(data)
             return Body((data,), _text(one.writeKey), None, None)
         many = _batch_decoder.decode(data)
+        context, shared = msgspec.json.decode(many.context), msgspec.json.decode(many.integrations)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         expected = "a JSON object" if single else "a JSON object with a list named 'batch'"
         raise MalformedBodyError(f"the body is not {expected}") from None
-    if len(bytes(many.context)) > _MAX_CONTEXT:
-        # it is merged into every event, so a large one would be stored thousands of times
-        raise TooLargeError(f"the batch's context is over the limit of {_MAX_CONTEXT} bytes")
+    if len(bytes(many.context)) + len(bytes(many.integrations)) > _MAX_SHARED:
+        # they are merged into every event, so large ones would be stored thousands of times
+        raise TooLargeError(f"the batch's context and integrations are over the limit of {_MAX_SHARED} bytes")
     if len(many.batch) > max_events:
         raise TooLargeError(f"the batch is over the limit of {max_events} events")
-    context = msgspec.json.decode(many.context)
-    return Body(tuple(map(bytes, many.batch)), _text(many.writeKey), _text(many.sentAt) or None, context)
+    messages = (_under(shared, raw) for raw in many.batch) if shared else map(bytes, many.batch)
+    return Body(tuple(messages), _text(many.writeKey), _text(many.sentAt) or None, context)
+
+
+def _under(shared: object, raw: msgspec.Raw) -> bytes:
+    """Return a message with the batch's integrations under its own; what is no object stays as it is."""
+    try:
+        message = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return bytes(raw)  # one message is refused, with its cause, where each is looked at
+    if not (isinstance(shared, dict) and isinstance(message, dict)):
+        return bytes(raw)
+    own = message.get("integrations")
+    if own is not None and not isinstance(own, dict):
+        return bytes(raw)
+    return msgspec.json.encode({**message, "integrations": {**shared, **(own or {})}})
 
 
 def _text(value: object) -> str:
