@@ -41,6 +41,7 @@ from cdp.api.rest import (
     keyring,
     matching,
     opendsr,
+    plans,
     policies,
     preferences,
     profiles,
@@ -106,6 +107,7 @@ def create_app(
         quarantine,
         recovery,
         admin,
+        plans,
         keyring,
         health,
     )
