@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
+import msgspec
 from caller import Caller
 from prometheus_client import REGISTRY
 
 from cdp import app
+from cdp.clock import FixedClock
+from cdp.ingest import Delivery
 from cdp.settings import Settings
 
 EVENT = "track Order Completed"
@@ -138,11 +142,23 @@ def replays(caller: Caller) -> None:
     assert len(caller.api("GET", "/audit?action=plan.remove")["items"]) == 1
 
 
-def test_another_process_follows_and_counts_are_added(caller: Caller, settings: Settings) -> None:
-    """The operators change a plan in one process; the other holds to it, and both count together."""
-    if settings.database_url.startswith("sqlite"):
-        followed = caller.services.plans
-        caller.write_key()
+def test_another_process_follows_and_both_count_together(
+    caller: Caller, settings: Settings, clock: FixedClock
+) -> None:
+    with closing(app.build(settings, clock)) as other:
+        write_key = caller.write_key()
         put(caller, "block")
-        assert followed.of(caller.services.access.list_sources()[0]).version == 1
-        return
+        assert send(caller, order(1, revenue=-1)) == {"refused": 1}
+        violations(caller)  # which writes down what was counted until now
+        services = other.services
+        services.plans.refresh()
+        raw = msgspec.json.encode(order(2, revenue=-1))
+        delivery = Delivery(
+            source=services.access.source(write_key), messages=(raw,), received_at=clock.now()
+        )
+        assert other.writer.write([delivery]).refused == 1
+        services.plans.flush()
+        services.catalogue.flush()
+    assert violations(caller) == {(EVENT, "properties.revenue", "minimum"): 2}
+    whole, event = caller.api("GET", "/sources/test-server/catalogue")["events"]
+    assert (whole["seen"], event["seen"]) == (2, 2)

@@ -8,7 +8,7 @@ import msgspec
 from litestar import delete, get, put
 from litestar.params import FromPath, JSONBody
 
-from cdp.access import Source
+from cdp.access import Role, Source
 from cdp.api.auth import allow
 from cdp.api.injected import InjectedCaller, InjectedServices
 from cdp.api.services import Services
@@ -17,8 +17,8 @@ from cdp.errors import NotFoundError
 from cdp.ingest import EventShape, FieldShape, Held, SeenViolation, infer_plan, snake_case
 from cdp.policy import FieldRule
 
-_READ = ("admin", "steward", "officer")
-_CHANGE = ("admin", "steward")
+_READ: tuple[Role, ...] = ("admin", "steward", "officer")
+_CHANGE: tuple[Role, ...] = ("admin", "steward")
 
 
 @get("/sources/{name:str}/catalogue", opt=allow(*_READ, query="source.catalogue"), sync_to_thread=True)

@@ -1,7 +1,8 @@
 """An event against the plan of its source → the ways in which it does not fit. Pure.
 
-Invariants: what does not fit is told by place and keyword, never by value. A name in a place is one that the
-plan has, or of a form that could be declared (``catalogue.fit``); any other is ``*``, for keys can be data.
+Invariants: what does not fit is told by place and keyword, never by value. Keys can be data, too: a name in a
+place is one that the plan has; or it is that of a field which the plan does not have, at the top, of a form
+that could be declared (``catalogue.fit``). Any other is ``*``.
 """
 
 from __future__ import annotations
@@ -112,19 +113,15 @@ def _errors(
 def _told(error: jsonschema_rs.ValidationError, names: frozenset[str], part: str) -> list[Violation]:
     place = part
     for key in error.instance_path:
-        place += "[]" if isinstance(key, int) else f".{_name(key, names)}"
+        place += "[]" if isinstance(key, int) else f".{key if key in names else _UNNAMED}"
     kind = error.kind.name
     if kind == "falseSchema":  # what a schema says by ``false``
         last = error.schema_path[-1]
-        kind = last if last in {"additionalProperties", "unevaluatedProperties"} else "false"  # type: ignore[assignment]  # a keyword
+        kind = last if last in {"additionalProperties", "unevaluatedProperties"} else "false"
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
-        return [Violation(f"{place}.{_name(error.kind.property, names)}", kind)]
-    unexpected = getattr(error.kind, "unexpected", ())
-    keys = [key for key in unexpected if isinstance(key, str)]
+        return [Violation(f"{place}.{error.kind.property}", kind)]
+    keys = [key for key in getattr(error.kind, "unexpected", ()) if isinstance(key, str)]
     if not keys:
         return [Violation(place, kind)]
-    return [Violation(f"{place}.{_name(key, names)}", kind) for key in keys[:_TOLD]]
-
-
-def _name(key: str, names: frozenset[str]) -> str:
-    return key if key in names or fit(key) else _UNNAMED
+    told = [key if key in names or (place == part and fit(key)) else _UNNAMED for key in keys[:_TOLD]]
+    return [Violation(f"{place}.{key}", kind) for key in told]

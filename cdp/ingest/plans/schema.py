@@ -138,8 +138,9 @@ class _Unfolding:
         return total
 
     def _note_names(self, schema: Mapping[str, Any]) -> None:
-        for keyword in ("properties", "required", "dependentRequired", "dependentSchemas"):
-            given = schema.get(keyword)
+        depends = schema.get("dependentRequired")
+        needed = depends.values() if isinstance(depends, dict) else ()
+        for given in (schema.get("properties"), schema.get("required"), depends, *needed):
             if isinstance(given, dict | list):
                 self.names.update(name for name in given if isinstance(name, str))
 
