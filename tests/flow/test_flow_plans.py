@@ -83,7 +83,7 @@ def test_a_plan_observes_quarantines_and_blocks(caller: Caller) -> None:
     assert [put(caller, "observe"), put(caller, "observe")] == [1, 1]
     labels = {"source": "test-server", "event": EVENT, "kind": "type"}
     before = metric("cdp_plan_violations_total", **labels)
-    wrong = order(2, revenue=SECRET, currency="XXX", **{KEY: 1, OTHER: 2, "coupon": "x"})
+    wrong = order(2, revenue=SECRET, currency="gold", **{KEY: 1, OTHER: 2, "coupon": "x"})
     del wrong["properties"]["order_id"]
     assert send(caller, order(1), wrong, {"type": "track", "event": "Any", "userId": "u-1"}) == {"stored": 3}
     assert violations(caller) == {
