@@ -9,7 +9,7 @@
     ├── InvalidInputError           the caller's input is wrong
     │   ├── MalformedBodyError      a body that cannot be read at all
     │   ├── TooLargeError           a body, event or value over its limit
-    │   └── DefinitionError         a segment definition that cannot be understood or is refused
+    │   └── DefinitionError         a definition or plan that cannot be understood or is refused
     ├── NotAuthenticatedError       no key, or one that is unknown, expired or revoked
     ├── NotPermittedError           the key is known and may not do this
     ├── NotFoundError               there is no such thing, or the caller may not know of it
@@ -90,7 +90,7 @@ class TooLargeError(InvalidInputError):
 
 
 class DefinitionError(InvalidInputError):
-    """The segment definition cannot be understood."""
+    """The definition cannot be understood."""
 
 
 class NotAuthenticatedError(CdpError):

@@ -1,6 +1,6 @@
 """The flow of an event, on one screen.
 
-decode → validate → classify → index             pure, outside any transaction
+decode → validate → inspect → classify → index   outside any transaction, writing nothing
        → resolve → consent → protect → append    one transaction per micro-batch
 
 Invariants: a call is answered after its micro-batch committed, or refused with nothing half done; a message
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -32,6 +32,7 @@ from cdp.ingest import (
     Classified,
     Classifier,
     Delivery,
+    Event,
     EventKeys,
     Indexed,
     Keeper,
@@ -133,6 +134,7 @@ class Pipeline:
         lists: Lists,
         recovery: Recovery,
         quarantine: Quarantine,
+        inspect: Callable[[Event], Event | Reject],
         clock: Clock,
     ) -> None:
         self._committer = committer
@@ -146,6 +148,7 @@ class Pipeline:
         self._recovery = recovery
         self._statements = StatementRecorder(identity, ledger, recovery)
         self._quarantine = quarantine
+        self._inspect = inspect  # counts its shape, and holds it against the plan of its source
         self._protect = Protector(keyring)
         self._one = threading.Lock()
         self._clock = clock
@@ -160,7 +163,7 @@ class Pipeline:
     # -- pure -----------------------------------------------------------------------------------
 
     def prepare(self, deliveries: Iterable[Delivery]) -> Prepared:
-        """Run decode, validate, classify and index."""
+        """Run decode, validate, inspect, classify and index."""
         generation = self._generation
         events: list[Indexed] = []
         rejects: list[Reject] = []
@@ -187,6 +190,8 @@ class Pipeline:
     def _prepare_one(self, message: Message) -> Indexed | Reject:
         try:
             event = self._validate(message)
+            if isinstance(event, Event):
+                event = self._inspect(event)
             if isinstance(event, Reject):
                 return self._heard(event)
             return self._indexed(self._classify(event))

@@ -43,6 +43,7 @@ from cdp.api.rest import (
     matching,
     opendsr,
     pixels,
+    plans,
     policies,
     preferences,
     profiles,
@@ -108,6 +109,7 @@ def create_app(
         quarantine,
         recovery,
         admin,
+        plans,
         keyring,
         health,
     )

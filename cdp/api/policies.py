@@ -159,8 +159,7 @@ def switch(
 
 def suggestions(services: Services) -> dict[str, Any]:
     """Propose declarations for fields that sources send and ``fields.yaml`` does not declare."""
-    services.undeclared.flush()
-    found = services.undeclared.seen()
+    found = services.catalogue.undeclared()
     return {
         "fields": [msgspec.to_builtins(item) for item in found],
         "yaml": suggest(services.bundle, found),

@@ -13,7 +13,7 @@ from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review
 from cdp.identity import IdentityService, IndexPass, RulesPass
-from cdp.ingest import Quarantine, Undeclared
+from cdp.ingest import DataCatalogue, Plans, Quarantine
 from cdp.journal import Journal
 from cdp.matching import Matching, ReviewQueue, Watch
 from cdp.pipeline import Pipeline
@@ -66,7 +66,8 @@ class Services:
     index_pass: IndexPass
     profiles: ProfileService
     quarantine: Quarantine
-    undeclared: Undeclared
+    catalogue: DataCatalogue
+    plans: Plans
     pipeline: Pipeline
     writer: Writer
     consent_intake: ConsentIntake

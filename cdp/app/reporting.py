@@ -7,7 +7,7 @@ from cdp.clock import Clock
 from cdp.consent import ConsentLedger
 from cdp.crypto import ProfileIds, Rotation
 from cdp.gate import Gate
-from cdp.ingest import Undeclared
+from cdp.ingest import DataCatalogue
 from cdp.policy import InForce, Policies
 from cdp.reports import House, OfficerQueue, Reporting, Reports
 from cdp.segments import SegmentService
@@ -24,7 +24,7 @@ def wire_reports(
     ledger: ConsentLedger,
     gate: Gate,
     segments: SegmentService,
-    undeclared: Undeclared,
+    catalogue: DataCatalogue,
     rotation: Rotation,
     ids: ProfileIds,
     clock: Clock,
@@ -38,6 +38,6 @@ def wire_reports(
     )
     policy = in_force.current
     return Reporting(
-        Reports(committer, audit, policy, gate, segments, undeclared, rotation, ids, house, clock),
+        Reports(committer, audit, policy, gate, segments, catalogue, rotation, ids, house, clock),
         OfficerQueue(committer, audit, policy, policies, ledger, rotation, settings.witness_key, clock),
     )

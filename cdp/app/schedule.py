@@ -24,7 +24,9 @@ _ASKING_SECONDS = 1.0
 KEYS_SECONDS = 1.0
 _POLICIES_SECONDS = 1.0
 _PAGES_A_TURN = 20
-_UNDECLARED_SECONDS = 60.0
+_CATALOGUE_SECONDS = 60.0
+_PLANS_SECONDS = 1.0
+_VIOLATIONS_SECONDS = 10.0
 _RECALLS_SECONDS = 2.0
 _RIGHTS_SECONDS = 1.0
 _SEGMENTS_SECONDS = 1.0
@@ -89,7 +91,9 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("consent", _POLICIES_SECONDS, derive_ahead),
             Periodic("identity", _POLICIES_SECONDS, services.rules_pass.advance),
             Periodic("identifiers", _POLICIES_SECONDS, services.index_pass.advance),
-            Periodic("undeclared", _UNDECLARED_SECONDS, services.undeclared.flush),
+            Periodic("catalogue", _CATALOGUE_SECONDS, services.catalogue.flush),
+            Periodic("plans", _PLANS_SECONDS, services.plans.refresh),
+            Periodic("violations", _VIOLATIONS_SECONDS, services.plans.flush),
             Periodic("schedules", _SCHEDULES_SECONDS, services.segments.keep_schedules),
             Periodic("segments", _SEGMENTS_SECONDS, services.segments.follow.turn),
             Periodic("lag", _LAG_SECONDS, partial(observe, services.store, services.clock)),

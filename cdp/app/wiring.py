@@ -34,7 +34,7 @@ from cdp.errors import ConfigurationError
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review, check_inside
 from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, blind_indexes
-from cdp.ingest import Classifier, EventKeys, Keeper, Quarantine, Undeclared, Validator
+from cdp.ingest import Classifier, DataCatalogue, EventKeys, Keeper, Plans, Quarantine, Validator, inspect
 from cdp.journal import Journal
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
@@ -110,7 +110,7 @@ def _wire(
     quarantine = Quarantine(store, keyring, clock)
     signatures = UserIdSignatures(keyring.secret("user-id-signing"))
     event_keys = EventKeys(clock)
-    undeclared = Undeclared(committer, bundle.fields, clock)
+    catalogue, plans = DataCatalogue(committer, bundle.fields, clock), Plans(committer, clock)
 
     def judging(held: Bundle) -> tuple[Validator, Classifier, Keeper]:
         validator = Validator(
@@ -121,7 +121,7 @@ def _wire(
             signatures,
             partial(_regions, store),
         )
-        return validator, Classifier(held.fields, undeclared.note), Keeper(held.intake)
+        return validator, Classifier(held.fields), Keeper(held.intake)
 
     mirror = Mirror(store, settings.mirror_dir, bundle.fields, clock)
     warehouse = opened.enter_context(
@@ -189,6 +189,7 @@ def _wire(
         segments.lists,
         recovery,
         quarantine,
+        partial(inspect, catalogue, plans),
         clock,
     )
     writer = Writer(pipeline, batch_events=settings.batch_events, queue_events=settings.queue_events)
@@ -267,7 +268,8 @@ def _wire(
         index_pass=IndexPass(committer, identity, keyring, blind, arrived, lambda: recovery.pending, clock),
         profiles=profiles,
         quarantine=quarantine,
-        undeclared=undeclared,
+        catalogue=catalogue,
+        plans=plans,
         pipeline=pipeline,
         writer=writer,
         consent_intake=ConsentIntake(writer, pipeline),
@@ -318,7 +320,7 @@ def _wire(
             ledger,
             gate,
             segments,
-            undeclared,
+            catalogue,
             rotation,
             ids,
             clock,
@@ -362,7 +364,7 @@ def _adopt(
     services.identity.adopt(bundle.identity)
     services.profiles.adopt(bundle)
     services.mirror.adopt(bundle.fields)
-    services.undeclared.adopt(bundle.fields)
+    services.catalogue.adopt(bundle.fields)
     services.segments.adopt(bundle.fields)
     services.pipeline.adopt(*judging(bundle))  # last: from here on events are judged anew
 

@@ -20,6 +20,7 @@ from cdp.cli import (
     keys,
     matching,
     operations,
+    plans,
     policy,
     reports,
     retention,
@@ -43,7 +44,9 @@ worker.register(app)
 operations.register(app)
 backup.register(app)
 exports.register(app)
+plans.register(access.sources)
 app.add_typer(access.sources, name="source")
+app.add_typer(plans.plans, name="plan")
 app.add_typer(access.keys, name="key")
 explore.register(segments.segments)
 app.add_typer(segments.segments, name="segment")

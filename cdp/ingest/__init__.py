@@ -1,6 +1,8 @@
 """From the bytes of a source's call to classified, indexed events; and what could not become one."""
 
+from cdp.ingest.catalogue import DataCatalogue, EventShape, FieldShape, SeenField
 from cdp.ingest.classify import Classifier, has_type, snake_case
+from cdp.ingest.inspect import inspect
 from cdp.ingest.keep import Keeper, decisive, refusals, strip
 from cdp.ingest.model import (
     Classified,
@@ -14,12 +16,12 @@ from cdp.ingest.model import (
     RejectKind,
     Trait,
 )
+from cdp.ingest.plans import Held, Plans, SeenViolation, infer_plan
 from cdp.ingest.protect import Protector, UnsealableError
 from cdp.ingest.quarantine import Quarantine, QuarantineItem
 from cdp.ingest.queries import add_events, event_times, events_between, forget_events, timeline
 from cdp.ingest.service import EventKeys
 from cdp.ingest.sources import EVENT_TYPES, Body, read_body, rudder_pixel, segment_pixel
-from cdp.ingest.undeclared import SeenField, Undeclared
 from cdp.ingest.validate import Validator, looks_personal
 
 __all__ = [
@@ -27,13 +29,18 @@ __all__ = [
     "Body",
     "Classified",
     "Classifier",
+    "DataCatalogue",
     "Delivery",
     "Event",
     "EventKeys",
+    "EventShape",
     "EventType",
+    "FieldShape",
+    "Held",
     "Indexed",
     "Keeper",
     "Message",
+    "Plans",
     "Prepared",
     "Protector",
     "Quarantine",
@@ -41,8 +48,8 @@ __all__ = [
     "Reject",
     "RejectKind",
     "SeenField",
+    "SeenViolation",
     "Trait",
-    "Undeclared",
     "UnsealableError",
     "Validator",
     "add_events",
@@ -51,6 +58,8 @@ __all__ = [
     "events_between",
     "forget_events",
     "has_type",
+    "infer_plan",
+    "inspect",
     "looks_personal",
     "read_body",
     "refusals",

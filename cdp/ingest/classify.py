@@ -43,19 +43,14 @@ _MISTYPED = Counter(
 )
 
 
-Note = Callable[[int, str, str, object], None]
 Fit = Callable[[object], bool]
 """Whether a value is of a type and may therefore stay clear."""
 
 
 class Classifier:
-    """Cuts events by the field catalogue.
+    """Cuts events by the field catalogue."""
 
-    :param note: told (source, part, name, value) of each field that does not stay clear.
-    """
-
-    def __init__(self, fields: FieldCatalogue, note: Note | None = None) -> None:
-        self._note = note
+    def __init__(self, fields: FieldCatalogue) -> None:
         self._events = fields.events
         self._properties = {
             name: (rule, _FIT[rule.type]) for name, rule in fields.properties.items() if rule.clear
@@ -84,9 +79,6 @@ class Classifier:
             kept = self._cut_properties(event.properties, clear, text=telling)
             if kept:
                 sealed["properties"] = kept
-                if self._note is not None:
-                    for name, value in kept.items():
-                        self._note(event.source.source_id, "properties", name, value)
         if event.context:
             self._cut_context(event.context, clear, sealed)
         traits, unnamed = self._cut_traits(event.traits, event) if event.traits else ((), {})
@@ -167,8 +159,6 @@ class Classifier:
             found.append(Trait(folded, _encode(kept), clear, of))
             if rule is not None:
                 _count(rule, value, f"trait {folded}")
-            if not clear and self._note is not None:
-                self._note(event.source.source_id, "traits", folded, value)
             if folded in self._generalised:
                 found.extend(self._generalise(folded, value, event.received_at))
         return tuple(found), unnamed

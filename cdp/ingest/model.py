@@ -22,6 +22,7 @@ EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
 RejectKind = Literal[
     "malformed",  # not a JSON object, or a field of the wrong type
     "size_violation",
+    "schema_violation",  # it does not fit the tracking plan of its source
     "unknown_type",
     "no_identifier",
     "bad_identifier",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from cdp.clock import Micros
-from cdp.ingest.tables import event_key_days, event_keys, events, quarantine, undeclared_fields
+from cdp.ingest.tables import event_key_days, event_keys, events, quarantine
 from cdp.store import (
     among,
     among_bytes,
@@ -154,37 +153,3 @@ def mark_replayed(connection: Connection, quarantine_ids: Collection[int], now: 
     connection.execute(
         update(quarantine).where(quarantine.c.quarantine_id.in_(quarantine_ids)).values(replayed_at=now)
     )
-
-
-def undeclared(connection: Connection) -> list[tuple[int, str, str, str, int, Micros]]:
-    """Return (source_id, part, name, type, how often, when last) of every undeclared field seen."""
-    u = undeclared_fields.c
-    query = select(u.source_id, u.part, u.name, u.type, u.seen, u.last_seen_at)
-    return [(row[0], row[1], row[2], row[3], row[4], row[5]) for row in connection.execute(query)]
-
-
-def add_undeclared(
-    connection: Connection, added: Mapping[tuple[int, str, str, str], int], now: Micros, most: int
-) -> None:
-    """Add counts of (source_id, part, name, type); a source has at most ``most`` of them."""
-    held = {row[:4]: row[4] for row in undeclared(connection)}
-    room = Counter(key[0] for key in held)
-    rows = []
-    for key, count in added.items():
-        if key not in held:
-            if room[key[0]] >= most:
-                continue
-            room[key[0]] += 1
-        source_id, part, name, kind = key
-        total = held.get(key, 0) + count
-        rows.append(
-            {
-                "source_id": source_id,
-                "part": part,
-                "name": name,
-                "type": kind,
-                "seen": total,
-                "last_seen_at": now,
-            }
-        )
-    upsert(connection, undeclared_fields, rows, ("source_id", "part", "name", "type"))

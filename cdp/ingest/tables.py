@@ -65,4 +65,4 @@ undeclared_fields = Table(
     Column("seen", Number, nullable=False),
     Column("last_seen_at", Instant, nullable=False),
 )
-"""What sources send and ``fields.yaml`` does not declare, by name and type: never a value."""
+"""Where earlier versions counted what stands in ``seen_fields`` now; the next release drops it."""

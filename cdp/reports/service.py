@@ -23,7 +23,7 @@ from cdp.crypto import ProfileIds, Rotation
 from cdp.errors import CdpError, InvalidInputError, NotFoundError
 from cdp.gate import Gate, Refusal
 from cdp.identity import members_of, profiles_of
-from cdp.ingest import Undeclared
+from cdp.ingest import DataCatalogue
 from cdp.policy import Bundle
 from cdp.reports import blast, losses, notices, queries
 from cdp.reports.blast import Reach, Scope, reach
@@ -65,7 +65,7 @@ class Reports:
         policy: Callable[[Connection], Bundle],
         gate: Gate,
         segments: SegmentService,
-        undeclared: Undeclared,
+        catalogue: DataCatalogue,
         rotation: Rotation,
         ids: ProfileIds,
         house: House,
@@ -76,7 +76,7 @@ class Reports:
         self._policy = policy
         self._gate = gate
         self._segments = segments
-        self._undeclared = undeclared
+        self._catalogue = catalogue
         self._rotation = rotation
         self._ids = ids
         self._house = house
@@ -86,8 +86,7 @@ class Reports:
 
     def processing(self, actor: str, period: Period) -> dict[str, Any]:
         """Make the records of processing activities (GDPR Art. 30) of what was done in a period."""
-        self._undeclared.flush()
-        undeclared = self._undeclared.seen()
+        undeclared = self._catalogue.undeclared()
 
         def body(connection: Connection, bundle: Bundle, now: Micros) -> dict[str, Any]:
             done, senders = self._done(connection, period), queries.senders(connection)
