@@ -79,7 +79,11 @@ def parse_rfc3339(text: str) -> Micros:
 
     :raises ValueError: the text is not a date or time, or lies outside years 1–9999 in UTC.
     """
-    at = micros(datetime.fromisoformat(text))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text.upper())  # RFC 3339 section 5.6: "t" and "z" are as good
+    at = micros(moment)
     if not _FIRST <= at <= _LAST:  # the zone moved it out of the years that can be written
         raise ValueError("date out of range")
     return at

@@ -80,19 +80,23 @@ def forget_events(connection: Connection, identity_nos: Iterable[int]) -> int:
 
 
 def timeline(
-    connection: Connection, identity_nos: Collection[int], limit: int, before: tuple[Micros, bytes] | None
+    connection: Connection,
+    identity_nos: Collection[int],
+    limit: int,
+    before: tuple[Micros, Micros, bytes] | None,
 ) -> list[Row[Any]]:
-    """Return events of these identities, newest first, those before ``before`` (time, event id)."""
-    query = select(events).where(among(events.c.identity_no, identity_nos))
+    """Return events of these identities, newest first; of one instant the one received last.
+
+    :param before: (occurred_at, received_at, event id) of the event after which they come.
+    """
+    e = events.c
+    query = select(events).where(among(e.identity_no, identity_nos))
     if before is not None:
-        at, event_id = before
-        query = query.where(
-            or_(
-                events.c.occurred_at < at,
-                and_(events.c.occurred_at == at, events.c.event_id < event_id),
-            )
-        )
-    query = query.order_by(events.c.occurred_at.desc(), events.c.event_id.desc()).limit(limit)
+        at, received_at, event_id = before
+        earlier = and_(e.received_at == received_at, e.event_id < event_id)
+        tied = and_(e.occurred_at == at, or_(e.received_at < received_at, earlier))
+        query = query.where(or_(e.occurred_at < at, tied))
+    query = query.order_by(e.occurred_at.desc(), e.received_at.desc(), e.event_id.desc()).limit(limit)
     return list(connection.execute(query))
 
 
@@ -115,7 +119,7 @@ def events_between(
     for chunk in chunks(identity_nos):
         query = select(events).where(among(e.identity_no, chunk), e.occurred_at.between(earliest, latest))
         found += connection.execute(query)
-    return sorted(found, key=lambda row: (row.occurred_at, row.event_id), reverse=True)
+    return sorted(found, key=lambda row: (row.occurred_at, row.received_at, row.event_id), reverse=True)
 
 
 def add_quarantined(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:

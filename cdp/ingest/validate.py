@@ -4,9 +4,8 @@ Order of checks: size → JSON object → type → identifiers → name → time
 fails names the cause; a cause names fields and limits, never a value. What a message that fails says to
 restrain somebody is read all the same, from whatever of it can be read (``restraints``).
 
-Times follow the clock-skew correction of the Segment tracking API: ``occurred = received − (sent −
-stamped)``. The correction is left out when ``sentAt`` is missing, or when it lies more than seven
-days from the receipt or before the stamp by more than that: such a clock is not worth correcting by.
+Times are told in ``clocks.py``. Before 1900, or more than a day ahead of the receipt, is out of range: ahead
+of the replay for what lay in quarantine, as the server's own clock may have been behind.
 
 Identity: by its ``messageId`` alone is a message known when it comes again. One without is a message of its
 own each time it is received, whatever it says: a second no in the words of the first is a second no.
@@ -28,6 +27,7 @@ from prometheus_client import Counter
 from cdp.clock import DAY, Micros, parse_rfc3339
 from cdp.consent import RESTRAINING, Listener, Statement
 from cdp.crypto import UserIdSignatures
+from cdp.ingest.clocks import times
 from cdp.ingest.model import Delivery, Event, EventType, Message, Reject
 from cdp.ingest.name import (
     InvalidEventError,
@@ -47,7 +47,6 @@ MAX_NAME = 200
 MAX_FIELDS = 500
 UNDATED = -1
 _NAMES = 10_000
-_SKEW = 7 * DAY
 _AHEAD = DAY
 _EARLIEST = parse_rfc3339("1900-01-01T00:00:00Z")
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+\d[\d\s().-]{6,}\d")  # e-mail; number with its country
@@ -128,8 +127,8 @@ class Validator:
         region = delivery.source.default_region
         named = self._recognise(given, region, restraining=only_restrains)
         name = _name(body, kind)
-        stamped, occurred, dated = _times(body, delivery)
-        in_range = _EARLIEST <= occurred <= delivery.received_at + _AHEAD
+        stamped, occurred, dated, unused = times(body, delivery)
+        in_range = _EARLIEST <= occurred <= delivery.landed_at + _AHEAD
         if not in_range:
             stamped, occurred, dated = delivery.received_at, delivery.received_at, False
         said_at = stamped if dated else delivery.received_at
@@ -137,9 +136,9 @@ class Validator:
         restrains = bool(statements) and any(said.state in RESTRAINING for said in statements)
         if not (in_range or restrains):  # a refusal counts from when it was received, whatever the clock
             fail("timestamp_out_of_range", "timestamp lies before 1900 or more than a day ahead")
-        rest = {}
+        rest = unused
         if not body.keys() <= _KNOWN:
-            rest = {key: value for key, value in body.items() if key not in _KNOWN and value}
+            rest |= {key: value for key, value in body.items() if key not in _KNOWN and value}
         if kind == "group" and (group := _mapping(body, "traits")):
             rest["traits"] = group
         return Event(
@@ -363,31 +362,3 @@ def looks_personal(text: str) -> bool:
 def _is_fit(name: str) -> bool:
     """True for an event name that may be stored in clear; a source uses the same few again and again."""
     return not (_CONTROL.search(name) or looks_personal(name) or _LONG_NUMBER.search(name))
-
-
-def _times(body: dict[str, Any], delivery: Delivery) -> tuple[Micros, Micros, bool]:
-    """Return (stamped, occurred, whether the client gave a readable stamp)."""
-    received = delivery.received_at
-    stamp = _first(body.get("timestamp"), body.get("originalTimestamp"))
-    if stamp is None:
-        return received, received, False
-    sent = _first(body.get("sentAt"), delivery.sent_at)
-    occurred = stamp
-    if sent is not None and abs(received - sent) <= _SKEW and stamp - sent <= _SKEW:
-        occurred = received - (sent - stamp)
-    return stamp, occurred, True
-
-
-def _first(value: object, other: object) -> Micros | None:
-    """Return the first readable instant; 1970 is one, too."""
-    at = _instant(value)
-    return _instant(other) if at is None else at
-
-
-def _instant(value: object) -> Micros | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_rfc3339(value)
-    except ValueError:
-        return None

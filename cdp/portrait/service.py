@@ -95,7 +95,7 @@ class PortraitService:
         purpose: str,
         profile_id: str,
         limit: int,
-        before: tuple[Micros, bytes] | None = None,
+        before: tuple[Micros, Micros, bytes] | None = None,
     ) -> list[ShownEvent]:
         """Return the profile's events, newest first; ``before`` as in ``ProfileService.timeline``."""
 

@@ -139,11 +139,15 @@ class ProfileService:
     disputed = staticmethod(queries.disputed)
 
     def timeline(
-        self, connection: Connection, profile_no: int, limit: int, before: tuple[Micros, bytes] | None = None
+        self,
+        connection: Connection,
+        profile_no: int,
+        limit: int,
+        before: tuple[Micros, Micros, bytes] | None = None,
     ) -> list[TimelineEvent]:
         """Return events of a profile, newest first.
 
-        :param before: (occurred_at, event id) of the last event of the page before.
+        :param before: (occurred_at, received_at, event id) of the last event of the page before.
         """
         rows = timeline(connection, self._identity.members(connection, profile_no), limit, before)
         return [

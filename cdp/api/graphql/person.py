@@ -11,7 +11,15 @@ from cdp.api.graphql.audit import DataUse, uses_of
 from cdp.api.graphql.guard import Context, declared, only
 from cdp.api.graphql.paging import Connection, connection, page_size
 from cdp.api.paging import decode_cursor, page_of
-from cdp.api.rest.profiles import Encode, bytes_of, link_place, link_position, membership, receipt_path
+from cdp.api.rest.profiles import (
+    Encode,
+    event_place,
+    event_position,
+    link_place,
+    link_position,
+    membership,
+    receipt_path,
+)
 from cdp.clock import rfc3339
 from cdp.consent import Standing
 from cdp.portrait import Link, Portrait, ShownEvent, ShownIdentifier
@@ -162,13 +170,11 @@ class Profile:
     def events(self, info: Info, first: int | None = None, after: str | None = None) -> Connection[Event]:
         """List its events, newest first."""
         caller, size = info.context.caller, page_size(first)
-        at = decode_cursor("events", after, int, str)
-        before = None if at is None else (at[0], bytes_of(at[1]))
         found = info.context.services.portrait.events(
-            caller.actor, caller.purpose, str(self.id), size + 1, before
+            caller.actor, caller.purpose, str(self.id), size + 1, event_place(after)
         )
-        page = page_of(found, size, "events", _event_position)
-        return connection(page, after, "events", _event_position, _event)
+        page = page_of(found, size, "events", event_position)
+        return connection(page, after, "events", event_position, _event)
 
     @strawberry.field
     def links(self, info: Info, first: int | None = None, after: str | None = None) -> Connection[LinkType]:
@@ -252,10 +258,6 @@ def _identifier(item: ShownIdentifier, encode: Encode) -> Identifier:
         source=item.source,
         created_at=rfc3339(item.created_at),
     )
-
-
-def _event_position(event: ShownEvent) -> tuple[int, str]:
-    return event.occurred_at, event.event_id.hex()
 
 
 def _event(event: ShownEvent) -> Event:

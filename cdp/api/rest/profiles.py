@@ -83,12 +83,10 @@ def events(
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
     """List a profile's events, newest first."""
-    at = decode_cursor("events", cursor, int, str)
-    before = None if at is None else (at[0], bytes_of(at[1]))
     found = services.portrait.events(
-        caller.actor, caller.purpose, profile_id, checked_limit(limit) + 1, before
+        caller.actor, caller.purpose, profile_id, checked_limit(limit) + 1, event_place(cursor)
     )
-    page = page_of(found, limit, "events", lambda event: (event.occurred_at, event.event_id.hex()))
+    page = page_of(found, limit, "events", event_position)
     return Page([timeline_event(event) for event in page.items], page.next)
 
 
@@ -269,6 +267,17 @@ def provenance(held: Provenance) -> dict[str, Any]:
         "sources": held.sources,
         "conflict": held.conflict,
     }
+
+
+def event_place(cursor: str | None) -> tuple[int, int, bytes] | None:
+    """Return where a cursor of the timeline stands: (occurred_at, received_at, event id)."""
+    at = decode_cursor("events", cursor, int, int, str)
+    return None if at is None else (at[0], at[1], bytes_of(at[2]))
+
+
+def event_position(event: ShownEvent) -> tuple[int, int, str]:
+    """Return where an event stands in the timeline, for a cursor."""
+    return event.occurred_at, event.received_at, event.event_id.hex()
 
 
 def timeline_event(event: ShownEvent) -> dict[str, Any]:
