@@ -14,6 +14,7 @@ the event as it was sent: an event that holds ``sentAt`` there was not corrected
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from prometheus_client import Counter
@@ -53,7 +54,7 @@ def times(body: dict[str, Any], delivery: Delivery) -> Times:
         unused["originalTimestamp"] = body["originalTimestamp"]
     sent, said = _read(body, "sentAt", unused), body.get("sentAt")
     if sent is None and delivery.sent_at is not None:
-        sent, said = instant(delivery.sent_at), delivery.sent_at
+        sent, said = _of_batch(delivery.sent_at), delivery.sent_at
         if sent is None:
             unused.setdefault("sentAt", said)
     received = delivery.received_at
@@ -73,17 +74,24 @@ def _read(body: dict[str, Any], field: str, unused: dict[str, Any]) -> Micros | 
     given = body.get(field)
     if given is None:
         return None
-    at = instant(given)
+    at = _instant(given)
     if at is None and given != "":
         unused[field] = given
     return at
 
 
-def instant(value: object) -> Micros | None:
-    """Return the instant that text names, 1970 too; None for everything else."""
+def _instant(value: object) -> Micros | None:
     if not isinstance(value, str):
         return None
     try:
         return parse_rfc3339(value)
     except ValueError:
         return None
+
+
+_text_of_batch = lru_cache(64)(_instant)
+
+
+def _of_batch(value: object) -> Micros | None:
+    """Return the instant of a batch, which each of its events asks for."""
+    return _text_of_batch(value) if isinstance(value, str) else None
