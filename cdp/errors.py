@@ -16,6 +16,7 @@
     ├── ConflictError               the state changed, or the name is taken
     ├── UnavailableError            try again later (``retry_after`` seconds)
     │   ├── StoreError              the database cannot be read or written
+    │   │   └── RefusedValueError   it can, and refuses a value that was to be written
     │   ├── KeyAccessError          a key cannot be reached or does not open what it should
     │   ├── JournalError            the journal cannot be written: nothing that restrains is taken
     │   ├── NotRecoveredError       the database came out of a backup and its journal is not replayed
@@ -119,6 +120,10 @@ class UnavailableError(CdpError):
 
 class StoreError(UnavailableError):
     """The database cannot be read or written."""
+
+
+class RefusedValueError(StoreError):
+    """The database refuses a value that was to be written: the rest of it may be written without."""
 
 
 class KeyAccessError(UnavailableError):

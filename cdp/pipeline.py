@@ -26,7 +26,7 @@ from cdp.audit import root as merkle_root
 from cdp.clock import Clock
 from cdp.consent import ConsentLedger
 from cdp.crypto import Keyring
-from cdp.errors import CdpError, InvalidInputError
+from cdp.errors import CdpError, InvalidInputError, RefusedValueError
 from cdp.identity import IdentityService, Resolved
 from cdp.ingest import (
     Classified,
@@ -253,10 +253,9 @@ class Pipeline:
         except UnsealableError as error:
             log.warning("the keys of some people are lost", events=len(error.event_ids))
             return self._isolated(self._prepared_now(prepared).without(error.event_ids))
-        except CdpError:
-            raise
         except Exception as error:
-            if not (prepared.events or prepared.words):
+            ours = isinstance(error, CdpError) and not isinstance(error, RefusedValueError)
+            if ours or not (prepared.events or prepared.words):
                 raise
             log.warning("a batch failed and is cut", error=type(error).__name__, events=len(prepared.events))
             return self._cut(prepared, type(error).__name__)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from cdp.errors import StoreError
+from cdp.errors import RefusedValueError, StoreError
 from cdp.store import dialect, locks
 from cdp.store.disk import has_room
 from cdp.store.scrub import scrub
@@ -74,6 +74,9 @@ class Store:
         except (DBAPIError, self._driver_error) as error:
             if dialect.is_retryable(error):
                 raise LostError from None
+            if dialect.refuses_values(error):  # its message may hold the value
+                kind = type(getattr(error, "orig", None) or error).__name__
+                raise RefusedValueError(f"the database refuses a value: {kind}") from None
             raise StoreError(f"the database failed: {_first_line(error)}") from None
 
     def check_room(self) -> None:

@@ -7,6 +7,8 @@ import zlib
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdp.errors import MalformedBodyError, TooLargeError
 from cdp.ingest import Body, read_body
@@ -42,6 +44,29 @@ def test_gzip_is_inflated_and_its_content_type_does_not_matter() -> None:
 def test_an_unreadable_body_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedBodyError):
         read(raw)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [b'"\xff"', b'{"a":1e400}', b'"\\ud800"', b"9" * 5_000, b"[" * 1_500 + b"]" * 1_500, b'{"\xc0\x80":1}'],
+)
+def test_a_context_that_cannot_be_decoded_makes_the_body_malformed(context: bytes) -> None:
+    with pytest.raises(MalformedBodyError):
+        read(b'{"batch":[{}],"context":%s}' % context)
+
+
+@given(
+    st.lists(
+        st.sampled_from([r"\ud83d", r"\ude00", r"\ud83d\ude00", r"\\ud83d", r"\\", r"\uFDD0", r"\n", "x"]),
+        max_size=8,
+    )
+)
+def test_half_an_emoji_in_a_message_costs_none_of_its_neighbours(parts: list[str]) -> None:
+    odd = b'{"name":"%s"}' % "".join(parts).encode()
+    body = read(b'{"batch":[{"a":1},%s,{"b":2}],"writeKey":"k"}' % odd)
+    assert body.messages == (b'{"a":1}', odd, b'{"b":2}')
+    assert body.write_key == "k"
+    assert read(odd, single=True).messages == (odd,)
 
 
 def test_deep_nesting_is_malformed_and_not_a_crash() -> None:

@@ -9,12 +9,14 @@ under its own; its ``context`` goes beside them, as consent may stand there.
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from cdp.errors import MalformedBodyError, TooLargeError
+from cdp.ingest.sources.surrogates import hidden, shown
 
+T = TypeVar("T")
 EVENT_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 _MAX_SHARED = 4096
 
@@ -72,10 +74,11 @@ def read_body(
         raise TooLargeError(f"the body is over the limit of {limit} bytes")
     try:
         if single:
-            one = _single_decoder.decode(data)
+            one, _ = _decoded(_single_decoder, data)
             return Body((data,), _text(one.writeKey), None, None)
-        many = _batch_decoder.decode(data)
-        context, shared = msgspec.json.decode(many.context), msgspec.json.decode(many.integrations)
+        many, signs = _decoded(_batch_decoder, data)
+        context = msgspec.json.decode(shown(bytes(many.context), signs))
+        shared = msgspec.json.decode(shown(bytes(many.integrations), signs))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         expected = "a JSON object" if single else "a JSON object with a list named 'batch'"
         raise MalformedBodyError(f"the body is not {expected}") from None
@@ -84,22 +87,37 @@ def read_body(
         raise TooLargeError(f"the batch's context and integrations are over the limit of {_MAX_SHARED} bytes")
     if len(many.batch) > max_events:
         raise TooLargeError(f"the batch is over the limit of {max_events} events")
-    messages = (_under(shared, raw) for raw in many.batch) if shared else map(bytes, many.batch)
+    messages = list(map(bytes, many.batch))
+    if signs:
+        messages = [shown(message, signs) for message in messages]
+    if shared:
+        messages = [_under(shared, message) for message in messages]
     return Body(tuple(messages), _text(many.writeKey), _text(many.sentAt) or None, context)
 
 
-def _under(shared: object, raw: msgspec.Raw) -> bytes:
+def _under(shared: object, raw: bytes) -> bytes:
     """Return a message with the batch's integrations under its own; what is no object stays as it is."""
     try:
         message = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return bytes(raw)  # one message is refused, with its cause, where each is looked at
+        return raw  # one message is refused, with its cause, where each is looked at
     if not (isinstance(shared, dict) and isinstance(message, dict)):
-        return bytes(raw)
+        return raw
     own = message.get("integrations")
     if own is not None and not isinstance(own, dict):
-        return bytes(raw)
+        return raw
     return msgspec.json.encode({**message, "integrations": {**shared, **(own or {})}})
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> tuple[T, dict[bytes, bytes]]:
+    """Return an envelope, and what stands in it for halves of characters (``surrogates.py``)."""
+    try:
+        return decoder.decode(data), {}
+    except msgspec.DecodeError:
+        made, signs = hidden(data)
+        if not signs:
+            raise
+        return decoder.decode(made), signs
 
 
 def _text(value: object) -> str:
