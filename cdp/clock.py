@@ -8,6 +8,7 @@ the only two doors.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
@@ -18,6 +19,7 @@ Micros = int
 SECOND: Micros = 1_000_000
 DAY: Micros = 86_400 * SECOND
 
+_JUMP = 3600 * SECOND
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
@@ -31,6 +33,10 @@ class Clock(Protocol):
         """Return the current instant."""
         ...
 
+    def passed(self) -> Micros:
+        """Return how much time has passed since some instant, whatever the clock is set to."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -39,20 +45,80 @@ class SystemClock:
         """Return the current instant."""
         return time.time_ns() // 1000
 
+    def passed(self) -> Micros:
+        """Return how much time has passed since some instant, whatever the clock is set to."""
+        return time.monotonic_ns() // 1000
+
 
 class FixedClock:
     """A clock that stands still until told otherwise (tests, replay)."""
 
     def __init__(self, at: Micros) -> None:
         self.at = at
+        self._jumped: Micros = 0
 
     def now(self) -> Micros:
         """Return the instant it was set to."""
         return self.at
 
     def advance(self, by: Micros) -> None:
-        """Move the clock by ``by`` microseconds (negative moves it back)."""
+        """Move the clock by ``by`` microseconds (negative moves it back), which is how much time passes."""
         self.at += by
+
+    def passed(self) -> Micros:
+        """Return how much time has passed."""
+        return self.at - self._jumped
+
+    def jump(self, by: Micros) -> None:
+        """Set the clock forward or back while no time passes."""
+        self.at += by
+        self._jumped += by
+
+
+class SteadyClock:
+    """What time it surely is: for what cannot be undone, such as destroying what has been kept for its time.
+
+    Where the clock jumps by more than an hour, this one goes on by the time that passes, until the other has
+    held to its new time for a day. It never says that it is later than the other one does.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sure = self._jumped = self._read()
+
+    def now(self) -> Micros:
+        """Return the current instant, never later than the other clock has it."""
+        return min(self._both())
+
+    def latest(self) -> Micros:
+        """Return the later of what both clocks say: what is kept from then on is kept for all of its time."""
+        return max(self._both())
+
+    def _both(self) -> tuple[Micros, Micros]:
+        with self._lock:
+            now, passed = self._read()
+            expected = self._sure[0] + passed - self._sure[1]
+            since, then = self._jumped
+            if abs(now - expected) <= _JUMP:
+                self._sure = self._jumped = (now, passed)
+            elif abs(now - (since + passed - then)) > _JUMP:  # it has jumped just now
+                self._jumped = (now, passed)
+            elif passed - then >= DAY:
+                self._sure = (now, passed)
+                return now, now
+            return now, expected
+
+    def passed(self) -> Micros:
+        """Return how much time has passed."""
+        return self._clock.passed()
+
+    def sure(self) -> bool:
+        """Return whether the other clock is believed: it has not jumped within a day."""
+        return self._clock.now() - self.now() <= _JUMP
+
+    def _read(self) -> tuple[Micros, Micros]:
+        return self._clock.now(), self._clock.passed()
 
 
 def micros(moment: datetime) -> Micros:

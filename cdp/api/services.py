@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cdp.access import AccessService
 from cdp.api.limits import Asking
 from cdp.audit import AuditLog, Bundler, Public, Witness
-from cdp.clock import Clock
+from cdp.clock import Clock, SteadyClock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
@@ -38,6 +38,7 @@ class Services:
 
     settings: Settings
     clock: Clock
+    steady: SteadyClock
     store: Store
     committer: Committer
     keyring: Keyring

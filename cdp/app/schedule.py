@@ -43,24 +43,13 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
     """
     settings, committer = services.settings, services.committer
 
-    def keep_house() -> None:
-        with committer.batch() as batch:
-            event_keys.forget(batch)
-        if ended := services.keyring.ended_buckets():
-            with committer.batch() as batch:
-                counts = {"quarantined": services.quarantine.forget(batch), "bucket_keys": len(ended)}
-                batch.record(Entry(action="retention.end", actor="system", counts=counts))
-            services.keyring.destroy_buckets(ended)
-        services.archives.expire()
-        services.erasure.expire()
-        services.records.forget()
-
     def sign_checkpoint() -> None:
         services.audit.sign_checkpoint(committer)
 
     def issue_recalls() -> None:
         services.outbox.issue()
-        services.outbox.expire()
+        if services.steady.sure():
+            services.outbox.expire()
 
     def observe_sending() -> None:
         services.outbox.observe()
@@ -85,7 +74,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("checkpoint", settings.checkpoint_interval_s, sign_checkpoint),
             Periodic("asking", _ASKING_SECONDS, partial(services.audit.fold, committer)),
             Periodic("witness", _WITNESS_SECONDS, services.witness.turn),
-            Periodic("housekeeping", _HOUSEKEEPING_SECONDS, keep_house),
+            Periodic("housekeeping", _HOUSEKEEPING_SECONDS, partial(_keep_house, services, event_keys)),
             Periodic("keys", KEYS_SECONDS, services.rotation.advance),
             Periodic("policies", _POLICIES_SECONDS, follow_policies),
             Periodic("consent", _POLICIES_SECONDS, derive_ahead),
@@ -107,6 +96,21 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("mirrored", _FIGURES_SECONDS, services.mirror.observe),
         ]
     )
+
+
+def _keep_house(services: Services, event_keys: EventKeys) -> None:
+    committer = services.committer
+    with committer.batch() as batch:
+        event_keys.forget(batch)
+    if ended := services.keyring.ended_buckets():
+        with committer.batch() as batch:
+            counts = {"quarantined": services.quarantine.forget(batch), "bucket_keys": len(ended)}
+            batch.record(Entry(action="retention.end", actor="system", counts=counts))
+        services.keyring.destroy_buckets(ended)
+    services.records.forget()
+    if services.steady.sure():  # not while the clock may be ahead: what goes now is gone
+        services.archives.expire()
+        services.erasure.expire()
 
 
 @contextmanager

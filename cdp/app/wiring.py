@@ -27,7 +27,7 @@ from cdp.app.rights import link_to, wire_rights
 from cdp.app.rotation import wire_rotation
 from cdp.app.schedule import schedule
 from cdp.audit import AuditLog, Bundler, Public, Witness
-from cdp.clock import Clock, SystemClock
+from cdp.clock import Clock, SteadyClock, SystemClock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import BlindIndex, Keyring, LinkTokens, ProfileIds, UserIdSignatures, open_provider
 from cdp.errors import ConfigurationError
@@ -93,7 +93,8 @@ def _wire(
     store, key_store = _stores(settings, opened)
     in_force = InForce(store)
     bundle = in_force.bundle
-    keyring = _unlocked(settings, key_store, clock)
+    steady = SteadyClock(clock)
+    keyring = _unlocked(settings, key_store, steady)
     blind = BlindIndex(keyring.secret("index"), settings.workspace)
 
     audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
@@ -109,7 +110,7 @@ def _wire(
     profiles = ProfileService(identity, access, bundle, clock)
     quarantine = Quarantine(store, keyring, clock)
     signatures = UserIdSignatures(keyring.secret("user-id-signing"))
-    event_keys = EventKeys(clock)
+    event_keys = EventKeys(steady)
     catalogue, plans = DataCatalogue(committer, bundle.fields, clock), Plans(committer, clock)
 
     def judging(held: Bundle) -> tuple[Validator, Classifier, Keeper]:
@@ -240,6 +241,7 @@ def _wire(
     services = Services(
         settings=settings,
         clock=clock,
+        steady=steady,
         store=store,
         committer=committer,
         keyring=keyring,
@@ -301,9 +303,9 @@ def _wire(
         reveal=Revealer(committer, keyring, ids, identity, audit, gate, clock),
         acts=acts,
         erasure=erasure,
-        retention=Retention(committer, keyring, clock, in_force.refresh, gate.facts.laws, mirror.rebuild),
+        retention=Retention(committer, keyring, steady, in_force.refresh, gate.facts.laws, mirror.rebuild),
         holds=LegalHolds(committer, identity, clock, in_force.refresh),
-        records=Records(committer, in_force.refresh, LegalHolds.on, clock, [dsr.forget_requests]),
+        records=Records(committer, in_force.refresh, LegalHolds.on, steady, [dsr.forget_requests]),
         asking=Asking(),
         rights=rights,
         links=links,

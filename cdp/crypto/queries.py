@@ -81,9 +81,10 @@ def move_kek(connection: Connection, version: int, held: bytes, wrapped: bytes) 
 def claim_kek(connection: Connection, version: int, worker: int, now: Micros, stalled: Micros) -> bool:
     """Take or keep the work of re-wrapping what lies under ``version``.
 
-    :param stalled: who did not work since then has ended.
+    :param stalled: who did not work since then has ended; so has who worked as far ahead of now.
     """
-    free = or_(keks.c.worker.is_(None), keks.c.worker == worker, keks.c.worked_at <= stalled)
+    known = keks.c.worked_at.between(stalled + 1, 2 * now - stalled)
+    free = or_(keks.c.worker.is_(None), keks.c.worker == worker, ~known)
     statement = update(keks).where(keks.c.version == version, keks.c.rewrapped_at.is_(None), free)
     return connection.execute(statement.values(worker=worker, worked_at=now)).rowcount == 1
 

@@ -6,15 +6,16 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
-from cdp.clock import Micros
+from cdp.clock import DAY, Micros
 from cdp.export.model import Endpoint, Message, MessageCount
 from cdp.export.tables import outbox, webhook_endpoints
 from cdp.store import insert_many, lock_rows, upsert
 
 _O = outbox.c
 _W = webhook_endpoints.c
+_LONGEST = 2 * DAY
 _WAITING = ("queued", "sent", "failed")
 
 # -- the outbox -------------------------------------------------------------------------------------
@@ -28,7 +29,7 @@ def add_messages(connection: Connection, batch: int, messages: Sequence[Message]
 
 def due_messages(connection: Connection, destination: str, now: Micros, limit: int) -> list[Message]:
     """Return messages to send now, the longest due first."""
-    query = _messages().where(_O.destination == destination, _O.state == "queued", _O.next_attempt_at <= now)
+    query = _messages().where(_O.destination == destination, _O.state == "queued", _is_due(now))
     return [_message(row) for row in connection.execute(query.order_by(_O.next_attempt_at).limit(limit))]
 
 
@@ -41,7 +42,7 @@ def claim(
     """
     statement = (
         update(outbox)
-        .where(_O.message_id.in_(sorted(message_ids)), _O.state == "queued", _O.next_attempt_at <= now)
+        .where(_O.message_id.in_(sorted(message_ids)), _O.state == "queued", _is_due(now))
         .values(attempts=_O.attempts + 1, next_attempt_at=next_attempt_at)
     )
     return set(connection.execute(statement.returning(_O.message_id)).scalars())
@@ -144,6 +145,11 @@ def count_messages(connection: Connection, now: Micros, destination: str | None 
 
 def _messages() -> Any:
     return select(*(_O[name] for name in Message.__struct_fields__))
+
+
+def _is_due(now: Micros) -> ColumnElement[bool]:
+    """Due, or put off for longer than anything is: when that was, a clock was ahead."""
+    return (_O.next_attempt_at <= now) | (_O.next_attempt_at > now + _LONGEST)
 
 
 def _message(row: Row[Any]) -> Message:

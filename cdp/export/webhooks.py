@@ -40,6 +40,7 @@ from cdp.journal import Fact, Thing, switched
 from cdp.store import Committer, Store, retrying
 
 log = structlog.get_logger()
+_LONGEST_PAUSE = 2 * DAY
 _CLAIMED = 60 * SECOND  # longer than an attempt lasts
 _GRACE = DAY
 _TIMEOUT_SECONDS = 20.0
@@ -227,7 +228,8 @@ class Webhooks:
         """Send what is due; returns how many messages were taken."""
         now, taken = self._clock.now(), 0
         for endpoint in self.every():
-            if endpoint.enabled and (endpoint.slow_until is None or endpoint.slow_until <= now):
+            pause = 0 if endpoint.slow_until is None else endpoint.slow_until - now
+            if endpoint.enabled and not 0 < pause <= _LONGEST_PAUSE:  # a longer one: a clock was ahead
                 try:
                     taken += self._send_to(endpoint)
                 except Exception as error:  # noqa: BLE001  # one destination's failure is not another's

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from cdp.access import Source
-from cdp.clock import Clock, Micros, random_id, rfc3339
+from cdp.clock import DAY, Clock, Micros, SteadyClock, random_id, rfc3339
 from cdp.consent import Statement
 from cdp.crypto import Dek, Keyring, Place, open_sealed, seal
 from cdp.errors import KeyAccessError, SealError
@@ -26,6 +26,7 @@ from cdp.store import Batch, Connection, Row, Store
 Normalise = Callable[[str, str, str | None], str | None]
 
 _PAGE = 1_000
+_DAYS = 400
 _BETWEEN = re.compile(r"[\s\"'\\,;:{}\[\]<>()=&]+")
 
 
@@ -60,14 +61,24 @@ class Quarantine:
         self._store = store
         self._keyring = keyring
         self._clock = clock
+        self._steady = SteadyClock(clock)
         self._prefix = Place(keyring.workspace, "quarantine", "sealed").prefix()
         self._bucket: tuple[str, Dek] | None = None
 
     def prepare(self) -> None:
         """Fetch the bucket key of the day; call it before the batch's transaction."""
-        name = f"quarantine/{rfc3339(self._clock.now())[:10]}"
-        if self._bucket is None or self._bucket[0] != name:
-            self._bucket = (name, self._keyring.bucket(name))
+        now = self._steady.latest()
+        if self._bucket is None or self._bucket[0] != _named_for(now):
+            self._bucket = self._open(now)
+
+    def _open(self, day: Micros) -> tuple[str, Dek]:
+        """Return the bucket of a day; where its key is destroyed, for the clock was set back, a later one."""
+        for name in (_named_for(day + ahead * DAY) for ahead in range(_DAYS)):
+            if not self._keyring.destroyed_buckets([name]):
+                return name, self._keyring.bucket(name)
+        raise KeyAccessError(
+            "the clock is so far behind that the keys of quarantine are destroyed; set it right"
+        )
 
     def add(self, batch: Batch, rejects: Sequence[Reject]) -> None:
         """Store rejects in this batch; one that was taken out for replay lies there already."""
@@ -217,6 +228,10 @@ class Quarantine:
     def mark_replayed(self, batch: Batch, quarantine_ids: Sequence[int]) -> None:
         """Mark messages as replayed in this batch."""
         queries.mark_replayed(batch.connection, quarantine_ids, self._clock.now())
+
+
+def _named_for(day: Micros) -> str:
+    return f"quarantine/{rfc3339(day)[:10]}"
 
 
 def _named(kept: _Kept, *, trusted: bool) -> list[tuple[str, str]]:

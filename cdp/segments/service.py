@@ -328,7 +328,8 @@ class SegmentService:
             schedule, stored = definition.schedule, queries.members(connection, name)
             if schedule is None or stored is None or stored.version != newest.version:
                 return None
-            if stored.computed_at < schedule.due(self._clock.now()):
+            now = self._clock.now()
+            if not schedule.due(now) <= stored.computed_at <= now:  # later than now: the clock was ahead
                 return None
             question = self._definitions.question(connection, definition)
             gone = self._evaluate.gone(connection, stored.as_of)

@@ -171,7 +171,7 @@ class Retention:
                     run = queries.running(connection)
                 if run is None:
                     return False
-                if run.changed_at != self._mine and self._clock.now() - run.changed_at < _STALLED:
+                if run.changed_at != self._mine and abs(self._clock.now() - run.changed_at) < _STALLED:
                     return False  # another process is at it
                 if not self._turn(run, bundle):
                     return False
