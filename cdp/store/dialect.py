@@ -139,12 +139,6 @@ def is_retryable(error: BaseException) -> bool:
     return getattr(original, "sqlstate", None) in {"40P01", "40001"}
 
 
-def refuses_values(error: BaseException) -> bool:
-    """True where not the database failed but what it was to store, by the classes of the Python DB-API."""
-    original = getattr(error, "orig", None) or error
-    return any(kind.__name__ in ("DataError", "IntegrityError") for kind in type(original).__mro__)
-
-
 def chunks(keys: Iterable[Any], size: int = _CHUNK) -> Iterator[list[Any]]:
     """Cut ``keys`` into lists of at most ``size``: what one look-up takes."""
     rest = iter(keys)

@@ -74,9 +74,9 @@ class Store:
         except (DBAPIError, self._driver_error) as error:
             if dialect.is_retryable(error):
                 raise LostError from None
-            if dialect.refuses_values(error):  # its message may hold the value
-                kind = type(getattr(error, "orig", None) or error).__name__
-                raise RefusedValueError(f"the database refuses a value: {kind}") from None
+            kinds = [kind.__name__ for kind in type(getattr(error, "orig", None) or error).__mro__]
+            if "DataError" in kinds or "IntegrityError" in kinds:  # of the DB-API; it may tell the value
+                raise RefusedValueError(f"the database refuses a value: {kinds[0]}") from None
             raise StoreError(f"the database failed: {_first_line(error)}") from None
 
     def check_room(self) -> None:

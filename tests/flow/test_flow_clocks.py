@@ -12,6 +12,7 @@ from cdp.clock import DAY, SECOND, FixedClock, SteadyClock, rfc3339
 from cdp.ingest import Delivery
 from cdp.pipeline import Outcome
 from cdp.settings import Settings
+from cdp.worker import Periodic
 
 HOUR = 3600 * SECOND
 PURPOSE = "data_quality"
@@ -26,7 +27,8 @@ def test_of_events_of_one_instant_the_one_received_last_is_the_newest(
         caller.send({"type": "track", "event": name, "messageId": name, "userId": "u1", "timestamp": AT})
         clock.advance(SECOND)
     path = f"/profiles/{caller.lookup('user_id', 'u1')['id']}/events?limit=3"
-    found, cursor = [], ""
+    found: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = caller.api("GET", path + (f"&cursor={cursor}" if cursor else ""), purpose=PURPOSE)
         found += [event["name"] for event in page["items"]]
@@ -40,7 +42,8 @@ def test_a_clock_that_jumps_destroys_nothing_and_stops_nothing(settings: Setting
         services = platform.services
         services.access.create_source("system", "shop", "server")
         (source,) = services.access.list_sources()
-        (housekeeping,) = (task for task in platform.worker._tasks if task._name == "housekeeping")
+        tasks = (task for task in platform.worker._tasks if isinstance(task, Periodic))
+        (housekeeping,) = (task for task in tasks if task._name == "housekeeping")
 
         def send(message_id: str, **said: str) -> Outcome:
             message = {"type": "track", "event": "Seen", "messageId": message_id, **said}

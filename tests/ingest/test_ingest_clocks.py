@@ -24,7 +24,7 @@ NOW = parse_rfc3339("2026-03-01T12:00:00Z")
 HOUR = 3600 * SECOND
 
 
-def sent(batch: object = None, replayed_at: int | None = None, **times: object) -> Event | Reject:
+def sent(batch: object = None, replayed_at: int | None = None, **times: Any) -> Event | Reject:
     """Return what becomes of an event with these times, in a batch with this ``sentAt``."""
     said = {"type": "track", "event": "Order Completed", "userId": "u1", "messageId": "m1", **times}
     delivery = Delivery(
@@ -37,7 +37,7 @@ def sent(batch: object = None, replayed_at: int | None = None, **times: object) 
     return VALIDATE(delivery.each()[0])
 
 
-def event(batch: object = None, **times: object) -> Event:
+def event(batch: object = None, **times: Any) -> Event:
     found = sent(batch, **times)
     assert isinstance(found, Event), getattr(found, "cause", "")
     return found
@@ -135,7 +135,7 @@ instants = st.integers(NOW - 30 * DAY, NOW + 20 * HOUR)
 
 @given(instants, st.none() | instants, st.none() | instants)
 def test_all_four_times_can_be_told_from_what_is_kept(stamp: int, own: int | None, batch: int | None) -> None:
-    times = {"timestamp": rfc3339(stamp), "sentAt": None if own is None else rfc3339(own)}
+    times: dict[str, Any] = {"timestamp": rfc3339(stamp), "sentAt": None if own is None else rfc3339(own)}
     found = sent(None if batch is None else rfc3339(batch), **times)
     if isinstance(found, Reject):
         assert found.kind == "timestamp_out_of_range"
