@@ -267,7 +267,7 @@ class Guard:
             return True  # names methods only; no handler of ours runs
         check_address(connection)
         access = declared(handler) or Access()
-        return access.always or ((access.open or access.write_key) and self._is_ready())
+        return (access.open or access.write_key) and (access.always or self._is_ready())
 
     def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Let the call pass or raise."""

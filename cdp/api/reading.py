@@ -29,27 +29,25 @@ class Reading(ASGIMiddleware):
         if scope.get("method") in _BODILESS:
             await next_app(scope, receive, send)
             return
-        services = scope["litestar_app"].state.services
-        body = _Body(receive, services.writer.room, services.settings.body_timeout_s)
+        body = _Body(scope, receive)
         try:
             await next_app(scope, body.receive, send)
         finally:
-            if body.held:
-                body.room.forget(body.held)
+            body.forget()
 
 
 class _Body:
     """The body of one call."""
 
-    __slots__ = ("_deadline", "_receive", "_seconds", "_whole", "held", "room")
+    __slots__ = ("_deadline", "_held", "_receive", "_room", "_scope", "_whole")
 
-    def __init__(self, receive: Receive, room: Room, seconds: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope = scope
         self._receive = receive
-        self.room = room
-        self._seconds = seconds
+        self._room: Room | None = None
         self._deadline = 0.0
         self._whole = False
-        self.held = 0
+        self._held = 0
 
     async def receive(self) -> HTTPReceiveMessage:
         """Return the next part.
@@ -60,8 +58,10 @@ class _Body:
         """
         if self._whole:
             return await self._receive()  # type: ignore[return-value]  # of HTTP alone
-        if not self._deadline:
-            self._deadline = asyncio.get_running_loop().time() + self._seconds
+        if self._room is None:
+            services = self._scope["litestar_app"].state.services
+            self._room = services.writer.room
+            self._deadline = asyncio.get_running_loop().time() + services.settings.body_timeout_s
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
@@ -73,10 +73,15 @@ class _Body:
         size = len(message["body"])
         if size:
             try:
-                self.room.read(self.held, size)
+                self._room.read(self._held, size)
             except OverloadedError:
                 _CUT.labels("full").inc()
                 raise
-            self.held += size
+            self._held += size
         self._whole = not message.get("more_body", False)
         return message
+
+    def forget(self) -> None:
+        """Count it no more."""
+        if self._room is not None:
+            self._room.forget(self._held)

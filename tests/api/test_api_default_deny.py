@@ -30,6 +30,7 @@ from cdp.clock import SystemClock
 from cdp.crypto import FileKeyProvider, Keyring
 from cdp.settings import Settings
 from cdp.store import Committer, Store, initialise, metadata
+from cdp.worker import Room
 
 ROLES: tuple[Role, ...] = ("source", "marketer", "destination", "steward", "officer", "admin")
 PURPOSE = "compliance_review"
@@ -58,7 +59,8 @@ class Small:
             access=self.access,
             committer=self.committer,
             bundle=SimpleNamespace(purposes=purposes),
-            recovery=SimpleNamespace(check=lambda: None),
+            recovery=SimpleNamespace(check=lambda: None, state=SimpleNamespace(ready=True)),
+            writer=SimpleNamespace(room=Room(1, 1 << 20)),
         )
         self.app = create_app("http://127.0.0.1", extra=extra)
         attach(self.app, cast("Services", services))
