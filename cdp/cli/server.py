@@ -36,8 +36,8 @@ class _Server(MPServer):
         """Begin to end at a first signal; at a second one, kill what has not ended."""
         if self.interrupt_signal:
             for worker in self.wrks:
-                worker.kill()
-        super().signal_handler_interrupt()
+                worker.kill()  # type: ignore[no-untyped-call]  # as Granian has it
+        super().signal_handler_interrupt()  # type: ignore[no-untyped-call]  # likewise
 
 
 def server(settings: Settings, host: str, port: int) -> MPServer:

@@ -72,7 +72,7 @@ class Load:
 
 def _events(settings: Settings) -> int:
     with closing(Store(settings.database)) as store, store.reading() as connection:
-        return connection.execute(text("SELECT count(*) FROM events")).scalar_one()
+        return int(connection.execute(text("SELECT count(*) FROM events")).scalar_one())
 
 
 def test_nothing_that_was_answered_is_lost_and_nothing_counts_twice(settings: Settings) -> None:

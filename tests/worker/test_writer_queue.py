@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import cast
 
@@ -22,6 +22,7 @@ SITE = Source(source_id=2, name="site", kind="browser", enabled=True)
 _BATCH = 10
 _SECONDS = 10.0
 NO = {"consent": {"state": "withdrawn"}}
+YES: dict[str, object] = {}
 
 
 class _Heard(msgspec.Struct):
@@ -64,7 +65,9 @@ class Line:
         self.writer = Writer(cast("Pipeline", self.pipeline), batch_events=_BATCH, room=self.room)
         self.writer.start()
 
-    def send(self, name: str, *, times: int = 1, source: Source = SHOP, **more: object) -> Future[Outcome]:
+    def send(
+        self, name: str, more: Mapping[str, object] = YES, *, times: int = 1, source: Source = SHOP
+    ) -> Future[Outcome]:
         raw = msgspec.json.encode({"name": name, **more})
         return self.writer.submit(Delivery(source=source, messages=(raw,) * times, received_at=0))
 
@@ -97,7 +100,7 @@ def test_what_restrains_goes_first_and_the_rest_goes_on(line: Line) -> None:
     for number in range(12):
         line.send(f"page {number}")
     for number in range(12):
-        line.send(f"no {number}", **NO)
+        line.send(f"no {number}", NO)
     line.stop()
     kinds = [[name.split()[0] for name in batch] for batch in line.pipeline.batches]
     assert kinds[1] == ["no"] * 5 + ["page"] * 5
@@ -111,12 +114,12 @@ def test_what_restrains_goes_first_and_the_rest_goes_on(line: Line) -> None:
 def test_a_full_line_takes_a_no_a_few_of_one_source_and_nothing_else(line: Line) -> None:
     line.hold()
     line.fill()
-    taken = [line.send("no", **NO), line.send("no", **NO)]  # half of a tenth of 40
+    taken = [line.send("no", NO), line.send("no", NO)]  # half of a tenth of 40
     with pytest.raises(OverloadedError):
-        line.send("no", **NO)
-    taken.append(line.send("no", source=SITE, **NO))
+        line.send("no", NO)
+    taken.append(line.send("no", NO, source=SITE))
     with pytest.raises(OverloadedError):
-        line.send("agreed", consent=None)  # looks like one, and is none
+        line.send("agreed", {"consent": None})  # looks like one, and is none
     assert line.room.events == 43
     line.stop()
     assert [future.result(_SECONDS).commit_no for future in taken] == [2, 2, 2]
@@ -133,9 +136,9 @@ def test_a_source_over_its_rate_may_still_say_no_and_not_without_end(line: Line)
         line.send("page", source=slow)
     assert refused.value.retry_after == 1
     for _ in range(3):
-        line.send("no", source=slow, **NO).result(_SECONDS)
+        line.send("no", NO, source=slow).result(_SECONDS)
     with pytest.raises(OverloadedError):
-        line.send("no", source=slow, **NO)
+        line.send("no", NO, source=slow)
     line.send("page").result(_SECONDS)  # nobody else's business
     faster = msgspec.structs.replace(SHOP, limits=Limits(events_per_second=1000))
     assert line.send("page", times=30, source=faster).result(_SECONDS).stored == 30
@@ -159,7 +162,7 @@ def test_one_that_stops_writes_what_waits_and_takes_nothing_more(line: Line) -> 
     waiting = [line.send("page") for _ in range(25)]
     line.writer.close()
     with pytest.raises(UnavailableError, match="shutting down"):
-        line.send("no", **NO)
+        line.send("no", NO)
     with pytest.raises(UnavailableError):
         line.writer.check()
     line.stop()
