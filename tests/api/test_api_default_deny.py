@@ -53,12 +53,11 @@ class Small:
         self.audit = AuditLog(keyring, "example.org/audit", clock)
         self.committer = Committer(self.store, self.audit.append, clock)
         self.access = AccessService(self.store, self.committer, clock)
-        purposes = {PURPOSE: object(), "a.b": object()}
         services = SimpleNamespace(
             settings=Settings(),
             access=self.access,
             committer=self.committer,
-            bundle=SimpleNamespace(purposes=purposes),
+            bundle=SimpleNamespace(purposes={PURPOSE: object(), "a.b": object()}),
             recovery=SimpleNamespace(check=lambda: None, state=SimpleNamespace(ready=True)),
             writer=SimpleNamespace(room=Room(1, 1 << 20)),
         )
