@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from cdp.settings import Settings
 
 @contextmanager
 def served(
-    settings: Settings, program: Sequence[str] = ("-m", "cdp", "serve", "--port"), **more: int
+    settings: Settings, program: Sequence[str] = ("-m", "cdp", "serve", "--port"), **more: Any
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Yield the address of a server that is ready, and its process; it ends with the block.
 

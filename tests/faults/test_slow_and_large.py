@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -82,7 +82,7 @@ def server(tmp_path: Path, templates: Callable[[str], Template]) -> Iterator[Ser
     copy_database(template.database, main)
     copy_database(template.keys, keys)
     settings = settings_of(tmp_path / "var", main, keys)
-    limits = {
+    limits: dict[str, Any] = {
         "header_timeout_s": 2,
         "body_timeout_s": 2,
         "max_connections": 200,
