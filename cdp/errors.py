@@ -20,7 +20,7 @@
     │   ├── KeyAccessError          a key cannot be reached or does not open what it should
     │   ├── JournalError            the journal cannot be written: nothing that restrains is taken
     │   ├── NotRecoveredError       the database came out of a backup and its journal is not replayed
-    │   ├── OverloadedError         the queue is full
+    │   ├── OverloadedError         the caller is over a limit, or the queue is full
     │   └── OutOfMemoryError        a query needs more memory than the warehouse may use
     └── IntegrityError              stored data does not verify
         ├── SealError               a sealed value does not open in its place
@@ -139,7 +139,7 @@ class NotRecoveredError(UnavailableError):
 
 
 class OverloadedError(UnavailableError):
-    """Too many events are waiting."""
+    """Too much was sent, or is waiting."""
 
 
 class OutOfMemoryError(UnavailableError):

@@ -44,6 +44,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: str = "info"
     batch_events: int = 2000
     queue_events: int = 20_000
+    queue_bytes: int = 192 * 1024 * 1024
+    max_connections: int = 1024
+    header_timeout_s: int = 10
+    body_timeout_s: int = 20
+    drain_timeout_s: int = 30
     max_event_bytes: int = 32 * 1024
     max_body_bytes: int = 500 * 1024
     max_batch_events: int = 2500

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,11 +20,12 @@ from cdp.settings import Settings
 
 @contextmanager
 def served(
-    settings: Settings, program: Sequence[str] = ("-m", "cdp", "serve", "--port")
+    settings: Settings, program: Sequence[str] = ("-m", "cdp", "serve", "--port"), **more: Any
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Yield the address of a server that is ready, and its process; it ends with the block.
 
     :param program: what Python runs; it is given the port.
+    :param more: further settings, as ``body_timeout_s``.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -35,6 +37,7 @@ def served(
         "CDP_DATABASE_URL": settings.database_url,
         "CDP_KEYS_DATABASE_URL": settings.keys_database_url,
         "CDP_POLICIES_DIR": str(settings.policies_dir),
+        **{f"CDP_{name.upper()}": str(value) for name, value in more.items()},
     }
     command = [sys.executable, *program, str(port)]
     process = subprocess.Popen(command, env=environment)

@@ -20,6 +20,32 @@ KEY_ACTOR = "key:"
 """What the audit log puts before the number of a key."""
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a source may send; None leaves it to the settings.
+
+    :param events_per_second: in the long run, to one process.
+    :param burst: events at once; those of one second unless given.
+    :param max_body_kib: of one call, inflated.
+    :param max_event_kib: of one event.
+    """
+
+    events_per_second: int | None = None
+    burst: int | None = None
+    max_body_kib: int | None = None
+    max_event_kib: int | None = None
+
+    def max_body_bytes(self, otherwise: int) -> int:
+        """Return the limit of one call's body, or what holds for all sources."""
+        return otherwise if self.max_body_kib is None else self.max_body_kib * 1024
+
+    def max_event_bytes(self, otherwise: int) -> int:
+        """Return the limit of one event, or what holds for all sources."""
+        return otherwise if self.max_event_kib is None else self.max_event_kib * 1024
+
+
+UNLIMITED = Limits()
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A system that pushes events.
 
@@ -36,6 +62,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     secret_version: int | None = None
     links: bool = False
     default_region: str | None = None
+    limits: Limits = UNLIMITED
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
 
-from cdp.access.model import Principal, Source
+from cdp.access.model import Limits, Principal, Source
 from cdp.access.tables import api_keys, sources
 from cdp.clock import Micros
 
@@ -46,8 +46,15 @@ def add_source(connection: Connection, source: Source, key_hash: bytes, now: Mic
             links=source.links,
             default_region=source.default_region,
             created_at=now,
+            **msgspec.structs.asdict(source.limits),
         )
     )
+
+
+def change_limits(connection: Connection, source_id: int, limits: Limits) -> None:
+    """Say how much a source may send."""
+    values = msgspec.structs.asdict(limits)
+    connection.execute(update(sources).where(sources.c.source_id == source_id).values(**values))
 
 
 def change_source(
@@ -152,6 +159,7 @@ def _source(row: Row[tuple[object, ...]]) -> Source:
             "secret_version": row.secret_version,
             "links": bool(row.links),
             "default_region": row.default_region,
+            "limits": {name: getattr(row, name) for name in Limits.__struct_fields__},
         },
         Source,
     )

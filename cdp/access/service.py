@@ -15,9 +15,16 @@ from collections.abc import Callable, Collection, Container
 import msgspec
 
 from cdp.access import queries
-from cdp.access.checks import check_links, checked_name, region_of
+from cdp.access.checks import (
+    check_grant,
+    check_limits,
+    check_links,
+    check_usable,
+    checked_name,
+    region_of,
+)
 from cdp.access.hands import UNKNOWN_MAKER
-from cdp.access.model import KEY_ACTOR, Principal, Role, Source, SourceKind
+from cdp.access.model import KEY_ACTOR, UNLIMITED, Limits, Principal, Role, Source, SourceKind
 from cdp.audit import Entry
 from cdp.clock import Clock, Micros, random_id
 from cdp.errors import (
@@ -114,16 +121,25 @@ class AccessService:
     # -- sources --------------------------------------------------------------------------------
 
     def create_source(
-        self, actor: str, name: str, kind: SourceKind, *, links: bool = False, region: str | None = None
+        self,
+        actor: str,
+        name: str,
+        kind: SourceKind,
+        *,
+        links: bool = False,
+        region: str | None = None,
+        limits: Limits = UNLIMITED,
     ) -> tuple[Source, str]:
         """Make a source; returns it and its write key, which is shown this once.
 
         :param links: whether it may have manage links made; the caller sees to it that the maker may.
         :param region: the country of telephone numbers without a country code; it stays, as they do.
         :raises ConflictError: the name is taken.
-        :raises InvalidInputError: only a server sends links to the address that they are for; no such region.
+        :raises InvalidInputError: only a server sends links to the address that they are for; no such region;
+            limits that cannot be.
         """
         check_links(kind, links=links)
+        check_limits(limits)
         write_key = secrets.token_urlsafe(32)
         source = Source(
             source_id=random_id(),
@@ -132,6 +148,7 @@ class AccessService:
             enabled=True,
             links=links,
             default_region=region_of(region),
+            limits=limits,
         )
         with self._committer.batch() as batch:
             if queries.source_by_name(batch.connection, name) is not None:
@@ -139,6 +156,7 @@ class AccessService:
             queries.add_source(batch.connection, source, hash_key(write_key), self._clock.now())
             about: dict[str, str | int] = {"id": source.source_id, "kind": kind, "links": int(links)}
             about["region"] = source.default_region or ""
+            about |= _said(limits)
             batch.record(Entry(action="source.create", actor=actor, object=about))
         return source, write_key
 
@@ -180,9 +198,7 @@ class AccessService:
         :raises InvalidInputError: it is not of kind browser; the others are believed without.
         """
         with self._committer.batch() as batch:
-            source = queries.source_by_name(batch.connection, name)
-            if source is None:
-                raise NotFoundError("there is no source with this name")
+            source = _named(batch.connection, name)
             if source.kind != "browser":
                 raise InvalidInputError(
                     "only a source of kind browser signs user ids; the word of this source counts without"
@@ -202,9 +218,7 @@ class AccessService:
         :raises InvalidInputError: only a server sends links to the address that they are for.
         """
         with self._committer.batch() as batch:
-            source = queries.source_by_name(batch.connection, name)
-            if source is None:
-                raise NotFoundError("there is no source with this name")
+            source = _named(batch.connection, name)
             check_links(source.kind, links=links)
             queries.change_source(batch.connection, source.source_id, links=links)
             batch.facts.append(switched("source_links", str(source.source_id), on=links))
@@ -212,6 +226,23 @@ class AccessService:
             batch.record(Entry(action="source.links", actor=actor, object=about))
         self._cached.clear()
         return msgspec.structs.replace(source, links=links)
+
+    def change_limits(self, actor: str, name: str, given: Callable[[Limits], Limits]) -> Source:
+        """Say how much a source may send from now on, within seconds in every process.
+
+        :param given: makes the limits from those before.
+        :raises NotFoundError: there is no such source.
+        :raises InvalidInputError: limits that cannot be.
+        """
+        with self._committer.batch() as batch:
+            source = _named(batch.connection, name)
+            limits = given(source.limits)
+            check_limits(limits)
+            queries.change_limits(batch.connection, source.source_id, limits)
+            about = {"id": source.source_id, "kind": source.kind, **_said(limits)}
+            batch.record(Entry(action="source.limits", actor=actor, object=about))
+        self._cached.clear()
+        return msgspec.structs.replace(source, limits=limits)
 
     def _change(
         self,
@@ -224,9 +255,7 @@ class AccessService:
         links: bool = False,
     ) -> None:
         with self._committer.batch() as batch:
-            source = queries.source_by_name(batch.connection, name)
-            if source is None:
-                raise NotFoundError("there is no source with this name")
+            source = _named(batch.connection, name)
             if key_hash is not None and source.links and not links:
                 raise NotPermittedError(
                     "this source has manage links made: its key is for keys with `rights`"
@@ -265,8 +294,10 @@ class AccessService:
         :raises ConflictError: the name is taken.
         """
         if creator is not None:
-            _check_grant(creator, roles, purposes)
-        self._check_usable(roles, purposes, destination, expires_at)
+            check_grant(creator, roles, purposes)
+        check_usable(roles, purposes, destination, self._purposes, self._destinations)
+        if expires_at is not None and expires_at <= self._clock.now():
+            raise InvalidInputError("expires_at lies in the past; the key would never work")
         key = "cdp_" + secrets.token_urlsafe(32)
         principal = Principal(
             key_id=random_id(),
@@ -284,38 +315,6 @@ class AccessService:
             queries.add_key(batch.connection, principal, hash_key(key), self._clock.now(), made_by)
             batch.record(self._entry("key.create", actor, principal.key_id, ",".join(sorted(roles))))
         return principal, key
-
-    def _check_usable(
-        self,
-        roles: Collection[Role],
-        purposes: Collection[str],
-        destination: str,
-        expires_at: Micros | None,
-    ) -> None:
-        if not roles:
-            raise InvalidInputError("an API key has at least one role")
-        if "source" in roles:
-            raise InvalidInputError(
-                "a source has a write key, not an API key: make it with `cdp source create`"
-            )
-        if ("destination" in roles) != bool(destination):
-            raise InvalidInputError("a key of role destination names its destination, no other does")
-        if "destination" in roles and "marketer" in roles:
-            raise InvalidInputError(
-                "a key is a destination's or a marketer's: who defines segments must not count their rows"
-            )
-        if destination and not purposes:
-            raise InvalidInputError(
-                "a key of role destination has at least one purpose, or it could fetch nothing"
-            )
-        if self._purposes is not None and not all(
-            purpose == "*" or purpose in self._purposes for purpose in purposes
-        ):
-            raise InvalidInputError("one of the purposes is not declared in policies/purposes.yaml")
-        if destination and self._destinations is not None and destination not in self._destinations:
-            raise InvalidInputError("the destination is not declared in policies/destinations/")
-        if expires_at is not None and expires_at <= self._clock.now():
-            raise InvalidInputError("expires_at lies in the past; the key would never work")
 
     def list_keys(self) -> list[Principal]:
         """Return every live API key, by name."""
@@ -387,10 +386,13 @@ class AccessService:
         return Entry(action=action, actor=actor, object={"id": number, "kind": kind})
 
 
-def _check_grant(creator: Principal, roles: Collection[Role], purposes: Collection[str]) -> None:
-    if "admin" not in creator.roles:
-        raise NotPermittedError("only a key of role admin makes keys")
-    if not all(creator.may_state(purpose) for purpose in purposes):
-        raise NotPermittedError("the creating key lacks one of the purposes; nobody grants what they lack")
-    if not set(roles) <= creator.roles | {"source", "destination"}:
-        raise NotPermittedError("the creating key lacks one of the roles; nobody grants what they lack")
+def _named(connection: Connection, name: str) -> Source:
+    source = queries.source_by_name(connection, name)
+    if source is None:
+        raise NotFoundError("there is no source with this name")
+    return source
+
+
+def _said(limits: Limits) -> dict[str, str | int]:
+    """Return limits as the audit log has them: those that there are."""
+    return {name: value for name, value in msgspec.structs.asdict(limits).items() if value is not None}

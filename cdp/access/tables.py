@@ -18,6 +18,10 @@ sources = Table(
     Column("secret_version", Number),  # of the secret that signs user ids; NULL while there is none
     Column("links", Flag),  # whether it may have manage links made; NULL for no
     Column("default_region", Name),  # ISO 3166 country of numbers without a country code; NULL for none
+    Column("events_per_second", Number),  # NULL for as many as the platform takes
+    Column("burst", Number),  # events at once; NULL for those of one second
+    Column("max_body_kib", Number),  # NULL for what the settings say, as of an event
+    Column("max_event_kib", Number),
 )
 
 api_keys = Table(

@@ -2,7 +2,7 @@
 
 from cdp.api.application import attach, create_app
 from cdp.api.auth import OPEN, WRITE_KEY, Access, Caller, allow
-from cdp.api.limits import Asking, Buckets
+from cdp.api.limits import Asking
 from cdp.api.services import Services
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "WRITE_KEY",
     "Access",
     "Asking",
-    "Buckets",
     "Caller",
     "Services",
     "allow",

@@ -21,6 +21,7 @@ from cdp.api.auth import Connection, Denials, Guard, provide_caller, record_refu
 from cdp.api.docs import openapi_config
 from cdp.api.errors import EXCEPTION_HANDLERS
 from cdp.api.graphql.schema import HANDLERS as GRAPHQL
+from cdp.api.reading import Reading
 from cdp.api.request import ApiRequest
 from cdp.api.rest import (
     admin,
@@ -60,7 +61,7 @@ from cdp.api.rest import (
     well_known,
 )
 from cdp.api.services import Services
-from cdp.errors import CdpError
+from cdp.errors import CdpError, NotAuthenticatedError, NotPermittedError
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _log = get_logger("cdp.api")
@@ -127,6 +128,7 @@ def create_app(
             *extra,
         ],
         guards=[_guard],
+        middleware=[Reading()],
         dependencies={
             "services": Provide(_services, sync_to_thread=False),
             "denials": Provide(_denials, sync_to_thread=False),
@@ -146,12 +148,21 @@ def create_app(
 def attach(app: Litestar, services: Services) -> None:
     """Have the application answer for ``services``; its attempts and refusals are counted from now on."""
     denials = Denials(services.committer)
-    guard = Guard(services.access, denials, lambda: services.bundle.purposes, services.recovery.check)
+    guard = Guard(
+        services.access,
+        denials,
+        lambda: services.bundle.purposes,
+        lambda: services.recovery.state.ready,
+        services.recovery.check,
+    )
     app.state.update({"services": services, "denials": denials, "guard": guard})
 
 
-def _guard(connection: Connection, handler: BaseRouteHandler) -> None:
-    connection.app.state.guard(connection, handler)
+async def _guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Ask the guard: here where it looks nothing up, as for every event that is sent, else in a thread."""
+    guard: Guard = connection.app.state.guard
+    if not guard.lets_pass(connection, handler):
+        await asyncio.to_thread(guard, connection, handler)
 
 
 def _services(state: State) -> Services:
@@ -164,6 +175,8 @@ def _denials(state: State) -> Denials:
 
 async def _refused(error: Exception, scope: Scope) -> None:
     """Put a refusal on record; where that fails it is a refusal all the same."""
+    if not isinstance(error, NotAuthenticatedError | NotPermittedError):
+        return
     denials = scope["litestar_app"].state.denials
     try:
         await asyncio.to_thread(record_refusal, error, scope, denials)

@@ -10,7 +10,6 @@ Invariants:
    ``CDP-Purpose``, else its key's only purpose counts, else the answer is 400; the key must carry it.
 4. Refusals are audited. An attempt with an unknown key counts against that key from that address, and
    against the address: nobody uses up somebody else's attempts, not with a key that stands in a page either.
-
 5. While a restored database is not in order only what says ``always`` answers.
 
 Steps of the guard: (1) declaration, (2) credential, (3) role, (4) purpose.
@@ -33,9 +32,9 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 
 from cdp.access import AccessService, Principal, Role, Source, hash_key
-from cdp.api.limits import Buckets
 from cdp.api.request import check_address
 from cdp.audit import Entry
+from cdp.buckets import Buckets
 from cdp.errors import (
     CdpError,
     InvalidInputError,
@@ -240,10 +239,10 @@ class Denials:
 
 
 class Guard:
-    """The app's one guard; Litestar calls it in a worker thread before the handler.
+    """The app's one guard; it is asked before the handler.
 
     :param purposes: returns the purposes that the policies declare; no other can be stated.
-    :param ready: raises while nothing may be served.
+    :param is_ready: whether anything may be served, as is known without looking; ``check_ready`` looks.
     """
 
     def __init__(
@@ -251,27 +250,34 @@ class Guard:
         access: AccessService,
         denials: Denials,
         purposes: Callable[[], Container[str]],
-        ready: Callable[[], None],
+        is_ready: Callable[[], bool],
+        check_ready: Callable[[], None],
     ) -> None:
         self._access = access
         self._denials = denials
         self._purposes = purposes
-        self._ready = ready
+        self._is_ready = is_ready
+        self._check_ready = check_ready
         self._by_key = Buckets(_FAILURES_PER_KEY, _FAILURES_PER_KEY / 60)
         self._by_address = Buckets(_FAILURES_PER_ADDRESS, _FAILURES_PER_ADDRESS / 60)
 
+    def lets_pass(self, connection: Connection, handler: BaseRouteHandler) -> bool:
+        """Return whether a call passes by its declaration alone, without waiting; else ask the guard."""
+        if connection.scope.get("method") == "OPTIONS":
+            return True  # names methods only; no handler of ours runs
+        check_address(connection)
+        access = declared(handler) or Access()
+        return (access.open or access.write_key) and (access.always or self._is_ready())
+
     def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Let the call pass or raise."""
-        if connection.scope.get("method") == "OPTIONS":
-            return  # names methods only; no handler of ours runs
         where = f"{connection.scope.get('method', '')} {connection.scope.get('path_template', '')}"
-        check_address(connection)
         # (1) declaration
         access = declared(handler)
         if access is None:
             raise NotPermittedError("this route declares no role, so nobody may call it")
         if not access.always:
-            self._ready()
+            self._check_ready()
         if access.open or access.write_key:
             return
         # (2) credential

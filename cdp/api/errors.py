@@ -136,8 +136,8 @@ def log_incident(error: BaseException) -> str:
 
 def _headers(error: Exception, status: int) -> dict[str, str]:
     if isinstance(error, errors.UnavailableError):
-        after = {"Retry-After": str(error.retry_after)}
-        return after | {"X-RateLimit-Reset": str(error.retry_after)} if status == 429 else after
+        seconds = str(error.retry_after)
+        return {"Retry-After": seconds, "X-RateLimit-Reset": seconds}
     if status == 401:
         return {"WWW-Authenticate": "Bearer"}
     if status == 405 and isinstance(error, HTTPException):

@@ -41,14 +41,21 @@ async def read_within(request: Request[Any, Any, Any], limit: int) -> bytes:
 
     :raises TooLargeError: it is longer.
     """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise TooLargeError(f"the body is over the limit of {limit} bytes")
+            raise _too_large(limit)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"the body is over the limit of {limit} bytes")
 
 
 def carries_gpc(request: Request[Any, Any, Any]) -> bool:

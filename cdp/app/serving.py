@@ -11,8 +11,9 @@ from functools import partial
 import structlog
 from litestar import Litestar
 
-from cdp.api import OPEN, Buckets, Services, allow, attach, create_app
+from cdp.api import OPEN, Services, allow, attach, create_app
 from cdp.app.wiring import Platform, build
+from cdp.buckets import Buckets
 from cdp.console import Confirmations, PreferencePage, Site, router
 from cdp.errors import CdpError
 from cdp.settings import Settings, load

@@ -48,7 +48,7 @@ from cdp.settings import Settings
 from cdp.store import Batch, Committer, Store, migrate
 from cdp.told import ConsentIntake
 from cdp.warehouse import Mirror, Warehouse, declared, open_engine
-from cdp.worker import Worker, Writer
+from cdp.worker import Room, Worker, Writer
 
 log = structlog.get_logger()
 SEGMENTATION = "segmentation"
@@ -193,7 +193,8 @@ def _wire(
         partial(inspect, catalogue, plans),
         clock,
     )
-    writer = Writer(pipeline, batch_events=settings.batch_events, queue_events=settings.queue_events)
+    room = Room(settings.queue_events, settings.queue_bytes)
+    writer = Writer(pipeline, batch_events=settings.batch_events, room=room)
     acts = Acts(committer, keyring, identity, ledger, clock)
     stages = Stages(
         identity,

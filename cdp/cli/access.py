@@ -13,8 +13,15 @@ from cdp.cli.output import say, show_list, show_record
 
 sources = typer.Typer(help="Sources: systems that push events.", no_args_is_help=True)
 keys = typer.Typer(help="API keys: who may call the platform.", no_args_is_help=True)
-_SOURCE_COLUMNS = ("name", "kind", "enabled", "signs_user_ids", "links", "default_region", "id")
+_LIMITS = ("events_per_second", "burst", "max_body_kib", "max_event_kib")
+_SOURCE_COLUMNS = ("name", "kind", "enabled", "signs_user_ids", "links", "default_region", *_LIMITS, "id")
 _KEY_COLUMNS = ("name", "roles", "purposes", "destination", "expires_at")
+
+
+PerSecond = Annotated[int | None, typer.Option(help="Events a second, to each process.")]
+Burst = Annotated[int | None, typer.Option(help="Events at once; unless given, those of one second.")]
+MaxBody = Annotated[int | None, typer.Option(help="KiB of one call, up to 4096; else as CDP_MAX_BODY_BYTES.")]
+MaxEvent = Annotated[int | None, typer.Option(help="KiB of one event; else as CDP_MAX_EVENT_BYTES.")]
 
 
 @sources.command("create")
@@ -23,13 +30,34 @@ def create_source(
     kind: Annotated[SourceKind, typer.Option(help="What its word counts for.")] = "server",
     links: Annotated[bool, typer.Option(help="May have links to people's own choices made.")] = False,  # noqa: FBT002  # a flag
     region: Annotated[str | None, typer.Option(help="ISO 3166: of numbers without a country code.")] = None,
+    events_per_second: PerSecond = None,
+    burst: Burst = None,
+    max_body_kib: MaxBody = None,
+    max_event_kib: MaxEvent = None,
     as_json: AsJson = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Make a source and print its write key, this once."""
+    limits = dict(zip(_LIMITS, (events_per_second, burst, max_body_kib, max_event_kib), strict=True))
     with connected() as api:
-        given = {"name": name, "kind": kind, "links": links, "default_region": region}
+        given = {"name": name, "kind": kind, "links": links, "default_region": region, **limits}
         made = api.post("/sources", given)
     show_record(made, as_json=as_json)
+
+
+@sources.command("update")
+def update_source(
+    name: str,
+    events_per_second: PerSecond = None,
+    burst: Burst = None,
+    max_body_kib: MaxBody = None,
+    max_event_kib: MaxEvent = None,
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Say how much a source may send; what is not named stays, 0 takes a limit away."""
+    named = zip(_LIMITS, (events_per_second, burst, max_body_kib, max_event_kib), strict=True)
+    given = {limit: value or None for limit, value in named if value is not None}
+    with connected() as api:
+        show_record(api.call("PATCH", ("sources", name), body=given), as_json=as_json)
 
 
 @sources.command("list")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -69,11 +66,9 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
 ) -> None:
     """Serve the API until interrupted; other commands then go through this server."""
-    from granian import Granian  # noqa: PLC0415  # as above
-    from granian.constants import Interfaces  # noqa: PLC0415  # as above
-
     from cdp.app import build  # noqa: PLC0415  # as above
     from cdp.audit import verifier_sha256  # noqa: PLC0415  # as above
+    from cdp.cli.server import server  # noqa: PLC0415  # as above
 
     url = f"http://{_LOCAL.get(host, host)}:{port}"
     os.environ.setdefault("CDP_PUBLIC_URL", url)  # the server process, too, makes links to where it listens
@@ -84,16 +79,7 @@ def serve(
             key = platform.services.audit.key.verifier_text()
         say(f"API on {url}, REST docs at {url}/schema, GraphQL at {url}/graphql; Ctrl-C ends it")
         say(f"whoever verifies the audit log pins its key {key} and verify.py, SHA-256 {verifier_sha256()}")
-        Granian(
-            "cdp.cli.setup:application",
-            factory=True,
-            interface=Interfaces.ASGI,
-            address=host,
-            port=port,
-            workers=1,  # SQLite has one writing process; PostgreSQL scales by more servers
-            websockets=False,
-            log_access=False,
-        ).serve()
+        server(settings, host, port).serve()
 
 
 def _check_free(host: str, port: int) -> None:
@@ -106,21 +92,6 @@ def _check_free(host: str, port: int) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigurationError(f"cannot listen on {host} port {port}: {reason}") from None
-
-
-def application() -> object:
-    """Return the ASGI application; the server's worker process calls this."""
-    from cdp.app import create  # noqa: PLC0415  # as above
-
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    return create(load(), mirror_apart=True)
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it was killed: nobody else would, and it holds the lock."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag

@@ -108,12 +108,13 @@ class Validator:
 
     def _event(self, message: Message) -> Event:
         delivery = message.delivery
-        if len(message.raw) > self._max_event_bytes:
-            fail("size_violation", f"the event is over the limit of {self._max_event_bytes} bytes")
+        most = delivery.source.limits.max_event_bytes(self._max_event_bytes)
+        if len(message.raw) > most:
+            fail("size_violation", f"the event is over the limit of {most} bytes")
         body = _object(message.raw)
         kind = _type(body, delivery)
         context = _context(body, delivery)
-        if delivery.context and len(_encode(context)) > self._max_event_bytes:
+        if delivery.context and len(_encode(context)) > most:
             fail("size_violation", "the event with its batch's context is over the limit")
         signature = context.pop("userIdSignature", None)  # proves who speaks, so it is not kept
         properties = _mapping(body, "properties")

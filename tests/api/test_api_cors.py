@@ -47,7 +47,7 @@ def test_a_page_may_read_the_answer_to_a_post(caller: Caller, valid: bool) -> No
     answer = caller.http.post("/v1/track", json=event, auth=(key, ""), headers={"Origin": SITE})
     assert answer.status_code == (200 if valid else 401)
     assert answer.headers["access-control-allow-origin"] == SITE
-    assert answer.headers["access-control-expose-headers"] == "Retry-After"
+    assert answer.headers["access-control-expose-headers"] == "Retry-After, X-RateLimit-Reset"
     assert answer.headers["vary"] == "Origin"
 
 

@@ -30,6 +30,7 @@ from cdp.clock import SystemClock
 from cdp.crypto import FileKeyProvider, Keyring
 from cdp.settings import Settings
 from cdp.store import Committer, Store, initialise, metadata
+from cdp.worker import Room
 
 ROLES: tuple[Role, ...] = ("source", "marketer", "destination", "steward", "officer", "admin")
 PURPOSE = "compliance_review"
@@ -52,13 +53,13 @@ class Small:
         self.audit = AuditLog(keyring, "example.org/audit", clock)
         self.committer = Committer(self.store, self.audit.append, clock)
         self.access = AccessService(self.store, self.committer, clock)
-        purposes = {PURPOSE: object(), "a.b": object()}
         services = SimpleNamespace(
             settings=Settings(),
             access=self.access,
             committer=self.committer,
-            bundle=SimpleNamespace(purposes=purposes),
-            recovery=SimpleNamespace(check=lambda: None),
+            bundle=SimpleNamespace(purposes={PURPOSE: object(), "a.b": object()}),
+            recovery=SimpleNamespace(check=lambda: None, state=SimpleNamespace(ready=True)),
+            writer=SimpleNamespace(room=Room(1, 1 << 20)),
         )
         self.app = create_app("http://127.0.0.1", extra=extra)
         attach(self.app, cast("Services", services))

@@ -296,6 +296,7 @@ def test_ready_and_alive(caller: Caller) -> None:
             "keys": True,
             "policies": True,
             "journal": True,
+            "intake": True,
         }
 
 

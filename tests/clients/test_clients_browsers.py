@@ -131,7 +131,7 @@ def test_analytics_js_tries_again(server: Server, visits: Visits) -> None:
     assert "authorization,x-retry-count" in asked
     limited, later = sent(server, "segment-browser.limited")
     assert (limited.status, later.status) == (429, 200)
-    assert limited.answer["access-control-expose-headers"] == "Retry-After"
+    assert limited.answer["access-control-expose-headers"] == "Retry-After, X-RateLimit-Reset"
     assert later.at - limited.at >= 1
 
 

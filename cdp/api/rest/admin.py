@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import delete, get, post, put
+from litestar import delete, get, patch, post, put
 from litestar.params import FromPath, JSONBody
 
-from cdp.access import Principal, Role, Source, SourceKind
+from cdp.access import Limits, Principal, Role, Source, SourceKind
 from cdp.api.auth import allow
 from cdp.api.injected import Cursor, InjectedCaller, InjectedServices, Limit
 from cdp.api.paging import DEFAULT_LIMIT, Page, page_by_key
@@ -30,6 +30,19 @@ class SourceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: SourceKind = "server"
     links: bool = False
     default_region: str | None = None
+    events_per_second: int | None = None
+    burst: int | None = None
+    max_body_kib: int | None = None
+    max_event_kib: int | None = None
+
+
+class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """How much a source may send: what is left out stays, null takes a limit away (``docs/overload.md``)."""
+
+    events_per_second: int | msgspec.UnsetType | None = msgspec.UNSET
+    burst: int | msgspec.UnsetType | None = msgspec.UNSET
+    max_body_kib: int | msgspec.UnsetType | None = msgspec.UNSET
+    max_event_kib: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class LinksBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,10 +80,27 @@ def create_source(
     """Make a source; the answer holds its write key, this once. Nobody can grant what they lack."""
     if data.links:
         caller.state("rights")
+    limits = Limits(**{name: getattr(data, name) for name in Limits.__struct_fields__})
     source, write_key = services.access.create_source(
-        caller.actor, data.name, data.kind, links=data.links, region=data.default_region
+        caller.actor, data.name, data.kind, links=data.links, region=data.default_region, limits=limits
     )
     return {**_source(source), "write_key": write_key}
+
+
+@patch("/sources/{name:str}", opt=allow("admin"), sync_to_thread=True)
+def change_source(
+    services: InjectedServices, caller: InjectedCaller, name: FromPath[str], data: JSONBody[LimitsBody]
+) -> dict[str, Any]:
+    """Say how much the source may send. What is left out stays as it is, null takes a limit away."""
+    given = {
+        name: value
+        for name, value in msgspec.structs.asdict(data).items()
+        if not isinstance(value, msgspec.UnsetType)
+    }
+    changed = services.access.change_limits(
+        caller.actor, name, lambda before: msgspec.structs.replace(before, **given)
+    )
+    return _source(changed)
 
 
 @post("/sources/{name:str}/disable", opt=allow("admin"), sync_to_thread=True, status_code=204)
@@ -165,6 +195,7 @@ def _source(source: Source) -> dict[str, Any]:
         "signs_user_ids": source.secret_version is not None,
         "links": source.links,
         "default_region": source.default_region,
+        **msgspec.structs.asdict(source.limits),
     }
 
 
@@ -182,6 +213,7 @@ def _key(key: Principal) -> dict[str, Any]:
 HANDLERS = [
     list_sources,
     create_source,
+    change_source,
     disable_source,
     rotate_source,
     source_secret,

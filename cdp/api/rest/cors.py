@@ -30,7 +30,7 @@ class CrossOrigin(ASGIMiddleware):
                 if origin:
                     headers["Access-Control-Allow-Origin"] = origin
                     headers["Access-Control-Allow-Credentials"] = "true"
-                    headers["Access-Control-Expose-Headers"] = "Retry-After"
+                    headers["Access-Control-Expose-Headers"] = "Retry-After, X-RateLimit-Reset"
             await send(message)
 
         if scope.get("method") != "OPTIONS":

@@ -1,9 +1,9 @@
 """Is it alive, is it ready, what has it done: open to ask, without data.
 
 Ready means: the store can be written, keys can be reached and made, the policies are loaded, what restrains
-can be journalled, a restored database has had its journal replayed, and none of their disks is full.
-``/metrics`` answers to this machine and private networks only. Both below ``/api/v1`` and at the root, where
-probes look for them.
+can be journalled, a restored database has had its journal replayed, none of their disks is full, and the
+server does not end. ``/metrics`` answers to this machine and private networks only. Both below ``/api/v1``
+and at the root, where probes look for them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def ready(services: InjectedServices) -> Response[dict[str, Any]]:
         "keys": (services.keyring.check,),
         "policies": (lambda: services.bundle.sha256,),
         "journal": (services.recovery.check, services.journal.check_room),
+        "intake": (services.writer.check,),
     }
     state = {name: all(map(_answers, parts)) for name, parts in checks.items()}
     fine = all(state.values())

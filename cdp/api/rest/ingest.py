@@ -22,6 +22,7 @@ from cdp.access import Source
 from cdp.api.auth import WRITE_KEY, address_of, allow, credential_of
 from cdp.api.injected import InjectedServices
 from cdp.api.request import carries_gpc, read_within
+from cdp.api.rest.capped import check_size, limits_of
 from cdp.api.rest.cors import CrossOrigin
 from cdp.api.services import Services
 from cdp.errors import NotAuthenticatedError, NotPermittedError, UnavailableError
@@ -55,13 +56,15 @@ async def _ingest(
     request: Request[Any, Any, Any], services: Services, type_: str, query_key: str = ""
 ) -> Response[bytes]:
     settings = services.settings
-    raw = await read_within(request, settings.max_body_bytes)
+    limits = await limits_of(request, services)
+    max_body_bytes = limits.max_body_bytes(settings.max_body_bytes)
+    raw = await read_within(request, max_body_bytes)
     body = read_body(
         raw,
         encoding=request.headers.get("content-encoding", ""),
         single=bool(type_),
-        max_bytes=settings.max_body_bytes,
-        max_event_bytes=settings.max_event_bytes,
+        max_bytes=max_body_bytes,
+        max_event_bytes=limits.max_event_bytes(settings.max_event_bytes),
         max_events=settings.max_batch_events,
     )
     return await take(request, services, body, type_=type_, query_key=query_key)
@@ -77,6 +80,7 @@ async def take(
     """
     received_at = services.clock.now()  # a body that comes slowly is not received before its end
     source = await source_of(request, services, body_key=body.write_key, query_key=query_key)
+    check_size(source, body, services)
     waits = request.query_params.get("wait") == "warehouse"
     if waits and source.kind == "browser":  # whose key anybody may hold; each call that waits holds a thread
         raise NotPermittedError("a browser's key does not wait for the warehouse; leave `wait` out")
@@ -92,7 +96,7 @@ async def take(
             address=address_of(request),
         )
         with services.mirror.place() if waits else nullcontext():
-            outcome = await asyncio.wrap_future(services.writer.submit(delivery))
+            outcome = await services.writer.deliver(delivery)
             if waits:
                 await _visible(services, outcome.commit_no)
     return Response(_OK, media_type="application/json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdp.api.limits import Buckets
+from cdp.buckets import Bucket, Buckets
 
 
 class Time:
@@ -43,3 +43,13 @@ def test_memory_is_bounded() -> None:
     for number in range(100):
         buckets.take(number)
     assert len(buckets._held) == 10
+
+
+def test_more_than_a_bucket_holds_passes_when_it_is_full_and_is_owed() -> None:
+    time = Time()
+    bucket = Bucket(10, 5.0, time)
+    assert bucket.take(30)
+    assert (bucket.take(1), bucket.wait(1)) == (False, 5)  # 20 are owed: gone after 4 s, one more at 4.2
+    time.at = 4.3
+    assert bucket.take(1)
+    assert bucket.wait(30) == 2  # it is full again after 2 s
