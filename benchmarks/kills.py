@@ -26,7 +26,7 @@ import httpx
 
 from benchmarks.databases import fresh_databases, fresh_platform
 from benchmarks.sending import SIZE, Sending, sending
-from benchmarks.standing import counted, source_of, standing, store, times_stored, unrestrained
+from benchmarks.standing import Person, counted, source_of, standing, store, times_stored, unrestrained
 from cdp import app
 from cdp.access import Source
 from cdp.api import Services
@@ -88,9 +88,11 @@ def unlike(services: Services, source: Source, client: Sending) -> list[str]:
         theirs, _ = source_of(other.services)
         store(other.services, theirs, calls)
         expected = standing(other.services, theirs, calls)
-    different = len(standing(services, source, calls) ^ expected)
-    if different:
-        wrong.append(f"{different} profiles are not those of an undisturbed run")
+    found = standing(services, source, calls)
+    for part, name in enumerate(Person._fields):
+        different = len({(one.identifiers, one[part]) for one in found ^ expected}) // 2
+        if different:
+            wrong.append(f"{different} profiles have other {name} than after an undisturbed run")
     sums = counted(services)
     if sums["stored"] != len(calls) * SIZE or sums["quarantined"] or sums["suppressed"] or sums["refused"]:
         wrong.append("the audit log counts other events than there are")

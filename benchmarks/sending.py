@@ -74,6 +74,7 @@ def message(number: int) -> dict[str, Any]:
     elif number % 25 == 3:
         said = {"Email": person % 4 != 0 and number % 2 == 0}  # every fourth person only ever refuses
         made |= {"event": "Segment Consent Preference Updated"}
+        made.pop("anonymousId", None)  # what is refused at a shared device stays with whoever had it by then
         made["context"] = {"consent": {"categoryPreferences": said}}
     return made
 
