@@ -226,7 +226,7 @@ class Pipeline:
         """
         prepared = self.prepare([delivery])
         for reject in prepared.rejects:
-            if reject.kind != "unexpected":  # our own failure goes to quarantine
+            if reject.reason != "unexpected":  # our own failure goes to quarantine
                 raise InvalidInputError(reject.cause)
         if not all(self._statements.binds(item) for item in prepared.events):
             raise InvalidInputError(_NOBODY)

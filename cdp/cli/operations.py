@@ -11,7 +11,7 @@ from cdp.cli.options import AsJson
 from cdp.cli.output import show_list, show_record
 
 quarantine = typer.Typer(help="Messages that could not become events.", no_args_is_help=True)
-_COLUMNS = ("id", "kind", "cause", "source", "received_at")
+_COLUMNS = ("id", "kind", "reason", "cause", "source", "received_at")
 _Kind = Annotated[str, typer.Option(help="Only this kind.")]
 
 

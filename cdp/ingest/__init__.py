@@ -14,6 +14,7 @@ from cdp.ingest.model import (
     Prepared,
     Reject,
     RejectKind,
+    RejectReason,
     Trait,
 )
 from cdp.ingest.plans import Held, Plans, SeenViolation, infer_plan
@@ -47,6 +48,7 @@ __all__ = [
     "QuarantineItem",
     "Reject",
     "RejectKind",
+    "RejectReason",
     "SeenField",
     "SeenViolation",
     "Trait",

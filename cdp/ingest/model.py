@@ -20,17 +20,41 @@ from cdp.consent import Statement
 
 EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
 RejectKind = Literal[
-    "malformed",  # not a JSON object, or a field of the wrong type
-    "size_violation",
+    "tracker_protocol_violation",
+    "adapter_failure",  # what an adapter of a format cannot turn into an event
     "schema_violation",  # it does not fit the tracking plan of its source
+    "size_violation",
+    "enrichment_failure",  # a stage of ours could not do its part
+    "generic_error",
+]
+"""What failed, in the words of Snowplow's failed events."""
+RejectReason = Literal[
+    "malformed",  # not a JSON object, or a field of the wrong type
     "unknown_type",
     "no_identifier",
     "bad_identifier",
     "bad_name",
     "timestamp_out_of_range",
+    "adapter_failure",
+    "schema_violation",
+    "size_violation",
     "key_lost",  # the key of the person it is about is not there, or does not open
     "unexpected",  # our own failure on this one event
 ]
+KIND_OF: dict[RejectReason, RejectKind] = {
+    "malformed": "tracker_protocol_violation",
+    "unknown_type": "tracker_protocol_violation",
+    "no_identifier": "tracker_protocol_violation",
+    "bad_identifier": "tracker_protocol_violation",
+    "bad_name": "tracker_protocol_violation",
+    "timestamp_out_of_range": "tracker_protocol_violation",
+    "adapter_failure": "adapter_failure",
+    "schema_violation": "schema_violation",
+    "size_violation": "size_violation",
+    "key_lost": "enrichment_failure",
+    "unexpected": "generic_error",
+}
+"""Which kind each reason is of; a new reason goes here and needs nothing else."""
 
 
 class _Silent(msgspec.Struct, frozen=True, gc=False):
@@ -93,16 +117,22 @@ class Message(_Silent, frozen=True, gc=False):
 class Reject(_Silent, frozen=True, gc=False):
     """A message that cannot become an event; goes to quarantine with its cause.
 
+    :param reason: why, in one word; its kind follows from it.
     :param cause: names fields, types and limits, never a value.
     :param heard: what it says that restrains somebody whom it names, which counts all the same.
     :param kept: False for one that its source is not to send: it is counted as refused, and kept nowhere.
     """
 
     message: Message
-    kind: RejectKind
+    reason: RejectReason
     cause: str
     heard: Indexed | None = None
     kept: bool = True
+
+    @property
+    def kind(self) -> RejectKind:
+        """What failed, as quarantine names it."""
+        return KIND_OF[self.reason]
 
 
 class Event(_Silent, frozen=True, kw_only=True, gc=False):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from cdp.errors import InvalidInputError
-from cdp.ingest.model import EventType, RejectKind
+from cdp.ingest.model import EventType, RejectReason
 
 MAX_ID = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -21,17 +21,17 @@ _NAMING = frozenset({"device", "externalIds"})
 class InvalidEventError(InvalidInputError):
     """Ends the checks of one message; becomes its ``Reject``.
 
-    :param kind: of the failure, as quarantine names it.
+    :param reason: of the failure, in one word.
     """
 
-    def __init__(self, kind: RejectKind, cause: str) -> None:
+    def __init__(self, reason: RejectReason, cause: str) -> None:
         super().__init__(cause)
-        self.kind = kind
+        self.reason = reason
 
 
-def fail(kind: RejectKind, cause: str) -> NoReturn:
+def fail(reason: RejectReason, cause: str) -> NoReturn:
     """End the checks of a message."""
-    raise InvalidEventError(kind, cause)
+    raise InvalidEventError(reason, cause)
 
 
 def given_identifiers(

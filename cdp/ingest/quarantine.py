@@ -19,7 +19,7 @@ from cdp.consent import Statement
 from cdp.crypto import Dek, Keyring, Place, open_sealed, seal
 from cdp.errors import KeyAccessError, SealError
 from cdp.ingest import queries
-from cdp.ingest.model import Delivery, Reject, RejectKind
+from cdp.ingest.model import Delivery, Reject, RejectKind, RejectReason
 from cdp.ingest.name import held, readable
 from cdp.store import Batch, Connection, Row, Store
 
@@ -36,6 +36,7 @@ class QuarantineItem(msgspec.Struct, frozen=True, kw_only=True):
     quarantine_id: int
     source_id: int
     kind: RejectKind
+    reason: RejectReason
     cause: str
     received_at: Micros
 
@@ -103,8 +104,12 @@ class Quarantine:
                 delivery.address,
             )
             sealed = seal(dek, self._prefix, number.to_bytes(8), 0, msgspec.msgpack.encode(kept))
-            source_id, at = delivery.source.source_id, delivery.received_at
-            rows.append((number, batch.id, source_id, reject.kind, reject.cause, at, bucket, sealed))
+            source_id, at, why = (
+                delivery.source.source_id,
+                delivery.received_at,
+                (reject.reason, reject.cause),
+            )
+            rows.append((number, batch.id, source_id, reject.kind, *why, at, bucket, sealed))
         queries.add_quarantined(batch.connection, rows)
 
     def items(self, limit: int = 100, after: int = 0, kind: str = "") -> list[QuarantineItem]:
@@ -253,6 +258,7 @@ def _item(row: Row[Any]) -> QuarantineItem:
         quarantine_id=int(row.quarantine_id),
         source_id=int(row.source_id),
         kind=row.kind,
+        reason=row.reason,
         cause=row.cause,
         received_at=int(row.received_at),
     )

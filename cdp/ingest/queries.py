@@ -25,7 +25,7 @@ EVENT_COLUMNS = (
     "received_at", "stamped_at", "properties", "sealed",
 )  # fmt: skip
 QUARANTINE_COLUMNS = (
-    "quarantine_id", "batch", "source_id", "kind", "cause", "received_at", "bucket", "sealed",
+    "quarantine_id", "batch", "source_id", "kind", "reason", "cause", "received_at", "bucket", "sealed",
 )  # fmt: skip
 
 

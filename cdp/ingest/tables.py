@@ -52,6 +52,7 @@ quarantine = Table(
     Column("bucket", Name, nullable=False),
     Column("sealed", Bytes, nullable=False),
     Column("replayed_at", Instant),
+    Column("reason", Name, nullable=False, server_default="unexpected"),  # finer than the kind
     Index(None, "received_at"),
 )
 

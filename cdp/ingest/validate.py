@@ -104,7 +104,7 @@ class Validator:
         try:
             return self._event(message)
         except InvalidEventError as invalid:
-            return Reject(message, invalid.kind, invalid.message)
+            return Reject(message, invalid.reason, invalid.message)
 
     def _event(self, message: Message) -> Event:
         delivery = message.delivery

@@ -267,8 +267,8 @@ def test_quarantine_is_listed_by_cause_and_replayed(caller: Caller) -> None:
     bad = [{"type": "track", "userId": "u1", "messageId": f"m{n}"} for n in range(3)]
     caller.send(*bad, {"type": "dance", "userId": "u1"})
     items = list(walk(caller, "/quarantine"))
-    assert sorted(item["kind"] for item in items) == ["bad_name"] * 3 + ["unknown_type"]
-    assert [item["kind"] for item in walk(caller, "/quarantine?kind=unknown_type")] == ["unknown_type"]
+    assert sorted(item["reason"] for item in items) == ["bad_name"] * 3 + ["unknown_type"]
+    assert len(list(walk(caller, "/quarantine?kind=tracker_protocol_violation"))) == 4
     replayed = caller.api("POST", "/quarantine/replay")
     assert (replayed["received"], replayed["quarantined"]) == (4, 4)
     assert len(list(walk(caller, "/quarantine"))) == 4

@@ -91,7 +91,7 @@ def test_sec_gpc_outlives_the_quarantine(caller: Caller) -> None:
     services = caller.services
     sources = {source.source_id: source for source in services.access.list_sources()}
     ((item, delivery),) = services.quarantine.take(10, 0, "", sources)
-    assert item.kind == "bad_name"
+    assert item.reason == "bad_name"
     assert delivery is not None
     assert delivery.sec_gpc
 

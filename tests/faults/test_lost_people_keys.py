@@ -62,7 +62,7 @@ def act(name: str, granted: bool, number: int) -> dict[str, Any]:  # noqa: FBT00
 
 
 def quarantined(caller: Caller) -> list[str]:
-    return [item["kind"] for item in caller.api("GET", "/quarantine")["items"]]
+    return [item["reason"] for item in caller.api("GET", "/quarantine")["items"]]
 
 
 @WAYS

@@ -43,7 +43,7 @@ def test_a_bad_event_goes_to_quarantine_and_its_neighbours_land(caller: Caller) 
     caller.send(track("m1", userId="u1"), track("m2"), {"type": "nonsense"}, track("m3", userId="u1"))
     assert len(events_of(caller, caller.lookup("user_id", "u1"))) == 2
     rejected = caller.api("GET", "/quarantine")["items"]
-    assert sorted(item["kind"] for item in rejected) == ["no_identifier", "unknown_type"]
+    assert sorted(item["reason"] for item in rejected) == ["no_identifier", "unknown_type"]
 
 
 def test_anonymous_becomes_known_and_the_old_id_keeps_answering(caller: Caller) -> None:

@@ -46,7 +46,7 @@ def state(caller: Caller, kind: str, value: str, purpose: str = EMAIL) -> str:
 
 
 def quarantined(caller: Caller) -> list[str]:
-    return [item["kind"] for item in caller.api("GET", "/quarantine")["items"]]
+    return [item["reason"] for item in caller.api("GET", "/quarantine")["items"]]
 
 
 FAULTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -246,7 +246,7 @@ def test_what_an_event_says_to_restrain_binds_it(shop: Shop) -> None:
 
 def test_an_event_that_names_nobody_else_is_refused(shop: Shop) -> None:
     shop.caller.send({"type": "track", "userId": "null", "event": "Product Viewed"})
-    assert [item["kind"] for item in shop.caller.api("GET", "/quarantine")["items"]] == ["no_identifier"]
+    assert [item["reason"] for item in shop.caller.api("GET", "/quarantine")["items"]] == ["no_identifier"]
 
 
 def test_who_is_on_a_black_list_by_it_waits(shop: Shop) -> None:

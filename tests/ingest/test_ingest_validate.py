@@ -44,7 +44,7 @@ def track(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("message", "kind"),
+    ("message", "reason"),
     [
         (b"[]", "malformed"),
         (b'{"type": ', "malformed"),
@@ -72,10 +72,10 @@ def track(**fields: Any) -> dict[str, Any]:
         (track(properties={str(n): n for n in range(600)}), "size_violation"),
     ],
 )
-def test_a_bad_event_is_rejected_for_its_cause(message: object, kind: str) -> None:
+def test_a_bad_event_is_rejected_for_its_cause(message: object, reason: str) -> None:
     rejected = send(message)
     assert isinstance(rejected, Reject)
-    assert rejected.kind == kind
+    assert rejected.reason == reason
 
 
 def test_no_cause_repeats_what_was_sent() -> None:

@@ -121,7 +121,11 @@ def test_a_notice_that_changed_waits_while_consents_rest_on_the_old_one(caller: 
 def test_what_lies_in_quarantine_waits_until_it_is_destroyed(caller: Caller, clock: FixedClock) -> None:
     caller.send({"type": "track", "messageId": "m1", "event": "Seen"})
     (item,) = waiting(caller, "quarantine")
-    assert (item["name"], item["severity"], item["due"]) == ("no_identifier", "ok", "2026-04-01T00:00:00Z")
+    assert (item["name"], item["severity"], item["due"]) == (
+        "tracker_protocol_violation",
+        "ok",
+        "2026-04-01T00:00:00Z",
+    )
     assert "1 messages in quarantine" in item["what"]
     clock.advance(25 * DAY)
     assert waiting(caller, "quarantine")[0]["severity"] == "soon"

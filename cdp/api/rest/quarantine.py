@@ -59,6 +59,7 @@ def _item(item: QuarantineItem) -> dict[str, Any]:
         "id": str(item.quarantine_id),
         "source": str(item.source_id),
         "kind": item.kind,
+        "reason": item.reason,
         "cause": item.cause,
         "received_at": rfc3339(item.received_at),
     }
