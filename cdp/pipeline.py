@@ -5,25 +5,25 @@ decode → validate → inspect → classify → index   outside any transaction
 
 Invariants: a call is answered after its micro-batch committed, or refused with nothing half done; a message
 counts once; one bad event goes to quarantine with its cause and its neighbours land; so does one of a person
-whose key is lost; what either restrains is on record; nothing clear and personal passes ``protect``. The
-batch's audit leaf counts what became of events, and commits to the proof secrets of identities made in it.
+whose key is lost; what either restrains is on record; nothing clear and personal passes ``protect``. What
+became of events is counted in the transaction (``ingest/tally.py``) and in its audit leaf, which commits to
+the proof secrets of identities made in it. A message of the quarantine is claimed and stored in one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter as Metric
 
 from cdp.access import Source
 from cdp.audit import Entry
 from cdp.audit import root as merkle_root
-from cdp.clock import Clock
 from cdp.consent import ConsentLedger
 from cdp.crypto import Keyring
 from cdp.errors import CdpError, InvalidInputError, RefusedValueError
@@ -37,14 +37,22 @@ from cdp.ingest import (
     Indexed,
     Keeper,
     Message,
+    Outcome,
     Prepared,
     Protector,
     Quarantine,
     Reject,
+    Replay,
+    Replayed,
+    Sender,
+    Tally,
     UnsealableError,
     Validator,
+    Wanted,
     add_events,
     refusals,
+    unheard,
+    weigh,
 )
 from cdp.profiles import add_observations
 from cdp.recovery import Recovery
@@ -52,19 +60,20 @@ from cdp.segments import Lists
 from cdp.statements import Cut, StatementRecorder
 from cdp.store import Batch, Committer, EpochMovedError, retrying
 
+__all__ = ["Outcome", "Pipeline"]
 log = structlog.get_logger()
-_EVENTS = Counter("cdp_ingest_events", "Events received, by what became of them", ["outcome"])
-_REFUSED = Counter(
+_REFUSED = Metric(
     "cdp_ingest_refused_events", "Events cut for people who refused, by what was done", ["done", "purpose"]
 )
-_SET_ASIDE = Counter(
+_SET_ASIDE = Metric(
     "cdp_identity_set_aside",
     "Pairs of identifiers that the rules of policies/identity.yaml keep apart, by the rule and its type",
     ["reason", "type"],
 )
-_GROWN = Counter("cdp_identity_alarms", "Profiles that events made as large as the growth alarm")
+_GROWN = Metric("cdp_identity_alarms", "Profiles that events made as large as the growth alarm")
 _CUT = {"strip": "stripped", "drop": "dropped"}
 _REPLAY_PAGE = 500
+_REPLAY_MOST = 10_000
 _KEY_LOST = (
     "the key of the person it is about is lost or altered; replay it once the key database was restored from "
     "its backup"
@@ -73,49 +82,6 @@ _NOBODY = (
     "a browser's word grants for a device, or for the user whose id is signed: name an identifier of the "
     "device, or send `user_id_signature`"
 )
-
-
-Unheard = Literal["suppressed", "repeated"]
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one micro-batch: received = stored + duplicates + quarantined + refused + suppressed.
-
-    :param refused: of a kind that their source is not to send; kept nowhere.
-    :param suppressed: dropped, because they name somebody who was erased and may not come back, or who
-        refused their collection (``policies/intake.yaml``).
-    :param records: event id → the consent records made of what it said, whom it names first; the ledger
-        holds what stands here without any from before.
-    :param unheard: event id → why nothing was taken of a consent that was told: its person was erased, or
-        the very message came before.
-    :param failed: taken out of quarantine, where they stay.
-    """
-
-    commit_no: int
-    received: int
-    stored: int
-    duplicates: int
-    quarantined: int
-    refused: int = 0
-    suppressed: int = 0
-    records: dict[bytes, tuple[int, ...]] = {}
-    unheard: dict[bytes, Unheard] = {}
-    failed: tuple[Delivery, ...] = ()
-
-    def plus(self, later: Outcome) -> Outcome:
-        """Return both together, standing where the later one was committed."""
-        return Outcome(
-            commit_no=later.commit_no,
-            received=self.received + later.received,
-            stored=self.stored + later.stored,
-            duplicates=self.duplicates + later.duplicates,
-            quarantined=self.quarantined + later.quarantined,
-            refused=self.refused + later.refused,
-            suppressed=self.suppressed + later.suppressed,
-            records={**self.records, **later.records},
-            unheard={**self.unheard, **later.unheard},
-            failed=(*self.failed, *later.failed),
-        )
 
 
 class Pipeline:
@@ -135,7 +101,6 @@ class Pipeline:
         recovery: Recovery,
         quarantine: Quarantine,
         inspect: Callable[[Event], Event | Reject],
-        clock: Clock,
     ) -> None:
         self._committer = committer
         self._keyring = keyring
@@ -151,7 +116,6 @@ class Pipeline:
         self._inspect = inspect  # counts its shape, and holds it against the plan of its source
         self._protect = Protector(keyring)
         self._one = threading.Lock()
-        self._clock = clock
 
     def adopt(self, validator: Validator, classifier: Classifier, keeper: Keeper) -> None:
         """Judge and cut events by these; what was prepared before is prepared again before it is stored."""
@@ -162,19 +126,24 @@ class Pipeline:
 
     # -- pure -----------------------------------------------------------------------------------
 
-    def prepare(self, deliveries: Iterable[Delivery]) -> Prepared:
-        """Run decode, validate, inspect, classify and index."""
+    def prepare(self, deliveries: Iterable[Delivery], replay: Replay | None = None) -> Prepared:
+        """Run decode, validate, inspect, classify and index.
+
+        :param replay: of messages of the quarantine, which come alone.
+        """
         generation = self._generation
         events: list[Indexed] = []
         rejects: list[Reject] = []
+        received: Counter[Sender] = Counter()
         for delivery in deliveries:
+            received[delivery.sender] += len(delivery.messages)
             for message in delivery.each():
                 prepared = self._prepare_one(message)
                 if isinstance(prepared, Reject):
                     rejects.append(prepared)
                 else:
                     events.append(prepared)
-        return Prepared(events, rejects, generation)
+        return Prepared(events, rejects, generation, received=received, replay=replay)
 
     def _prepared_now(self, prepared: Prepared) -> Prepared:
         """Return what was prepared under other policies as those of now prepare it."""
@@ -185,7 +154,13 @@ class Pipeline:
         again = [self._prepare_one(item.classified.event.message) for item in items]
         events = [item for item in again if isinstance(item, Indexed)]
         rejects = [item for item in again if isinstance(item, Reject)]
-        return Prepared(events, [*prepared.rejects, *rejects], generation)
+        return msgspec.structs.replace(
+            prepared,
+            events=events,
+            rejects=[*prepared.rejects, *rejects],
+            generation=generation,
+            unsealable=[],
+        )
 
     def _prepare_one(self, message: Message) -> Indexed | Reject:
         try:
@@ -261,76 +236,95 @@ class Pipeline:
             return self._cut(prepared, type(error).__name__)
 
     def _cut(self, prepared: Prepared, error: str) -> Outcome:
-        events, rejects, generation = prepared.events, prepared.rejects, prepared.generation
+        events = prepared.events
         if not events:  # what is left is words
             return self._isolated(prepared.deaf())
         if len(events) == 1:
             event = events[0].classified.event
             cause = self._heard(Reject(event.message, "unexpected", f"the store failed on it: {error}"))
-            return self._isolated(Prepared([], [*rejects, cause], generation, prepared.unsealable))
+            return self._isolated(
+                msgspec.structs.replace(prepared, events=[], rejects=[*prepared.rejects, cause])
+            )
         middle = len(events) // 2
-        first = self._isolated(Prepared(events[:middle], rejects, generation, prepared.unsealable))
-        return first.plus(self._isolated(Prepared(events[middle:], [], generation)))
+        first = self._isolated(prepared.part(events[:middle], prepared.rejects, prepared.unsealable))
+        whole = first.plus(self._isolated(prepared.part(events[middle:], [], [])))
+        if prepared.replay is None:
+            weigh(prepared.received.total(), whole.counts)  # of however many transactions
+        return whole
 
     def _store(self, prepared: Prepared) -> Outcome:
-        heard = [word for item in prepared.unsealable if (word := refusals(item))]
-        lost = (Reject(item.classified.event.message, "key_lost", _KEY_LOST) for item in prepared.unsealable)
-        rejects = [*prepared.rejects, *lost]
-        self._identity.reserve(sum(len(item.indexes) for item in (*prepared.events, *heard, *prepared.words)))
-        if rejects:
+        replay = prepared.replay
+        named = (*prepared.events, *prepared.unsealable, *prepared.words)
+        self._identity.reserve(sum(len(item.indexes) for item in named))
+        if prepared.rejects or prepared.unsealable:
             self._quarantine.prepare()
         with self._committer.batch() as batch:
             if self._generation != prepared.generation:
                 raise EpochMovedError  # other policies came in force: prepare it under those
-            self._keyring.observe_epoch(batch.epoch)
-            self._identity.observe_epoch(batch.epoch)
-            erased = self._recovery.suppressed(batch, prepared.events)
-            living = prepared.events
-            if erased:
-                living = [item for place, item in enumerate(living) if place not in erased]
-            new = self._event_keys.fresh(batch, living)
-            cut: Cut = Cut()
-            fresh = self._statements.turn_away(batch.connection, new, self._keeper, cut)
-            speaking = [*fresh, *heard, *self._fresh_words(batch, prepared.words)]
-            resolved = self._identity.resolve(batch, speaking)
-            self._lists.arrived(batch, resolved)
-            said = self._statements.append(batch, speaking, resolved)
-            kept = self._statements.keep(batch.connection, fresh, resolved, self._keeper, cut)
-            known = resolved.identity_of
-            owned = [(item.classified, [known[index] for index in item.indexes]) for item in kept]
-            event_rows, trait_rows = self._protect(owned, batch.id)
-            add_events(batch.connection, event_rows)
-            add_observations(batch.connection, trait_rows)
-            self._quarantine.add(batch, rejects)
-            counts = {
-                "stored": len(kept),
-                "duplicates": len(living) - len(new),
-                "quarantined": sum(reject.kept for reject in rejects),
-                "refused": sum(not reject.kept for reject in rejects),
-                "suppressed": len(erased) + len(new) - len(kept),
-            }
-            refused = {f"{_CUT[done]}.{purpose}": count for (done, purpose), count in cut.items()}
-            batch.record(self._leaf(resolved, counts | said.counts | refused))
-        for (done, purpose), count in cut.items():
-            _REFUSED.labels(_CUT[done], purpose).inc(count)
-        for outcome, count in counts.items():
-            _EVENTS.labels(outcome).inc(count)
-        for reason, count in resolved.set_aside.items():
-            rule, _, kind = reason.partition(":")
-            _SET_ASIDE.labels(rule, kind).inc(count)
-        _GROWN.inc(resolved.grown)
-        received = len(prepared.events) + len(rejects)
-        deliveries = (reject.message.delivery for reject in rejects if reject.kept)
-        failed = tuple(delivery for delivery in deliveries if delivery.replayed_at is not None)
-        unheard = _unheard(prepared.events, erased, new)
-        return Outcome(
-            commit_no=batch.commit_no,
-            received=received,
-            **counts,
-            records=said.records,
-            unheard=unheard,
-            failed=failed,
+            with batch.trial(undo=replay is not None and replay.dry):
+                done = self._write(batch, prepared)
+            if replay is not None:
+                batch.record(_replayed(replay, done.tally.counts))
+        if replay is None or not replay.dry:
+            done.publish()
+        return msgspec.structs.replace(done.outcome, commit_no=batch.commit_no)
+
+    def _write(self, batch: Batch, prepared: Prepared) -> _Done:
+        self._keyring.observe_epoch(batch.epoch)
+        self._identity.observe_epoch(batch.epoch)
+        if prepared.replay is not None:
+            prepared = self._claimed(batch, prepared)
+        heard = [word for item in prepared.unsealable if (word := refusals(item))]
+        lost = (Reject(item.classified.event.message, "key_lost", _KEY_LOST) for item in prepared.unsealable)
+        rejects = [*prepared.rejects, *lost]
+        erased = self._recovery.suppressed(batch, prepared.events)
+        living = prepared.events
+        if erased:
+            living = [item for place, item in enumerate(living) if place not in erased]
+        new = self._event_keys.fresh(batch, living)
+        cut: Cut = Cut()
+        fresh = self._statements.turn_away(batch.connection, new, self._keeper, cut)
+        speaking = [*fresh, *heard, *self._fresh_words(batch, prepared.words)]
+        resolved = self._identity.resolve(batch, speaking)
+        self._lists.arrived(batch, resolved)
+        said = self._statements.append(batch, speaking, resolved)
+        kept = self._statements.keep(batch.connection, fresh, resolved, self._keeper, cut)
+        known = resolved.identity_of
+        owned = [(item.classified, [known[index] for index in item.indexes]) for item in kept]
+        event_rows, trait_rows = self._protect(owned, batch.id)
+        add_events(batch.connection, event_rows)
+        add_observations(batch.connection, trait_rows)
+        tally = Tally(
+            prepared,
+            stored=len(event_rows),
+            duplicates=len(living) - len(new),
+            quarantined=self._quarantine.add(batch, rejects),
+            refused=sum(not reject.kept for reject in rejects),
+            suppressed=len(erased) + sum(count for (done, _), count in cut.items() if done == "drop"),
         )
+        tally.write(batch, living, new, kept, rejects)
+        refused = {f"{_CUT[done]}.{purpose}": count for (done, purpose), count in cut.items()}
+        batch.record(self._leaf(resolved, tally.counts | said.counts | refused))
+        outcome = Outcome(
+            commit_no=0,
+            received=prepared.received.total(),
+            **tally.counts,
+            records=said.records,
+            unheard=unheard(prepared.events, erased, new),
+            failed=Counter(reject.reason for reject in rejects if reject.kept),
+        )
+        return _Done(outcome, tally, cut, resolved)
+
+    def _claimed(self, batch: Batch, prepared: Prepared) -> Prepared:
+        """Return those messages that nobody took out of quarantine meanwhile, claimed in this batch."""
+        rows = (message.delivery.row for message in prepared.messages)
+        held = self._quarantine.claim(batch, (row for row in rows if row is not None))
+        events, unsealable = (
+            [item for item in items if item.classified.event.message.delivery.row in held]
+            for items in (prepared.events, prepared.unsealable)
+        )
+        rejects = [reject for reject in prepared.rejects if reject.message.delivery.row in held]
+        return prepared.part(events, rejects, unsealable)
 
     def _fresh_words(self, batch: Batch, words: Sequence[Indexed]) -> list[Indexed]:
         """Return words that restrain, without what was heard before and who was erased."""
@@ -354,37 +348,51 @@ class Pipeline:
 
     # -- quarantine -----------------------------------------------------------------------------
 
-    def replay(self, actor: str, sources: dict[int, Source], kind: str = "") -> Outcome:
+    def replay(
+        self,
+        replay: Replay,
+        sources: Mapping[int, Source],
+        wanted: Wanted,
+        *,
+        after: int = 0,
+        most: int = _REPLAY_MOST,
+    ) -> Replayed:
         """Send quarantined messages through the pipeline again, keeping their message ids and times.
 
-        What fails again stays in quarantine.
+        What fails again stays in quarantine, with its new cause. Each page is one transaction, so whoever is
+        interrupted goes on wherever they like; nothing is replayed twice.
+
+        :param after: only rows above this number; ``most``: look at so many.
         """
         done = Outcome(commit_no=0, received=0, stored=0, duplicates=0, quarantined=0)
-        after = 0
-        while taken := self._quarantine.take(_REPLAY_PAGE, after, kind, sources):
-            after = taken[-1][0].quarantine_id
-            known = [(item.quarantine_id, delivery) for item, delivery in taken if delivery is not None]
-            outcome = self.store(self.prepare(delivery for _, delivery in known))
-            failed = {id(delivery) for delivery in outcome.failed}
-            passed = [number for number, delivery in known if id(delivery) not in failed]
-            with self._committer.batch() as batch:
-                self._quarantine.mark_replayed(batch, passed)
-                batch.record(Entry(action="quarantine.replay", actor=actor, counts={"replayed": len(passed)}))
-            done = done.plus(outcome)
-        return done
+        unreadable = 0
+        while most > 0 and (taken := self._quarantine.take(min(_REPLAY_PAGE, most), after, wanted, sources)):
+            after, most = taken[-1][0].quarantine_id, most - len(taken)
+            known = [delivery for _, delivery in taken if delivery is not None]
+            unreadable += len(taken) - len(known)
+            done = done.plus(self.store(self.prepare(known, replay)))
+        return Replayed(done, unreadable, None if most > 0 else after)
 
 
-def _unheard(
-    events: Sequence[Indexed], erased: Collection[int], new: Sequence[Indexed]
-) -> dict[bytes, Unheard]:
-    """Return what came of consents that were told and of which nothing was taken."""
-    if not erased and len(new) == len(events):
-        return {}
-    told = {
-        item.classified.event.event_id: place
-        for place, item in enumerate(events)
-        if item.classified.event.message.delivery.statements
-    }
-    for item in new:
-        told.pop(item.classified.event.event_id, None)
-    return {event_id: "suppressed" if place in erased else "repeated" for event_id, place in told.items()}
+class _Done(msgspec.Struct, frozen=True):
+    """What was written in one transaction, to be shown when it has committed."""
+
+    outcome: Outcome
+    tally: Tally
+    cut: Cut
+    resolved: Resolved
+
+    def publish(self) -> None:
+        """Count it in the metrics."""
+        self.tally.publish()
+        for (done, purpose), count in self.cut.items():
+            _REFUSED.labels(_CUT[done], purpose).inc(count)
+        for reason, count in self.resolved.set_aside.items():
+            rule, _, kind = reason.partition(":")
+            _SET_ASIDE.labels(rule, kind).inc(count)
+        _GROWN.inc(self.resolved.grown)
+
+
+def _replayed(replay: Replay, counts: dict[str, int]) -> Entry:
+    about: dict[str, str | int] = {"dry_run": 1} if replay.dry else {}
+    return Entry(action="quarantine.replay", actor=replay.actor, object=about, counts=counts)

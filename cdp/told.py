@@ -15,8 +15,8 @@ from cdp.access import Source
 from cdp.clock import Micros, rfc3339
 from cdp.consent import Statement
 from cdp.errors import UnavailableError
-from cdp.ingest import Delivery
-from cdp.pipeline import Pipeline, Unheard
+from cdp.ingest import Delivery, Unheard
+from cdp.pipeline import Pipeline
 from cdp.worker import Writer
 
 API_SOURCE = Source(source_id=0, name="api", kind="server", enabled=True)

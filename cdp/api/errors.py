@@ -20,6 +20,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
+from prometheus_client import Counter
 
 from cdp import errors
 
@@ -66,6 +67,11 @@ _UNSAYABLE = {  # what the decoder says repeats what was sent; this says as much
 _UNREADABLE = "the body is no JSON that can be read"
 _INGEST = ("/v1/", "/beacon/", "/pixel/", "/sourceConfig", "/rsaMetrics", "/rsaRequest")
 _log = structlog.get_logger("cdp.api")
+# The sender has the events of such a call still: they are none of those that were received.
+_CALLS = Counter("cdp_ingest_refused_calls", "Ingest calls refused whole, by why", ["reason"])
+_CALLS_EVENTS = Counter(
+    "cdp_ingest_refused_calls_events", "Events in such calls, as far as they were read", ["reason"]
+)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -114,10 +120,13 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         detail = f"an unforeseen error; the server's log has it as incident {incident}"
     headers = _headers(error, status)
     if request.url.path.startswith(_INGEST):
+        reason = name.replace("-", "_")
+        _CALLS.labels(reason).inc()
+        _CALLS_EVENTS.labels(reason).inc(request.state.get("events", 0))
         # Segment's clients know 400 for a body over its size, and read `code` and `message`.
         code = 400 if status == 413 else status
         return Response(
-            {"code": name.replace("-", "_"), "message": detail},
+            {"code": reason, "message": detail},
             status_code=code,
             media_type="application/json",
             headers=headers,

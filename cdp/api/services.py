@@ -13,7 +13,7 @@ from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review
 from cdp.identity import IdentityService, IndexPass, RulesPass
-from cdp.ingest import DataCatalogue, Plans, Quarantine
+from cdp.ingest import Counts, DataCatalogue, Plans, Quarantine
 from cdp.journal import Journal
 from cdp.matching import Matching, ReviewQueue, Watch
 from cdp.pipeline import Pipeline
@@ -67,6 +67,7 @@ class Services:
     index_pass: IndexPass
     profiles: ProfileService
     quarantine: Quarantine
+    counts: Counts
     catalogue: DataCatalogue
     plans: Plans
     pipeline: Pipeline

@@ -33,6 +33,7 @@ _ERASED_FROM = (
     "consent_records",
     "consent_standings",
     "quarantine",
+    "quarantine_index",
 )
 """Tables of the main database in which an erasure deletes what tells of a person."""
 _KEY_TABLES = ("deks",)

@@ -27,6 +27,7 @@ _PAGES_A_TURN = 20
 _CATALOGUE_SECONDS = 60.0
 _PLANS_SECONDS = 1.0
 _VIOLATIONS_SECONDS = 10.0
+_COUNTS_SECONDS = 60.0
 _RECALLS_SECONDS = 2.0
 _RIGHTS_SECONDS = 1.0
 _SEGMENTS_SECONDS = 1.0
@@ -83,6 +84,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("catalogue", _CATALOGUE_SECONDS, services.catalogue.flush),
             Periodic("plans", _PLANS_SECONDS, services.plans.refresh),
             Periodic("violations", _VIOLATIONS_SECONDS, services.plans.flush),
+            Periodic("counts", _COUNTS_SECONDS, services.counts.fold),
             Periodic("schedules", _SCHEDULES_SECONDS, services.segments.keep_schedules),
             Periodic("segments", _SEGMENTS_SECONDS, services.segments.follow.turn),
             Periodic("lag", _LAG_SECONDS, partial(observe, services.store, services.clock)),

@@ -34,7 +34,17 @@ from cdp.errors import ConfigurationError
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review, check_inside
 from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, blind_indexes
-from cdp.ingest import Classifier, DataCatalogue, EventKeys, Keeper, Plans, Quarantine, Validator, inspect
+from cdp.ingest import (
+    Classifier,
+    Counts,
+    DataCatalogue,
+    EventKeys,
+    Keeper,
+    Plans,
+    Quarantine,
+    Validator,
+    inspect,
+)
 from cdp.journal import Journal
 from cdp.pipeline import Pipeline
 from cdp.policy import Bundle, InForce, Policies
@@ -108,6 +118,7 @@ def _wire(
     ledger = ConsentLedger(keyring, bundle, clock, journal.hold)
     identity = IdentityService(committer, keyring, blind, ledger, bundle.identity, clock, access.regions)
     profiles = ProfileService(identity, access, bundle, clock)
+    keyring.keep("quarantine", bundle.quarantine_days)
     quarantine = Quarantine(store, keyring, clock)
     signatures = UserIdSignatures(keyring.secret("user-id-signing"))
     event_keys = EventKeys(steady)
@@ -191,7 +202,6 @@ def _wire(
         recovery,
         quarantine,
         partial(inspect, catalogue, plans),
-        clock,
     )
     room = Room(settings.queue_events, settings.queue_bytes)
     writer = Writer(pipeline, batch_events=settings.batch_events, room=room)
@@ -271,6 +281,7 @@ def _wire(
         index_pass=IndexPass(committer, identity, keyring, blind, arrived, lambda: recovery.pending, clock),
         profiles=profiles,
         quarantine=quarantine,
+        counts=Counts(committer),
         catalogue=catalogue,
         plans=plans,
         pipeline=pipeline,
@@ -363,6 +374,7 @@ def _adopt(
 ) -> None:
     """Have every part work under ``bundle``; a part that holds anything of a bundle stands here."""
     services.access.adopt(bundle.purposes, bundle.destinations)
+    services.keyring.keep("quarantine", bundle.quarantine_days)
     services.ledger.adopt(bundle)
     services.identity.adopt(bundle.identity)
     services.profiles.adopt(bundle)

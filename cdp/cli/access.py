@@ -9,12 +9,16 @@ import typer
 from cdp.access import SourceKind
 from cdp.cli.client import connected
 from cdp.cli.options import AsJson, KeyRole
-from cdp.cli.output import say, show_list, show_record
+from cdp.cli.output import say, show_json, show_list, show_record
+from cdp.errors import IntegrityError
 
 sources = typer.Typer(help="Sources: systems that push events.", no_args_is_help=True)
 keys = typer.Typer(help="API keys: who may call the platform.", no_args_is_help=True)
 _LIMITS = ("events_per_second", "burst", "max_body_kib", "max_event_kib")
 _SOURCE_COLUMNS = ("name", "kind", "enabled", "signs_user_ids", "links", "default_region", *_LIMITS, "id")
+_DAY_COLUMNS = (
+    "day", "received", "stored", "duplicates", "quarantined", "refused", "suppressed", "waiting", "balanced",
+)  # fmt: skip
 _KEY_COLUMNS = ("name", "roles", "purposes", "destination", "expires_at")
 
 
@@ -65,6 +69,24 @@ def list_sources(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
     """List the sources."""
     with connected() as api:
         show_list(api.items("/sources"), _SOURCE_COLUMNS, as_json=as_json)
+
+
+@sources.command("counts")
+def source_counts(
+    name: str,
+    from_: Annotated[str | None, typer.Option("--from", help="YYYY-MM-DD; from this day on.")] = None,
+    to: Annotated[str | None, typer.Option(help="YYYY-MM-DD; up to this day.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Show what became of what a source sent, by day: all of it is accounted for, or it says where not."""
+    with connected() as api:
+        found = api.get(("sources", name, "counts"), **{"from": from_, "to": to})
+    if as_json:
+        show_json(found)
+        return
+    show_list(found["days"], _DAY_COLUMNS, as_json=False)
+    if not found["balanced"]:
+        raise IntegrityError(f"not all that {name} sent is accounted for")
 
 
 @sources.command("disable")

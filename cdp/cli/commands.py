@@ -22,6 +22,7 @@ from cdp.cli import (
     operations,
     plans,
     policy,
+    quarantine,
     reports,
     retention,
     rights,
@@ -67,4 +68,4 @@ app.add_typer(retention.retention, name="retention")
 app.add_typer(retention.hold, name="hold")
 app.add_typer(reports.reports, name="report")
 reports.register(app)
-app.add_typer(operations.quarantine, name="quarantine")
+app.add_typer(quarantine.app, name="quarantine")

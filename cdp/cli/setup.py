@@ -107,6 +107,7 @@ def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
         "operator key": lambda: _operator_key(settings),
         "witness": lambda: _witness(settings),
         "platform": _ready,
+        "events": _balance,
         "audit log": _pins,
     }
     found = [_checked(name, check) for name, check in checks.items()]
@@ -184,6 +185,14 @@ def _operator_key(settings: Settings) -> str:
 def _ready() -> str:
     with connected() as api:
         return str(api.get("/health/ready")["status"])
+
+
+def _balance() -> str:
+    with connected() as api:
+        found = api.get("/counts")
+    if not found["balanced"]:
+        raise ConfigurationError("not all that was received is accounted for; see `cdp source counts NAME`")
+    return f"{found['received']} received, all accounted for"
 
 
 def _pins() -> str:

@@ -40,7 +40,7 @@ from cdp.store.migrate import Chain, upgrade
 
 Domain = Literal["person", "proof"]
 RETENTION: dict[str, tuple[Micros, int]] = {"archive": (15 * DAY, 10), "quarantine": (30 * DAY, 10)}
-"""Kind of bucket → (how long what it holds is kept, how many characters of RFC 3339 its name has)."""
+"""Kind of bucket → (how long it is kept, unless ``keep`` says so; characters of RFC 3339 in its name)."""
 SECRETS = (
     "audit-signing",
     "counts",
@@ -85,6 +85,7 @@ class Keyring:
         self._epoch = 0
         self._erasures = 0
         self._secrets: dict[str, bytes] = {}
+        self._kept = {kind: kept for kind, (kept, _) in RETENTION.items()}
         self.keks = kek.Keks(store, provider, workspace)
         with store.reading() as connection:
             names = queries.secret_names(connection)
@@ -334,8 +335,11 @@ class Keyring:
 
     def oldest(self, kind: str) -> str:
         """Return the oldest bucket of a kind that may still hold something; older names sort before."""
-        kept, letters = RETENTION[kind]
-        return f"{kind}/{rfc3339(max(self._clock.now() - kept, 0))[:letters]}"
+        return f"{kind}/{rfc3339(max(self._clock.now() - self._kept[kind], 0))[: RETENTION[kind][1]]}"
+
+    def keep(self, kind: str, days: int) -> None:
+        """Keep what buckets of a kind hold for so long from now on; what was destroyed stays so."""
+        self._kept[kind] = days * DAY
 
     def _has_ended(self, name: str) -> bool:
         kind = name.partition("/")[0]

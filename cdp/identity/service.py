@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from cdp.clock import Clock, Micros
 from cdp.consent import ConsentLedger
-from cdp.crypto import BlindIndex, Keyring, Place, seal
+from cdp.crypto import BlindIndex, Keyring, Place, open_sealed, seal
+from cdp.errors import SealError
 from cdp.identity import queries
 from cdp.identity.identifiers import VERSION
 from cdp.identity.index import Before, same_value
@@ -75,6 +77,19 @@ class IdentityService(Linker):
         return [
             index for place, index in self.indexes.every(item) if not self.rules.is_device(named[place][0])
         ]
+
+    def values_of(self, connection: Connection, identity_nos: Collection[int]) -> list[str]:
+        """Return the values of some identities, of those that can be opened."""
+        keys = self._keyring.openable(identity_nos)
+        found = []
+        for item in queries.identifiers(connection, keys):
+            prefix = Place(self._keyring.workspace, "identities", item.type).prefix()
+            number = item.identity_no
+            with suppress(SealError):
+                found.append(
+                    open_sealed(keys[number], prefix, number.to_bytes(8), number, item.value).decode()
+                )
+        return found
 
     def observe_epoch(self, epoch: int) -> None:
         """Drop the identifier values held in memory when somebody was erased since the last call."""

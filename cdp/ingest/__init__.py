@@ -15,21 +15,28 @@ from cdp.ingest.model import (
     Reject,
     RejectKind,
     RejectReason,
+    Replay,
+    Sender,
     Trait,
 )
+from cdp.ingest.outcome import Outcome, Replayed, Unheard, unheard
 from cdp.ingest.plans import Held, Plans, SeenViolation, infer_plan
 from cdp.ingest.protect import Protector, UnsealableError
-from cdp.ingest.quarantine import Quarantine, QuarantineItem
+from cdp.ingest.quarantine import Quarantine, QuarantineItem, Waiting, Wanted
 from cdp.ingest.queries import add_events, event_times, events_between, forget_events, timeline
 from cdp.ingest.service import EventKeys
 from cdp.ingest.sources import EVENT_TYPES, Body, read_body, rudder_pixel, segment_pixel
+from cdp.ingest.tally import OUTCOMES, Counted, Counts, Tally, weigh
 from cdp.ingest.validate import Validator, looks_personal
 
 __all__ = [
     "EVENT_TYPES",
+    "OUTCOMES",
     "Body",
     "Classified",
     "Classifier",
+    "Counted",
+    "Counts",
     "DataCatalogue",
     "Delivery",
     "Event",
@@ -41,6 +48,7 @@ __all__ = [
     "Indexed",
     "Keeper",
     "Message",
+    "Outcome",
     "Plans",
     "Prepared",
     "Protector",
@@ -49,11 +57,18 @@ __all__ = [
     "Reject",
     "RejectKind",
     "RejectReason",
+    "Replay",
+    "Replayed",
     "SeenField",
     "SeenViolation",
+    "Sender",
+    "Tally",
     "Trait",
+    "Unheard",
     "UnsealableError",
     "Validator",
+    "Waiting",
+    "Wanted",
     "add_events",
     "decisive",
     "event_times",
@@ -70,4 +85,6 @@ __all__ = [
     "snake_case",
     "strip",
     "timeline",
+    "unheard",
+    "weigh",
 ]

@@ -8,6 +8,7 @@ Everything here may hold clear personal data and lives in memory only: no record
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from secrets import randbits
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from cdp.access import Source
-from cdp.clock import Micros
+from cdp.clock import DAY, Micros
 from cdp.consent import Statement
 
 EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
@@ -57,6 +58,10 @@ KIND_OF: dict[RejectReason, RejectKind] = {
 """Which kind each reason is of; a new reason goes here and needs nothing else."""
 
 
+Sender = tuple[int, int]
+"""(number of a source, day of receipt since 1970)."""
+
+
 class _Silent(msgspec.Struct, frozen=True, gc=False):
     """A record that never prints what it holds; none is part of a cycle, so none is tracked."""
 
@@ -76,6 +81,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     :param sec_gpc: the request carried the Global Privacy Control (``Sec-GPC: 1``).
     :param address: where the call came from, for events of browsers and those that say ``context.direct``.
     :param replayed_at: when it was taken out of quarantine, for a message that lay there.
+    :param row: the number of its row there.
     :param nonce: 63 bits drawn at receipt. Its messages are numbered from it, which tells those without an
         id of their own apart, and stays theirs through retries, quarantine and replay.
     """
@@ -91,11 +97,17 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     sec_gpc: bool = False
     address: str = ""
     replayed_at: Micros | None = None
+    row: int | None = None
     nonce: int = msgspec.field(default_factory=lambda: randbits(63))
 
     def each(self) -> list[Message]:
         """Return its messages one by one."""
         return [Message(self, raw, nonce) for nonce, raw in enumerate(self.messages, self.nonce)]
+
+    @property
+    def sender(self) -> Sender:
+        """Whose it is, and of which day, where events are counted."""
+        return self.source.source_id, self.received_at // DAY
 
     @property
     def landed_at(self) -> Micros:
@@ -223,17 +235,37 @@ class Indexed(_Silent, frozen=True, gc=False):
     also: tuple[Indexed, ...] = ()
 
 
+class Replay(msgspec.Struct, frozen=True):
+    """Who has messages of the quarantine go through again.
+
+    :param dry: only to see what would become of them: nothing is stored.
+    """
+
+    actor: str
+    dry: bool = False
+
+
 class Prepared(msgspec.Struct, frozen=True):
     """Deliveries after the pure stages.
 
     :param generation: under which policies, as the pipeline counts them; others make it stale.
     :param unsealable: events for the quarantine: the keys of their people are lost.
+    :param received: how many messages it was made from, by sender, as they arrived.
+    :param replay: for messages of the quarantine; they come alone.
     """
 
     events: list[Indexed]
     rejects: list[Reject]
     generation: int = 0
     unsealable: list[Indexed] = []
+    received: Counter[Sender] = msgspec.field(default_factory=Counter)
+    replay: Replay | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages that are in it."""
+        found = [item.classified.event.message for part in (self.events, self.unsealable) for item in part]
+        return found + [reject.message for reject in self.rejects]
 
     @property
     def size(self) -> int:
@@ -248,6 +280,11 @@ class Prepared(msgspec.Struct, frozen=True):
             word for item in (*heard, *self.events, *self.unsealable) if item.also for word in item.also
         ]
 
+    def part(self, events: list[Indexed], rejects: list[Reject], unsealable: list[Indexed]) -> Prepared:
+        """Return a part of it."""
+        found = Prepared(events, rejects, self.generation, unsealable, replay=self.replay)
+        return msgspec.structs.replace(found, received=senders(found.messages))
+
     def deaf(self) -> Prepared:
         """Return it without its words, for a store that fails on them."""
         rejects = [msgspec.structs.replace(reject, heard=None) for reject in self.rejects]
@@ -255,7 +292,7 @@ class Prepared(msgspec.Struct, frozen=True):
             [msgspec.structs.replace(item, also=()) for item in items]
             for items in (self.events, self.unsealable)
         )
-        return Prepared(events, rejects, self.generation, unsealable)
+        return msgspec.structs.replace(self, events=events, rejects=rejects, unsealable=unsealable)
 
     @staticmethod
     def of(parts: Iterable[Prepared]) -> Prepared:
@@ -263,13 +300,22 @@ class Prepared(msgspec.Struct, frozen=True):
         held = list(parts)
         events = [event for part in held for event in part.events]
         rejects = [reject for part in held for reject in part.rejects]
-        return Prepared(events, rejects, min((part.generation for part in held), default=0))
+        received: Counter[Sender] = Counter()
+        for part in held:
+            received.update(part.received)
+        generation = min((part.generation for part in held), default=0)
+        return Prepared(events, rejects, generation, received=received)
 
     def without(self, event_ids: Container[bytes]) -> Prepared:
         """Return it with these events set aside as unsealable."""
         lost = [item for item in self.events if item.classified.event.event_id in event_ids]
         kept = [item for item in self.events if item.classified.event.event_id not in event_ids]
-        return Prepared(kept, self.rejects, self.generation, [*self.unsealable, *lost])
+        return msgspec.structs.replace(self, events=kept, unsealable=[*self.unsealable, *lost])
 
     def __repr__(self) -> str:
         return f"<prepared {len(self.events)} events, {len(self.rejects)} rejects>"
+
+
+def senders(messages: Iterable[Message]) -> Counter[Sender]:
+    """Return of how many messages each source is the sender, by day of receipt."""
+    return Counter(message.delivery.sender for message in messages)

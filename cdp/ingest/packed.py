@@ -6,6 +6,8 @@ themselves stay with whoever asked, and what classification made of their conten
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from cdp.clock import Micros
@@ -19,7 +21,7 @@ from cdp.ingest.model import (
     Message,
     Prepared,
     Reject,
-    RejectKind,
+    RejectReason,
     Trait,
 )
 
@@ -49,7 +51,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class _Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False):
     place: int
-    kind: RejectKind
+    reason: RejectReason
     cause: str
     heard: _Row | None
     kept: bool
@@ -72,7 +74,7 @@ def pack(prepared: Prepared) -> bytes:
             [
                 _Rejected(
                     _place(reject.message),
-                    reject.kind,
+                    reject.reason,
                     reject.cause,
                     None if reject.heard is None else _row(reject.heard),
                     reject.kept,
@@ -95,7 +97,7 @@ def unpack(packed: bytes, delivery: Delivery, generation: int) -> Prepared:
         [
             Reject(
                 message := messages[reject.place],
-                reject.kind,
+                reject.reason,
                 reject.cause,
                 None if reject.heard is None else _indexed(reject.heard, message),
                 reject.kept,
@@ -103,6 +105,7 @@ def unpack(packed: bytes, delivery: Delivery, generation: int) -> Prepared:
             for reject in held.rejects
         ],
         generation,
+        received=Counter({delivery.sender: len(messages)}),
     )
 
 

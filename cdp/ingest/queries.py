@@ -1,14 +1,14 @@
-"""Reads and writes of events, de-duplication keys and the quarantine."""
+"""Reads and writes of events, de-duplication keys and counts of what became of events."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, literal, or_, select
 
-from cdp.clock import Micros
-from cdp.ingest.tables import event_key_days, event_keys, events, quarantine
+from cdp.clock import DAY, Micros, random_id
+from cdp.ingest.tables import event_key_days, event_keys, events, ingest_counts, quarantine
 from cdp.store import (
     among,
     among_bytes,
@@ -24,9 +24,7 @@ EVENT_COLUMNS = (
     "batch", "seq", "identity_no", "event_id", "source_id", "type", "name", "occurred_at",
     "received_at", "stamped_at", "properties", "sealed",
 )  # fmt: skip
-QUARANTINE_COLUMNS = (
-    "quarantine_id", "batch", "source_id", "kind", "reason", "cause", "received_at", "bucket", "sealed",
-)  # fmt: skip
+COUNT_COLUMNS = ("batch", "day", "source_id", "outcome", "events")
 
 
 def claim_keys(
@@ -122,38 +120,48 @@ def events_between(
     return sorted(found, key=lambda row: (row.occurred_at, row.received_at, row.event_id), reverse=True)
 
 
-def add_quarantined(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
-    """Insert quarantine rows (tuples in the order of ``QUARANTINE_COLUMNS``)."""
-    insert_many(connection, quarantine, QUARANTINE_COLUMNS, rows)
+def add_counts(connection: Connection, rows: Sequence[tuple[int, int, int, str, int]]) -> None:
+    """Insert counts: (batch, day, source_id, outcome, events), none twice in a batch."""
+    insert_many(connection, ingest_counts, COUNT_COLUMNS, rows)
 
 
-def quarantined(connection: Connection, limit: int, after: int, kind: str = "") -> list[Row[Any]]:
-    """Return rows not yet replayed with an id above ``after``, oldest first."""
-    query = select(quarantine).where(quarantine.c.replayed_at.is_(None), quarantine.c.quarantine_id > after)
-    if kind:
-        query = query.where(quarantine.c.kind == kind)
-    return list(connection.execute(query.order_by(quarantine.c.quarantine_id).limit(limit)))
+def fold_counts(connection: Connection) -> int:
+    """Put one row in the place of several that count the same; returns how many those were.
+
+    Only what this call takes out is in the sum that it puts in, so two calls at once lose and double nothing.
+    """
+    c = ingest_counts.c
+    of = (c.day, c.source_id, c.outcome)
+    several = connection.execute(select(*of).group_by(*of).having(func.count() > 1).order_by(*of)).all()
+    folded = 0
+    for key in several:
+        same = (column == value for column, value in zip(of, key, strict=True))
+        taken = connection.execute(delete(ingest_counts).where(*same).returning(c.events)).scalars().all()
+        if taken:
+            add_counts(connection, [(random_id(), *key, sum(taken))])
+        folded += len(taken)
+    return folded
 
 
-def forget_quarantined(connection: Connection, oldest: str) -> int:
-    """Delete rows in buckets before ``oldest`` and return how many they were."""
-    return connection.execute(delete(quarantine).where(quarantine.c.bucket < oldest)).rowcount
-
-
-def drop_quarantined(connection: Connection, quarantine_ids: Collection[int]) -> None:
-    """Delete rows."""
-    for chunk in chunks(quarantine_ids):
-        connection.execute(delete(quarantine).where(among(quarantine.c.quarantine_id, chunk)))
-
-
-def every_quarantined(connection: Connection, limit: int, after: int) -> list[Row[Any]]:
-    """Return rows with an id above ``after``, oldest first, replayed or not."""
-    query = select(quarantine).where(quarantine.c.quarantine_id > after)
-    return list(connection.execute(query.order_by(quarantine.c.quarantine_id).limit(limit)))
-
-
-def mark_replayed(connection: Connection, quarantine_ids: Collection[int], now: Micros) -> None:
-    """Mark rows as replayed."""
-    connection.execute(
-        update(quarantine).where(quarantine.c.quarantine_id.in_(quarantine_ids)).values(replayed_at=now)
+def counts(
+    connection: Connection, source_id: int | None, first: int, last: int | None
+) -> list[tuple[int, int, str, int]]:
+    """Return (source_id, day, outcome, events), and under ``waiting`` what lies in quarantine."""
+    c, q = ingest_counts.c, quarantine.c
+    day = q.received_at // DAY
+    counted = select(c.source_id, c.day, c.outcome, func.sum(c.events)).group_by(
+        c.source_id, c.day, c.outcome
     )
+    waits = select(q.source_id, day, literal("waiting"), func.count()).where(q.replayed_at.is_(None))
+    waits = waits.group_by(q.source_id, day)
+    found = []
+    for query, source, on in ((counted, c.source_id, c.day), (waits, q.source_id, day)):
+        narrowed = query.where(on >= first)
+        if last is not None:
+            narrowed = narrowed.where(on <= last)
+        if source_id is not None:
+            narrowed = narrowed.where(source == source_id)
+        found += [
+            (int(row[0]), int(row[1]), str(row[2]), int(row[3])) for row in connection.execute(narrowed)
+        ]
+    return found

@@ -1,4 +1,4 @@
-"""Events, the de-duplication keys and the quarantine."""
+"""Events, the de-duplication keys, the quarantine and the counts of what became of events."""
 
 from __future__ import annotations
 
@@ -54,7 +54,29 @@ quarantine = Table(
     Column("replayed_at", Instant),
     Column("reason", Name, nullable=False, server_default="unexpected"),  # finer than the kind
     Index(None, "received_at"),
+    Index(None, "bucket"),
 )
+
+quarantine_index = Table(
+    "quarantine_index",
+    metadata,
+    Column("term", Bytes, primary_key=True),  # 8 bytes, keyed; empty: opened for everybody
+    Column("quarantine_id", Number, primary_key=True, autoincrement=False),
+    Index(None, "quarantine_id"),
+    sqlite_with_rowid=False,
+)
+
+ingest_counts = Table(
+    "ingest_counts",
+    metadata,
+    Column("day", Number, primary_key=True, autoincrement=False),  # of receipt, since 1970
+    Column("source_id", Number, primary_key=True, autoincrement=False),
+    Column("outcome", Name, primary_key=True),
+    Column("batch", Number, primary_key=True, autoincrement=False),  # or a number for the sum of several
+    Column("events", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What became of what each source sent. Each batch has rows of its own: no writer waits for another."""
 
 undeclared_fields = Table(
     "undeclared_fields",

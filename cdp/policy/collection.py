@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+QUARANTINE_DAYS = 30
 IntakeAction = Literal["keep", "strip", "drop"]
 IntakeCondition = Literal["refused", "not_granted"]
 

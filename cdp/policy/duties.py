@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from cdp.policy import shapes
-from cdp.policy.collection import IntakeRule
+from cdp.policy.collection import QUARANTINE_DAYS, IntakeRule
 from cdp.policy.declared import Category
 from cdp.policy.document import Document
 from cdp.policy.model import Jurisdictions, Purpose
@@ -132,6 +132,11 @@ def read_intake(document: Document | None, purposes: dict[str, Purpose]) -> tupl
             )
         )
     return tuple(found)
+
+
+def read_quarantine_days(document: Document | None) -> int:
+    """Return how many days failed events are kept."""
+    return QUARANTINE_DAYS if document is None else document.read(shapes.IntakeFile).quarantine_days
 
 
 def _complete(document: Document, kind: str, given: Collection[str], jurisdictions: Collection[str]) -> None:

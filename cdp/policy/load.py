@@ -22,7 +22,7 @@ from cdp.policy import field_shapes, shapes
 from cdp.policy.catalogue import read_categories, read_fields
 from cdp.policy.declared import FieldCatalogue, IdentityRules
 from cdp.policy.document import Document, meant, schema
-from cdp.policy.duties import read_intake, read_retention, read_rights
+from cdp.policy.duties import read_intake, read_quarantine_days, read_retention, read_rights
 from cdp.policy.linking import read_identity, refuse
 from cdp.policy.model import Bundle
 from cdp.policy.places import read_jurisdictions
@@ -143,6 +143,7 @@ def read(contents: Mapping[str, bytes]) -> Reading:
         retention=read_retention(documents.get("retention.yaml"), categories, purposes, jurisdictions),
         rights=read_rights(documents.get("rights.yaml"), jurisdictions),
         intake=read_intake(documents.get("intake.yaml"), purposes),
+        quarantine_days=read_quarantine_days(documents.get("intake.yaml")),
     )
     return Reading(bundle, documents, rules)
 

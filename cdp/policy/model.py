@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from cdp.clock import Micros
-from cdp.policy.collection import IntakeRule
+from cdp.policy.collection import QUARANTINE_DAYS, IntakeRule
 from cdp.policy.declared import Category, FieldCatalogue, IdentityRules
 from cdp.policy.names import covers
 from cdp.policy.periods import Retention, Rights
@@ -342,6 +342,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     retention: tuple[Retention, ...] = ()
     rights: Rights = Rights()
     intake: tuple[IntakeRule, ...] = ()
+    quarantine_days: int = QUARANTINE_DAYS
 
     def basis(self, purpose: str, jurisdiction: str) -> Basis | None:
         """Return the legal basis of a purpose in a jurisdiction, None where there is none."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from cdp.policy.collection import IntakeAction, IntakeCondition
+from cdp.policy.collection import QUARANTINE_DAYS, IntakeAction, IntakeCondition
 from cdp.policy.declared import Period, Thresholds
 from cdp.policy.field_shapes import Count, Positive
 from cdp.policy.model import Basis, GoogleSignal, GppChoice, Require
@@ -326,9 +326,10 @@ class IntakeShape(_Shape, frozen=True):
 
 
 class IntakeFile(_Shape, frozen=True):
-    """``intake.yaml``."""
+    """``intake.yaml``. ``quarantine_days``: how long failed events are kept."""
 
     rules: tuple[IntakeShape, ...]
+    quarantine_days: Annotated[int, Meta(ge=1, le=366)] = QUARANTINE_DAYS
 
 
 # -- tests/*.yaml -----------------------------------------------------------------------------------

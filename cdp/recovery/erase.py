@@ -221,7 +221,10 @@ class Eraser:
         retrying(run)
 
     def _quarantined(self, found: Erased, numbers: Sequence[int]) -> list[int]:
-        """Return what lies in quarantine and names one of their identifiers, wherever in a message."""
+        """Return what lies in quarantine and names one of their identifiers, wherever in a message.
+
+        Where a value cannot be opened any more (a restore), only its tag tells it: every message is opened.
+        """
         tags, tag = set(found.tags), self._journal.tag
         with self._committer.store.reading() as connection:
             kinds = self._identity.declared_types(connection, numbers)
@@ -231,7 +234,8 @@ class Eraser:
                 given = self._identity.indexes_of(connection, [(kind, text) for kind in kinds])
                 return any(tag(index) in tags for forms in given for form in forms for index in form)
 
-            return self._quarantine.telling(names)
+            values = self._identity.values_of(connection, numbers)
+            return self._quarantine.telling(names, values if len(values) == len(numbers) else None)
 
     def _unkey(self, found: Erased) -> None:
         with self._committer.store.reading() as connection:

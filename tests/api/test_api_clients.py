@@ -28,10 +28,10 @@ class Heard:
         self._prepare = caller.services.pipeline.prepare
         caller.services.pipeline.prepare = self._listen  # type: ignore[method-assign]  # to look at the records
 
-    def _listen(self, deliveries: Any) -> Any:
-        prepared = self._prepare(deliveries)
+    def _listen(self, deliveries: Any, replay: Any = None) -> Any:
+        prepared = self._prepare(deliveries, replay)
         self.events += [item.classified.event for item in prepared.events]
-        self.rejects += [reject.kind for reject in prepared.rejects]
+        self.rejects += [reject.reason for reject in prepared.rejects]
         return prepared
 
     def one(self) -> Event:

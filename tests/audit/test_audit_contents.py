@@ -22,6 +22,7 @@ SETUP = "how the platform is set up, which is no data of anybody"
 WORK = "how far work is, which is asked again and again; the work itself is on record"
 HASHES = "hashes, signatures and entries, for mirrors that would make the log grow by reading it"
 OPEN = "open to everybody, and about nobody"
+COUNTS = "how many events there were, by source and day, of nobody in particular"
 SILENT = {
     "GET /audit/checkpoint": HASHES,
     "POST /audit/checkpoint": "the checkpoint itself says that it was signed",
@@ -30,11 +31,13 @@ SILENT = {
     "GET /audit/proof/inclusion": HASHES,
     "GET /audit/verifier": HASHES,
     "GET /consents/receipts/key": OPEN,
+    "GET /counts": COUNTS,
     "GET /identity/rules": SETUP,
     "GET /key": "what the caller's own key may do",
     "GET /keyring": WORK,
     "GET /match/runs": WORK,
     "POST /policies/check": "a candidate is read, and nothing of anybody",
+    "GET /quarantine/counts": COUNTS,
     "GET /recovery": WORK,
     "GET /retention/runs": WORK,
     "GET /schemas/segment": SETUP,

@@ -79,12 +79,12 @@ class Scripted:
         services.pipeline.prepare = self._noted  # type: ignore[method-assign]  # to see what is read
         services.writer.submit = self._scripted  # type: ignore[method-assign]  # to fail as told
 
-    def _noted(self, deliveries: Any) -> Prepared:
-        prepared = self._prepare(deliveries)
+    def _noted(self, deliveries: Any, replay: Any = None) -> Prepared:
+        prepared = self._prepare(deliveries, replay)
         for event in (item.classified.event for item in prepared.events):
             self._events.append((event.source.name, _plain(event)))
         for reject in prepared.rejects:
-            self._events.append((reject.message.delivery.source.name, {"rejected": reject.kind}))
+            self._events.append((reject.message.delivery.source.name, {"rejected": reject.reason}))
         return prepared
 
     def _scripted(self, delivery: Delivery) -> Future[Outcome]:

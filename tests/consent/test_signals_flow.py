@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from cdp.clock import DAY, SECOND, FixedClock
 from cdp.consent import Standing
 from cdp.consent.tables import consent_records
+from cdp.ingest import Wanted
 
 SHARING = "marketing.advertising.third_party"
 OWN_ADS = "marketing.advertising.first_party"
@@ -90,7 +91,7 @@ def test_sec_gpc_outlives_the_quarantine(caller: Caller) -> None:
     send(caller, page("m1", name="x" * 300), control="1")
     services = caller.services
     sources = {source.source_id: source for source in services.access.list_sources()}
-    ((item, delivery),) = services.quarantine.take(10, 0, "", sources)
+    ((item, delivery),) = services.quarantine.take(10, 0, Wanted(), sources)
     assert item.reason == "bad_name"
     assert delivery is not None
     assert delivery.sec_gpc

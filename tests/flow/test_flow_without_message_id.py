@@ -10,7 +10,7 @@ from caller import Caller
 
 from cdp.clock import DAY, SECOND, FixedClock
 from cdp.crypto import Dek, seal
-from cdp.ingest import Classified, Classifier
+from cdp.ingest import Classified, Classifier, Replay, Wanted
 
 EMAIL = "marketing.communications.email"
 SHARING = "marketing.advertising.third_party"
@@ -104,9 +104,9 @@ def test_a_message_keeps_its_id_through_quarantine(
         post(caller, {"batch": [page, page]})
     sources = {source.source_id: source for source in caller.services.access.list_sources()}
     stored = []
-    for _ in range(2):  # the second time after a crash: what was stored is not marked as replayed
-        taken = [delivery for _, delivery in quarantine.take(10, 0, "", sources) if delivery is not None]
-        stored.append(pipeline.store(pipeline.prepare(taken)).stored)
+    for _ in range(2):
+        taken = [delivery for _, delivery in quarantine.take(10, 0, Wanted(), sources) if delivery]
+        stored.append(pipeline.store(pipeline.prepare(taken, Replay("key:1"))).stored)
         clock.advance(SECOND)
     assert stored == [2, 0]
 
@@ -120,7 +120,7 @@ def test_a_rejected_no_is_heard_once_however_often_its_replay_fails(
 ) -> None:
     with monkeypatch.context() as patch:
         if legacy:
-            patch.setattr("cdp.ingest.quarantine.seal", sealed_as_before)
+            patch.setattr("cdp.ingest.quarantine.finding.seal", sealed_as_before)
         post(caller, {"batch": [says(False, properties=7)]})
     caller.api("POST", "/quarantine/replay", {})
     clock.advance(SECOND)
@@ -131,5 +131,5 @@ def test_a_rejected_no_is_heard_once_however_often_its_replay_fails(
 
 def sealed_as_before(dek: Dek, prefix: bytes, row: bytes, identity_no: int, plain: bytes) -> bytes:
     """Seal a quarantined message as versions did that stored no nonce."""
-    *kept, _ = msgspec.msgpack.decode(plain)
+    *kept, _nonce, _address = msgspec.msgpack.decode(plain)
     return seal(dek, prefix, row, identity_no, msgspec.msgpack.encode(kept))

@@ -15,7 +15,7 @@ import msgspec
 from cdp.audit import AuditLog, Entry, witness_state
 from cdp.clock import DAY, SECOND, Clock, Micros
 from cdp.consent import ConsentLedger
-from cdp.crypto import RETENTION, Rotation
+from cdp.crypto import Rotation
 from cdp.errors import UnavailableError
 from cdp.policy import Bundle, Policies, Purpose
 from cdp.reports import queries as done
@@ -25,7 +25,6 @@ from cdp.reports.period import on_day
 from cdp.store import Committer, Connection
 
 _CONTRACT_SOON = 60 * DAY
-_QUARANTINE_KEPT, _ = RETENTION["quarantine"]
 _QUARANTINE_SOON = 7 * DAY
 _UNSIGNED = 300 * SECOND
 _ROTATION = DAY
@@ -106,7 +105,7 @@ class OfficerQueue:
         yield from map(_recalls, queries.late_recalls(connection, now))
         yield from _contracts(bundle, now)
         yield from self._stale(connection, bundle, now)
-        yield from _quarantined(connection, now)
+        yield from _quarantined(connection, bundle.quarantine_days * DAY, now)
         yield from self._decisions()
         yield from self._unsigned(connection, now)
         yield from self._unwitnessed()
@@ -269,9 +268,9 @@ def _changed(purpose: Purpose, now: Micros) -> Micros:
     )
 
 
-def _quarantined(connection: Connection, now: Micros) -> Iterator[Item]:
+def _quarantined(connection: Connection, kept: Micros, now: Micros) -> Iterator[Item]:
     for kind, messages, oldest in done.quarantined(connection):
-        ends = oldest // DAY * DAY + _QUARANTINE_KEPT + DAY  # the key of a day dies when the whole day is old
+        ends = oldest // DAY * DAY + kept + DAY  # the key of a day dies when the whole day is old
         left = max(ends - now, 0) // DAY
         yield Item(
             kind="quarantine",
