@@ -6,6 +6,7 @@ Everything above imports from here: ``Store`` (open, read, snapshot), ``Committe
 
 from sqlalchemy import Connection, Row
 
+from cdp.store.bulk import insert_ignoring, insert_many, insert_new, update_many, upsert
 from cdp.store.columns import Labelled, read_labelled, read_numbers
 from cdp.store.commit import (
     INSTANT,
@@ -27,15 +28,10 @@ from cdp.store.dialect import (
     among,
     among_bytes,
     chunks,
-    insert_ignoring,
-    insert_many,
-    insert_new,
     lock_rows,
     lock_table,
     read_rows,
     share_rows,
-    update_many,
-    upsert,
 )
 from cdp.store.disk import flush, has_room, put_in_place
 from cdp.store.engine import Store

@@ -29,7 +29,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, true, up
 
 from cdp.clock import Clock, Micros, random_id
 from cdp.errors import ConflictError, StoreError
-from cdp.store import dialect
+from cdp.store import bulk, dialect
 from cdp.store.engine import LostError, Store
 from cdp.store.metadata import batches, counters, erased_identities, log_head
 
@@ -116,7 +116,7 @@ class Batch:
         e, numbers = erased_identities.c, sorted(identity_nos)
         rows = [(number, self.epoch + 1, self.id) for number in numbers]
         columns = ("identity_no", "epoch", "batch")
-        dialect.insert_ignoring(self.connection, erased_identities, columns, rows)
+        bulk.insert_ignoring(self.connection, erased_identities, columns, rows)
         for chunk in dialect.chunks(numbers):
             told = update(erased_identities).where(dialect.among(e.identity_no, chunk))
             self.connection.execute(told.values(epoch=self.epoch + 1))
@@ -197,7 +197,7 @@ class Committer:
         """Return an instant after all that were given before, and hold the head until the batch ends."""
         connection.execute(dialect.lock_rows(_HEAD_ROW))
         at = max(self._clock.now(), _counted(connection, INSTANT) + 1)
-        dialect.upsert(connection, counters, [{"name": INSTANT, "next": at}], ("name",))
+        bulk.upsert(connection, counters, [{"name": INSTANT, "next": at}], ("name",))
         return at
 
     def _finish(self, batch: Batch) -> None:
@@ -238,7 +238,7 @@ class Committer:
         beside = counter + _JOURNALLED
         if _counted(connection, beside) < needed:
             self._journal.numbers(counter, needed + _AHEAD)
-            dialect.upsert(connection, counters, [{"name": beside, "next": needed + _AHEAD}], ("name",))
+            bulk.upsert(connection, counters, [{"name": beside, "next": needed + _AHEAD}], ("name",))
 
     def journalled(self, counter: str) -> int:
         """Return below which the journal was told that numbers may be handed out; 0 when it never was."""
@@ -248,7 +248,7 @@ class Committer:
     def skip(self, counter: str, below: int) -> None:
         """Hand out no number below ``below`` again (after a restore)."""
         with self.store.writing() as connection, connection.begin():
-            dialect.insert_ignoring(connection, counters, ("name", "next"), [(counter, below)])
+            bulk.insert_ignoring(connection, counters, ("name", "next"), [(counter, below)])
             held = counters.c.name == counter, counters.c.next < below
             connection.execute(update(counters).where(*held).values(next=below))
 
