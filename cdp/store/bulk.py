@@ -1,7 +1,7 @@
 """Many rows written at once, each database in the fastest way that it has.
 
-SQLite: statements of many rows each, of a few sizes; PostgreSQL: one array a column, or binary COPY. Rows that
-others may write too are given sorted by their key: two writers that meet then wait for each other in one order.
+SQLite: statements of many rows each, of a few sizes; PostgreSQL: one array a column, or binary COPY. Rows
+that others may write too are given sorted by key: two writers that meet wait for each other in one order.
 """
 
 from __future__ import annotations
