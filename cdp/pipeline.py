@@ -294,15 +294,16 @@ class Pipeline:
         event_rows, trait_rows = self._protect(owned, batch.id)
         add_events(batch.connection, event_rows)
         add_observations(batch.connection, trait_rows)
+        first, again = self._event_keys.fresh_rejects(batch, rejects) if rejects else ([], [])
         tally = Tally(
             prepared,
             stored=len(event_rows),
-            duplicates=len(living) - len(new),
-            quarantined=self._quarantine.add(batch, rejects),
-            refused=sum(not reject.kept for reject in rejects),
+            duplicates=len(living) - len(new) + len(again),
+            quarantined=self._quarantine.add(batch, first),
+            refused=sum(not reject.kept for reject in first),
             suppressed=len(erased) + sum(count for (done, _), count in cut.items() if done == "drop"),
         )
-        tally.write(batch, living, new, kept, rejects)
+        tally.write(batch, living, new, kept, first, again)
         refused = {f"{_CUT[done]}.{purpose}": count for (done, purpose), count in cut.items()}
         batch.record(self._leaf(resolved, tally.counts | said.counts | refused))
         outcome = Outcome(

@@ -32,6 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     four_eyes: bool = True
     warehouse: str = "duckdb"
     intake: str = "direct"
+    intake_ca: Path | None = None
+    intake_certificate: Path | None = None
+    intake_key: Path | None = None
     public_url: str = "http://127.0.0.1:8000"
     controller_name: str = ""
     controller_contact: str = ""

@@ -12,7 +12,7 @@ from databases import fresh_postgres
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-pytest_plugins = ["platform_fixtures", "reattached", "frugal", "spark_cluster", "canary"]
+pytest_plugins = ["platform_fixtures", "reattached", "frugal", "spark_cluster", "nats_cluster", "canary"]
 
 # A busy machine is no reason for a test to fail: examples are bounded in number, not in time.
 hypothesis_settings.register_profile("cdp", deadline=None, suppress_health_check=[HealthCheck.too_slow])

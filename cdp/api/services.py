@@ -14,6 +14,7 @@ from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review
 from cdp.identity import IdentityService, IndexPass, RulesPass
 from cdp.ingest import Counts, DataCatalogue, Plans, Quarantine
+from cdp.intake import Intake
 from cdp.journal import Journal
 from cdp.matching import Matching, ReviewQueue, Watch
 from cdp.pipeline import Pipeline
@@ -72,6 +73,7 @@ class Services:
     plans: Plans
     pipeline: Pipeline
     writer: Writer
+    intake: Intake
     consent_intake: ConsentIntake
     mirror: Mirror
     warehouse: Warehouse

@@ -5,7 +5,9 @@ opens the stores, checks that the schema is current and puts the stages together
 beside them, and how often; ``serving`` makes the HTTP application around it all.
 """
 
+from cdp.app.intake import consuming
 from cdp.app.lost import check_made
+from cdp.app.parts import stream_at
 from cdp.app.schedule import KEYS_SECONDS, mirror_task
 from cdp.app.serving import application, calm_collector, configure_logging, create
 from cdp.app.setup import OPERATOR_FILE, begin_anew, establish, initialise, move_root, replay
@@ -22,10 +24,12 @@ __all__ = [
     "calm_collector",
     "check_made",
     "configure_logging",
+    "consuming",
     "create",
     "establish",
     "initialise",
     "mirror_task",
     "move_root",
     "replay",
+    "stream_at",
 ]

@@ -81,9 +81,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("consent", _POLICIES_SECONDS, derive_ahead),
             Periodic("identity", _POLICIES_SECONDS, services.rules_pass.advance),
             Periodic("identifiers", _POLICIES_SECONDS, services.index_pass.advance),
-            Periodic("catalogue", _CATALOGUE_SECONDS, services.catalogue.flush),
-            Periodic("plans", _PLANS_SECONDS, services.plans.refresh),
-            Periodic("violations", _VIOLATIONS_SECONDS, services.plans.flush),
+            *beside_writing(services),
             Periodic("counts", _COUNTS_SECONDS, services.counts.fold),
             Periodic("schedules", _SCHEDULES_SECONDS, services.segments.keep_schedules),
             Periodic("segments", _SEGMENTS_SECONDS, services.segments.follow.turn),
@@ -95,16 +93,26 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("recipients", _RECALLS_SECONDS, services.opendsr_fan_out.turn),
             Periodic("outbox", _RECALLS_SECONDS, services.webhooks.send),
             Periodic("figures", _FIGURES_SECONDS, observe_sending),
+            Periodic("intake", _FIGURES_SECONDS, services.intake.observe),
             Periodic("mirrored", _FIGURES_SECONDS, services.mirror.observe),
         ]
     )
+
+
+def beside_writing(services: Services) -> list[Periodic]:
+    """Return what runs in every process that writes what sources send."""
+    return [
+        Periodic("catalogue", _CATALOGUE_SECONDS, services.catalogue.flush),
+        Periodic("plans", _PLANS_SECONDS, services.plans.refresh),
+        Periodic("violations", _VIOLATIONS_SECONDS, services.plans.flush),
+    ]
 
 
 def _keep_house(services: Services, event_keys: EventKeys) -> None:
     committer = services.committer
     with committer.batch() as batch:
         event_keys.forget(batch)
-    if ended := services.keyring.ended_buckets():
+    if ended := services.intake.over(services.keyring.ended_buckets()):
         with committer.batch() as batch:
             counts = {"quarantined": services.quarantine.forget(batch), "bucket_keys": len(ended)}
             batch.record(Entry(action="retention.end", actor="system", counts=counts))

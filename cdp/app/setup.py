@@ -11,7 +11,7 @@ from pathlib import Path
 from cdp import policy, recovery
 from cdp.access import OPERATOR_NAME, OPERATOR_ROLES
 from cdp.app.lost import NO_KEYS_FOR_JOURNAL, check_not_lost, is_lost
-from cdp.app.parts import check_parts
+from cdp.app.parts import check_parts, check_writers
 from cdp.app.serving import configure_logging
 from cdp.app.wiring import NO_KEYS, build, make_policies
 from cdp.audit import AuditLog, Entry
@@ -46,6 +46,7 @@ def initialise(settings: Settings, clock: Clock | None = None) -> bool:
     check_parts(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with closing(Store(settings.database)) as store, closing(Store(settings.keys_database)) as keys:
+        check_writers(settings, store)
         kind, _, place = settings.key_provider.partition(":")
         is_new = migrate.is_empty(store)
         has_keys = Keyring.exists(keys)

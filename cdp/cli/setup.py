@@ -22,6 +22,7 @@ from cdp.errors import CdpError, ConfigurationError
 from cdp.settings import Settings, load
 from cdp.store import Store, migrate
 
+_LATE = 3_600_000_000  # microseconds that a delivery may wait before something is wrong
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # what a client on this machine calls instead
 
 
@@ -105,6 +106,7 @@ def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002  # a flag
         "warehouse": lambda: _warehouse(settings),
         "segments": lambda: _segments(settings),
         "operator key": lambda: _operator_key(settings),
+        "intake": lambda: _intake(settings),
         "witness": lambda: _witness(settings),
         "platform": _ready,
         "events": _balance,
@@ -155,6 +157,24 @@ def _segments(settings: Settings) -> str:
 
     with closing(Store(settings.database)) as store:
         return lag(store, SystemClock()).describe()
+
+
+def _intake(settings: Settings) -> str:
+    from cdp.app import stream_at  # noqa: PLC0415  # as above
+    from cdp.intake import open_stream  # noqa: PLC0415  # as above
+
+    address = stream_at(settings)
+    if address is None:
+        return "direct"
+    with closing(open_stream(address)) as stream:
+        stream.check()
+        found = stream.backlog()
+    if found.oldest_at is not None and SystemClock().now() - found.oldest_at > _LATE:
+        since = rfc3339(found.oldest_at)
+        raise ConfigurationError(
+            f"{found.messages} deliveries wait, the oldest since {since}: is a `cdp worker` at work?"
+        )
+    return f"stream {address.name}: {found.messages} deliveries wait"
 
 
 def _witness(settings: Settings) -> str:

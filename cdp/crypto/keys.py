@@ -39,7 +39,11 @@ from cdp.store import Connection, Store, chunks
 from cdp.store.migrate import Chain, upgrade
 
 Domain = Literal["person", "proof"]
-RETENTION: dict[str, tuple[Micros, int]] = {"archive": (15 * DAY, 10), "quarantine": (30 * DAY, 10)}
+RETENTION: dict[str, tuple[Micros, int]] = {
+    "archive": (15 * DAY, 10),
+    "intake": (3 * DAY, 13),
+    "quarantine": (30 * DAY, 10),
+}
 """Kind of bucket → (how long it is kept, unless ``keep`` says so; characters of RFC 3339 in its name)."""
 SECRETS = (
     "audit-signing",

@@ -9,7 +9,7 @@ Everything here may hold clear personal data and lives in memory only: no record
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from secrets import randbits
 from typing import Any, Literal
 
@@ -84,6 +84,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     :param row: the number of its row there.
     :param nonce: 63 bits drawn at receipt. Its messages are numbered from it, which tells those without an
         id of their own apart, and stays theirs through retries, quarantine and replay.
+    :param nonces: the number of each message of a part of a delivery; empty for a whole one.
     """
 
     source: Source
@@ -99,10 +100,22 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     replayed_at: Micros | None = None
     row: int | None = None
     nonce: int = msgspec.field(default_factory=lambda: randbits(63))
+    nonces: tuple[int, ...] = ()
 
     def each(self) -> list[Message]:
         """Return its messages one by one."""
+        if self.nonces:
+            return [Message(self, raw, nonce) for raw, nonce in zip(self.messages, self.nonces, strict=True)]
         return [Message(self, raw, nonce) for nonce, raw in enumerate(self.messages, self.nonce)]
+
+    def part(self, places: Sequence[int]) -> Delivery:
+        """Return it with the messages at these places alone, each numbered as it was."""
+        each = self.each()
+        return msgspec.structs.replace(
+            self,
+            messages=tuple(each[place].raw for place in places),
+            nonces=tuple(each[place].nonce for place in places),
+        )
 
     @property
     def sender(self) -> Sender:

@@ -85,18 +85,20 @@ class Tally:
         new: Sequence[Indexed],
         kept: Sequence[Indexed],
         rejects: Sequence[Reject],
+        again: Sequence[Reject],
     ) -> None:
         """Store the counts in this batch.
 
         :param living: the events of nobody who was erased; ``new``: those of them that came for the first
             time; ``kept``: those of them that were stored.
+        :param again: rejects that a stream delivered before, beside the others.
         """
         arrived = self._prepared.received
         if len(arrived) == 1:
             (sender,) = arrived
             rows = Counter({(*sender, outcome): count for outcome, count in self.counts.items()})
         else:
-            rows = self._spread(living, new, kept, rejects)
+            rows = self._spread(living, new, kept, rejects, again)
         for sender, count in arrived.items():
             if self._replayed:
                 rows[(*sender, "replayed")] = count
@@ -112,13 +114,14 @@ class Tally:
         new: Sequence[Indexed],
         kept: Sequence[Indexed],
         rejects: Sequence[Reject],
+        again: Sequence[Reject],
     ) -> Counter[tuple[int, int, str]]:
         """Return the counts by sender: each stage lets fewer pass."""
         passed = [_sent(items) for items in (self._prepared.events, living, new, kept)]
         sent, alive, fresh, stored = passed
         spread = {
             "stored": stored,
-            "duplicates": alive - fresh,
+            "duplicates": alive - fresh + senders(reject.message for reject in again),
             "quarantined": senders(reject.message for reject in rejects if reject.kept),
             "refused": senders(reject.message for reject in rejects if not reject.kept),
             "suppressed": sent - alive + (fresh - stored),

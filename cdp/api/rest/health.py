@@ -2,8 +2,8 @@
 
 Ready means: the store can be written, keys can be reached and made, the policies are loaded, what restrains
 can be journalled, a restored database has had its journal replayed, none of their disks is full, and the
-server does not end. ``/metrics`` answers to this machine and private networks only. Both below ``/api/v1``
-and at the root, where probes look for them.
+intake takes deliveries, as a server that ends does not. ``/metrics`` answers to this machine and private
+networks only. Both below ``/api/v1`` and at the root, where probes look for them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def ready(services: InjectedServices) -> Response[dict[str, Any]]:
         "keys": (services.keyring.check,),
         "policies": (lambda: services.bundle.sha256,),
         "journal": (services.recovery.check, services.journal.check_room),
-        "intake": (services.writer.check,),
+        "intake": (services.writer.check, services.intake.check),
     }
     state = {name: all(map(_answers, parts)) for name, parts in checks.items()}
     fine = all(state.values())

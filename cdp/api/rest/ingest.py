@@ -1,10 +1,10 @@
 """The Segment-compatible ingest routes, and what Rudder's clients send beside them.
 
 Steps of a call: read at most the allowed bytes → parse the envelope → authenticate the write key
-(header, body, query: no two may disagree) → hand the delivery to the writer → answer after the commit, with
-200 exactly, as one client sends again what was answered otherwise. The handlers are async and only wait; one
-writer thread does the work. Errors answer ``{"code", "message"}``; none redirects, as clients lose what they
-sent by that. Pages of any site may call these routes (``cors.py``).
+(header, body, query: no two may disagree) → hand the delivery to the intake → answer after the commit, or
+with a stream once that has it, with 200 exactly, as one client sends again what was answered otherwise. The
+handlers are async and only wait; other threads do the work. Errors answer ``{"code", "message"}``; none
+redirects, as clients lose what they sent by that. Pages of any site may call these routes (``cors.py``).
 
 A write key stands in an address only where its protocol leaves no other place, and there only a browser's
 counts, which is public anyway: addresses end up in logs.
@@ -97,7 +97,8 @@ async def take(
             address=address_of(request),
         )
         with services.mirror.place() if waits else nullcontext():
-            outcome = await services.writer.deliver(delivery)
+            way = services.writer if waits else services.intake  # a stream does not say when it is committed
+            outcome = await way.deliver(delivery)
             request.state.events = 0
             if waits:
                 await _visible(services, outcome.commit_no)

@@ -1,0 +1,52 @@
+"""The intake that ``CDP_INTAKE`` names, and what a worker runs that consumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Protocol
+
+from cdp.app.parts import stream_at
+from cdp.app.schedule import UNDECLARED_SECONDS, mirror_task
+from cdp.app.serving import calm_collector
+from cdp.app.wiring import build
+from cdp.clock import Clock
+from cdp.errors import ConfigurationError
+from cdp.intake import Consumer, Envelopes, open_stream
+from cdp.settings import Settings
+from cdp.worker import Periodic
+
+
+class _Part(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@contextmanager
+def consuming(settings: Settings, clock: Clock | None = None, *, mirror: bool = True) -> Iterator[None]:
+    """Run what ``cdp worker`` runs beside a stream: its consumer, the writer behind it, and the mirror.
+
+    Leaving the block drains: what was fetched is committed and acknowledged. Nothing is fetched before a
+    restored database is in order.
+
+    :param mirror: keep the warehouse of the data folder current, too.
+    """
+    address = stream_at(settings)
+    if address is None:
+        raise ConfigurationError("CDP_INTAKE names no stream to consume")
+    with ExitStack() as opened:
+        platform = opened.enter_context(closing(build(settings, clock)))
+        services = platform.services
+        opened.enter_context(calm_collector())
+        stream = opened.enter_context(closing(open_stream(address)))
+        envelopes = Envelopes(services.keyring, services.clock)
+        consumer = Consumer(stream, envelopes, services.writer, services.pipeline, services.clock)
+        parts: list[_Part] = [Periodic("undeclared", UNDECLARED_SECONDS, services.undeclared.flush)]
+        if mirror:
+            parts.append(opened.enter_context(mirror_task(settings)))
+        for part in (*parts, services.writer):
+            part.start()
+            opened.callback(part.stop)
+        opened.callback(consumer.stop)
+        services.recovery.when_ready(consumer.start)
+        yield
