@@ -8,11 +8,12 @@ from cdp.intake.address import Address, read_address
 from cdp.intake.consume import Consumer
 from cdp.intake.envelope import Envelopes
 from cdp.intake.lanes import Sorter
-from cdp.intake.model import Backlog, Carried, Direct, Intake
+from cdp.intake.model import LANES, Backlog, Carried, Direct, Intake
 from cdp.intake.open import open_stream
 from cdp.intake.stream import StreamIntake
 
 __all__ = [
+    "LANES",
     "Address",
     "Backlog",
     "Carried",

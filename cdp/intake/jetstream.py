@@ -46,6 +46,7 @@ REPLICAS = 3
 _MAJORITY = 2
 _PATIENCE = 5.0  # seconds that a call may wait for the stream
 _TRY = 1.0  # seconds after which an unanswered message is sent again
+_GRACE = 1.0  # seconds without a connection after which calls are refused at once
 _PAUSE = 0.1
 _ACK_WAIT = 30.0  # seconds without word after which a message is given to another worker
 _UNACKNOWLEDGED = 1024  # of one lane, in all workers together
@@ -70,6 +71,7 @@ class JetStream:
         self._connecting = asyncio.Lock()
         self._client: Client | None = None
         self._ready = False
+        self._lost_at: float | None = None
         self._ending = False
         self._lanes: list[Future[None]] = []
 
@@ -144,11 +146,13 @@ class JetStream:
                     name="cdp",
                     error_cb=_failed,
                     disconnected_cb=self._lost,
-                    reconnected_cb=_found,
+                    reconnected_cb=self._found,
                     connect_timeout=2,
                     reconnect_time_wait=0.2,  # seconds
                     max_reconnect_attempts=-1,
                 )
+            if self._lost_at is not None and self._loop.time() - self._lost_at > _GRACE:
+                raise UnavailableError(_AWAY)  # nobody waits for what is known to be away
             context = self._client.jetstream(timeout=_TRY)
             if not self._ready:
                 await self._make(context)
@@ -173,8 +177,13 @@ class JetStream:
             )
 
     async def _lost(self) -> None:
+        self._lost_at = self._loop.time()
         if not self._ending:
             log.warning("the connection to the intake's stream is lost")
+
+    async def _found(self) -> None:
+        self._lost_at = None
+        log.info("the connection to the intake's stream is there again")
 
     async def _close(self) -> None:
         if self._client is not None:
@@ -296,10 +305,6 @@ async def _answer(message: Msg, taken: Future[object]) -> None:
 
 async def _failed(error: Exception) -> None:
     log.debug("the connection to the intake's stream failed", error=type(error).__name__)
-
-
-async def _found() -> None:
-    log.warning("the connection to the intake's stream is there again")
 
 
 def _stream(name: str) -> api.StreamConfig:

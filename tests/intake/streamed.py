@@ -17,7 +17,7 @@ from nats_cluster import NatsCluster
 from cdp import app
 from cdp.clock import Clock
 from cdp.errors import UnavailableError
-from cdp.intake import Backlog, StreamIntake
+from cdp.intake import LANES, Backlog, StreamIntake
 from cdp.settings import Settings
 
 # SQLite has one writing process, and a stream is consumed by others: it is refused there (a test says so).
@@ -52,6 +52,20 @@ def backlog(caller: Caller) -> Backlog:
     intake = caller.services.intake
     assert isinstance(intake, StreamIntake)
     return intake.backlog()
+
+
+def give_again_soon(cluster: NatsCluster, settings: Settings) -> None:
+    """Have what a worker took and did not acknowledge given to another after a second, not half a minute."""
+    from nats.js.api import ConsumerConfig  # noqa: PLC0415  # an extra
+
+    stream = stream_name(settings)
+
+    async def made(context: Any) -> None:
+        for lane in LANES:
+            config = ConsumerConfig(durable_name=lane, filter_subject=f"{stream}.{lane}", ack_wait=1)
+            await context.add_consumer(stream, config)
+
+    cluster.ask(made)
 
 
 def eventually(holds: Callable[[], bool]) -> None:
