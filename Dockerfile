@@ -8,7 +8,7 @@ COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY cdp ./cdp
 # Editable, so that /app is the checkout that the program expects beside it: migrations and policies.
 RUN python -m venv /venv \
- && /venv/bin/pip install -c requirements.lock -e '.[postgres,vault,aws,match]'
+ && /venv/bin/pip install -c requirements.lock -e '.[postgres,vault,aws,match,nats]'
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin cdp \

@@ -25,7 +25,7 @@ class NatsCluster:
     def __init__(self, binary: str, folder: Path) -> None:
         self.folder = folder
         self._binary = binary
-        ports = _free_ports(6)
+        ports = free_ports(6)
         self._ports, self._routes = ports[:3], ports[3:]
         self._nodes: list[subprocess.Popen[bytes] | None] = [None, None, None]
 
@@ -102,7 +102,8 @@ async def _quiet(_: Exception) -> None:
     """Errors are what is tested."""
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that are free now."""
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

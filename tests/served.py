@@ -18,6 +18,19 @@ import pytest
 from cdp.settings import Settings
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment of a process with these settings, and nothing else."""
+    return {
+        "PATH": str(Path(sys.executable).parent),
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "CDP_DATA_DIR": str(settings.data_dir),
+        "CDP_DATABASE_URL": settings.database_url,
+        "CDP_KEYS_DATABASE_URL": settings.keys_database_url,
+        "CDP_POLICIES_DIR": str(settings.policies_dir),
+        "CDP_INTAKE": settings.intake,
+    }
+
+
 @contextmanager
 def served(
     settings: Settings, program: Sequence[str] = ("-m", "cdp", "serve", "--port"), **more: Any
@@ -30,17 +43,9 @@ def served(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {
-        "PATH": str(Path(sys.executable).parent),
-        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        "CDP_DATA_DIR": str(settings.data_dir),
-        "CDP_DATABASE_URL": settings.database_url,
-        "CDP_KEYS_DATABASE_URL": settings.keys_database_url,
-        "CDP_POLICIES_DIR": str(settings.policies_dir),
-        **{f"CDP_{name.upper()}": str(value) for name, value in more.items()},
-    }
+    given = {f"CDP_{name.upper()}": str(value) for name, value in more.items()}
     command = [sys.executable, *program, str(port)]
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment_of(settings) | given)
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(url, process)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import Protocol
 
 from cdp.app.parts import stream_at
-from cdp.app.schedule import UNDECLARED_SECONDS, mirror_task
+from cdp.app.schedule import beside_writing, mirror_task
 from cdp.app.serving import calm_collector
 from cdp.app.wiring import build
 from cdp.clock import Clock
 from cdp.errors import ConfigurationError
 from cdp.intake import Consumer, Envelopes, open_stream
 from cdp.settings import Settings
-from cdp.worker import Periodic
-
-
-class _Part(Protocol):
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 @contextmanager
@@ -35,16 +28,17 @@ def consuming(settings: Settings, clock: Clock | None = None, *, mirror: bool = 
     if address is None:
         raise ConfigurationError("CDP_INTAKE names no stream to consume")
     with ExitStack() as opened:
+        if mirror:
+            task = opened.enter_context(mirror_task(settings))
+            opened.callback(task.stop)
+            task.start()
         platform = opened.enter_context(closing(build(settings, clock)))
         services = platform.services
         opened.enter_context(calm_collector())
         stream = opened.enter_context(closing(open_stream(address)))
         envelopes = Envelopes(services.keyring, services.clock)
         consumer = Consumer(stream, envelopes, services.writer, services.pipeline, services.clock)
-        parts: list[_Part] = [Periodic("undeclared", UNDECLARED_SECONDS, services.undeclared.flush)]
-        if mirror:
-            parts.append(opened.enter_context(mirror_task(settings)))
-        for part in (*parts, services.writer):
+        for part in (*beside_writing(services), services.writer):
             part.start()
             opened.callback(part.stop)
         opened.callback(consumer.stop)

@@ -72,6 +72,7 @@ class JetStream:
         self._client: Client | None = None
         self._ready = False
         self._lost_at: float | None = None
+        self._why = ""  # the connection failed last; empty while it is there
         self._ending = False
         self._lanes: list[Future[None]] = []
 
@@ -131,7 +132,8 @@ class JetStream:
             async with asyncio.timeout(_PATIENCE):
                 return await ask(await self._context())
         except _Failures as error:
-            raise UnavailableError(f"the intake's stream does not answer: {type(error).__name__}") from None
+            why = (self._why if isinstance(error, TimeoutError) else "") or _said(error)
+            raise UnavailableError(f"the intake's stream does not answer: {why}") from None
 
     async def _context(self) -> JetStreamContext:
         """Return the connection with the stream behind it, both made where they are not there."""
@@ -144,13 +146,14 @@ class JetStream:
                     password=here.password,
                     tls=here.tls,
                     name="cdp",
-                    error_cb=_failed,
+                    error_cb=self._failed,
                     disconnected_cb=self._lost,
                     reconnected_cb=self._found,
                     connect_timeout=2,
                     reconnect_time_wait=0.2,  # seconds
                     max_reconnect_attempts=-1,
                 )
+                self._lost_at, self._why = None, ""
             if self._lost_at is not None and self._loop.time() - self._lost_at > _GRACE:
                 raise UnavailableError(_AWAY)  # nobody waits for what is known to be away
             context = self._client.jetstream(timeout=_TRY)
@@ -176,13 +179,17 @@ class JetStream:
                 "discard new, no greatest age (docs/intake.md)"
             )
 
+    async def _failed(self, error: Exception) -> None:
+        self._why = _said(error)
+        log.debug("the connection to the intake's stream failed", error=self._why)
+
     async def _lost(self) -> None:
         self._lost_at = self._loop.time()
         if not self._ending:
             log.warning("the connection to the intake's stream is lost")
 
     async def _found(self) -> None:
-        self._lost_at = None
+        self._lost_at, self._why = None, ""
         log.info("the connection to the intake's stream is there again")
 
     async def _close(self) -> None:
@@ -303,8 +310,9 @@ async def _answer(message: Msg, taken: Future[object]) -> None:
         await message.ack()
 
 
-async def _failed(error: Exception) -> None:
-    log.debug("the connection to the intake's stream failed", error=type(error).__name__)
+def _said(error: Exception) -> str:
+    """Return what a failure is called; what a server says of it holds nothing that was sent."""
+    return str(error) if isinstance(error, nats.errors.Error) and str(error) else type(error).__name__
 
 
 def _stream(name: str) -> api.StreamConfig:
