@@ -59,7 +59,7 @@ def test_everything_imported_is_declared() -> None:
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for top in {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"cdp"}:
                 owners = {distribution(owner) for owner in home.get(top, [])}
-                if not owners & declared("postgres", "vault", "aws", "match", "spark"):
+                if not owners & declared("postgres", "vault", "aws", "match", "spark", "nats"):
                     offenders.add(f"{name(path)} imports {top}")
     assert offenders == set()
 

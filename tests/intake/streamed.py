@@ -17,6 +17,7 @@ from nats_cluster import NatsCluster
 from cdp import app
 from cdp.clock import Clock
 from cdp.errors import UnavailableError
+from cdp.ingest.tables import events
 from cdp.intake import LANES, Backlog, StreamIntake
 from cdp.settings import Settings
 
@@ -89,8 +90,6 @@ def drained(caller: Caller) -> None:
 
 def stored(caller: Caller) -> list[str]:
     """Return the names of all events, each as often as it is stored."""
-    from cdp.ingest.tables import events  # noqa: PLC0415
-
     with caller.services.store.reading() as connection:
         return sorted(str(row.name) for row in connection.execute(events.select()))
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import msgspec
 from forked import CONTEXT
 from litestar.testing import TestClient
-from nats_cluster import NatsCluster
+from nats_cluster import NatsCluster, free_ports
+from served import environment_of
 from streamed import (
     ON_POSTGRESQL,
     called,
@@ -105,7 +110,7 @@ def _killed_after_commit(settings: Settings) -> None:
     async def killed(_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    Msg.ack = killed  # type: ignore[assignment]
+    Msg.ack = killed  # type: ignore[assignment,method-assign]  # the fault
     with app.consuming(settings, mirror=False):
         time.sleep(60)
 
@@ -119,7 +124,7 @@ def _killed_before_answer(settings: Settings, key: str) -> None:
             submit(delivery).result()
             os.kill(os.getpid(), signal.SIGKILL)
 
-        caller.services.intake.submit = killed  # type: ignore[method-assign]
+        caller.services.intake.submit = killed  # type: ignore[method-assign]  # the fault
         _post(caller.http, key, 1)
 
 
@@ -142,7 +147,15 @@ def test_killed_between_two_steps(settings: Settings, cluster: NatsCluster) -> N
         worker.join(60)
         assert worker.exitcode == -signal.SIGKILL
         assert len(stored(caller)) > 0
-        with app.consuming(streamed, mirror=False):
-            drained(caller)
+        (port,) = free_ports(1)
+        command = [sys.executable, "-m", "cdp", "worker", "--no-mirror", "--metrics-port", str(port)]
+        with subprocess.Popen(command, env=environment_of(streamed)) as other:
+            try:
+                drained(caller)
+                told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            finally:
+                other.terminate()
+        assert other.returncode == 0  # it ended in order
+        assert float(re.findall(r"cdp_intake_redelivered_total ([0-9.]+)", told)[0]) >= 1
         assert stored(caller) == ["E1.0", "E1.1", "Nameless"]
         assert len(caller.api("GET", "/quarantine")["items"]) == 1

@@ -18,6 +18,7 @@ from streamed import ON_POSTGRESQL, backlog, called, drained, stored, stream_nam
 
 from cdp import app
 from cdp.clock import SECOND, FixedClock
+from cdp.ingest.tables import events
 from cdp.settings import Settings
 
 PEOPLE, DEVICES, MESSAGES = 9, 4, 150
@@ -124,8 +125,6 @@ def test_nothing_clear_lies_in_the_stream_and_a_refusal_goes_before_the_backlog(
         with app.consuming(msgspec.structs.replace(streamed, batch_events=40), clock, mirror=False):
             drained(caller)
         assert len(stored(caller)) == 30 * 21 + 3
-        from cdp.ingest.tables import events  # noqa: PLC0415
-
         with caller.services.store.reading() as connection:
             rows = list(connection.execute(events.select()))
         batches = sorted({int(row.batch) for row in rows})
