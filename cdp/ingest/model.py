@@ -84,7 +84,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     :param row: the number of its row there.
     :param nonce: 63 bits drawn at receipt. Its messages are numbered from it, which tells those without an
         id of their own apart, and stays theirs through retries, quarantine and replay.
-    :param nonces: the number of each message of a part of a delivery; empty for a whole one.
+    :param nonces: the number of each message of a part of a delivery, ascending; empty for a whole one.
     """
 
     source: Source
@@ -109,7 +109,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
         return [Message(self, raw, nonce) for nonce, raw in enumerate(self.messages, self.nonce)]
 
     def part(self, places: Sequence[int]) -> Delivery:
-        """Return it with the messages at these places alone, each numbered as it was."""
+        """Return it with the messages at these places alone, ascending, each numbered as it was."""
         each = self.each()
         return msgspec.structs.replace(
             self,

@@ -6,6 +6,7 @@ themselves stay with whoever asked, and what classification made of their conten
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 
 import msgspec
@@ -110,7 +111,10 @@ def unpack(packed: bytes, delivery: Delivery, generation: int) -> Prepared:
 
 
 def _place(message: Message) -> int:
-    return message.nonce - message.delivery.nonce
+    delivery = message.delivery
+    if delivery.nonces:
+        return bisect_left(delivery.nonces, message.nonce)
+    return message.nonce - delivery.nonce
 
 
 def _row(item: Indexed) -> _Row:

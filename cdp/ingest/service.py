@@ -35,9 +35,7 @@ class EventKeys:
         claimed = queries.claim_keys(batch.connection, sorted(first), batch.id, self._clock.now() // DAY)
         return [item for (_, event_id), item in first.items() if event_id in claimed]
 
-    def fresh_rejects(
-        self, batch: Batch, rejects: Sequence[Reject]
-    ) -> tuple[list[Reject], list[Reject]]:
+    def fresh_rejects(self, batch: Batch, rejects: Sequence[Reject]) -> tuple[list[Reject], list[Reject]]:
         """Return the rejects not seen before, in their order, and the others; claims keys in this batch.
 
         A reject may have no message id that can be read, so it is known by its nonce: what a stream delivers

@@ -75,7 +75,7 @@ class Consumer:
             source=SOURCE, messages=(carried.sealed,), received_at=self._clock.now(), nonce=nonce
         )
         reject = Reject(delivery.each()[0], "unexpected", f"a sealed delivery does not open: {cause}")
-        self._pipeline.store(Prepared([], [reject]))
+        self._pipeline.store(Prepared([], []).part([], [reject], []))
         _SET_ASIDE.inc()
         done: Future[object] = Future()
         done.set_result(None)

@@ -17,7 +17,10 @@ from prometheus_client import generate_latest
 from streamed import ON_POSTGRESQL, backlog, called, drained, stored, stream_name, through, world
 
 from cdp import app
+from cdp.access import Source
 from cdp.clock import SECOND, FixedClock
+from cdp.ingest import Delivery
+from cdp.ingest.packed import pack, unpack
 from cdp.ingest.tables import events
 from cdp.settings import Settings
 
@@ -140,6 +143,14 @@ def test_what_comes_again_or_does_not_open_harms_nothing(
     streamed = through(settings, cluster)
     name = stream_name(streamed)
     with called(streamed, clock) as caller:
+        pipeline, raw = caller.services.pipeline, tuple(map(msgspec.json.encode, messages()[:9]))
+        shop = Source(source_id=1, name="shop", kind="server", enabled=True)
+        part = Delivery(source=shop, messages=raw, received_at=clock.now()).part([1, 4, 8])
+        prepared = pipeline.prepare([part])  # and given to another process
+        found = unpack(pack(prepared), part, prepared.generation)
+        ids = [[one.classified.event.message.raw for one in held.events] for held in (prepared, found)]
+        assert ids[0] == ids[1] == [raw[1], raw[4], raw[8]]
+
         caller.send({"type": "track", "event": "Whole", "userId": "u1"}, {"type": "track", "userId": "u1"})
 
         async def again(context: Any) -> None:
