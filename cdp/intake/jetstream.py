@@ -56,7 +56,7 @@ _FETCH_SECONDS = 1.0
 _AGAIN_SECONDS = 1.0  # until what failed comes again
 _HEAD = 1024  # bytes of a message that headers may take
 _NUMBER, _AT = "Nats-Msg-Id", "Cdp-At"
-_AWAY = "the intake's stream does not answer; nothing of this call is taken"
+_AWAY = "the intake's stream does not answer; send it again"
 _Failures = (nats.errors.Error, TimeoutError, OSError)
 
 
@@ -229,10 +229,10 @@ class JetStream:
         while not self._ending:
             try:
                 held = held or await self._subscribed(lane)
-                messages = await held.fetch(most, timeout=_FETCH_SECONDS)
+                most = await self._turn(held, most, take)
             except TimeoutError:
                 continue  # nothing there
-            except (CdpError, nats.errors.Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # a lane ends with its worker, not before
                 log.warning(
                     "a lane of the intake waits for its stream", lane=lane, error=type(error).__name__
                 )
@@ -241,13 +241,17 @@ class JetStream:
                         await held.unsubscribe()
                     held = None
                 await asyncio.sleep(_AGAIN_SECONDS)
-                continue
-            if not messages:
-                await asyncio.sleep(_PAUSE)
-            largest = max((len(one.data) for one in messages), default=0)
-            most = max(1, min(_FETCHED, _FETCHED_BYTES // max(1, largest)))
-            taken = [(one, await self._taken(one, take)) for one in messages]
-            await asyncio.gather(*(_answer(one, future) for one, future in taken))
+
+    async def _turn(self, held: JetStreamContext.PullSubscription, most: int, take: Take) -> int:
+        """Fetch messages and see them committed; returns how many the next turn fetches."""
+        messages = await held.fetch(most, timeout=_FETCH_SECONDS)
+        if not messages:
+            await asyncio.sleep(_PAUSE)
+            return most
+        taken = [(one, await self._taken(one, take)) for one in messages]
+        await asyncio.gather(*(_answer(one, future) for one, future in taken))
+        largest = max(len(one.data) for one in messages)
+        return max(1, min(_FETCHED, _FETCHED_BYTES // max(1, largest)))
 
     async def _subscribed(self, lane: str) -> JetStreamContext.PullSubscription:
         async with asyncio.timeout(_PATIENCE):
