@@ -13,6 +13,7 @@ from cdp.clock import Clock
 from cdp.errors import ConfigurationError
 from cdp.intake import Consumer, Envelopes, open_stream
 from cdp.settings import Settings
+from cdp.worker import Worker
 
 
 @contextmanager
@@ -38,9 +39,11 @@ def consuming(settings: Settings, clock: Clock | None = None, *, mirror: bool = 
         stream = opened.enter_context(closing(open_stream(address)))
         envelopes = Envelopes(services.keyring, services.clock)
         consumer = Consumer(stream, envelopes, services.writer, services.pipeline, services.clock)
-        for part in (*beside_writing(services), services.writer):
-            part.start()
-            opened.callback(part.stop)
+        beside = Worker(beside_writing(services))
+        beside.start()
+        opened.callback(beside.stop)
+        services.writer.start()
+        opened.callback(services.writer.stop)
         opened.callback(consumer.stop)
         services.recovery.when_ready(consumer.start)
         yield
