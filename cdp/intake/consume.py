@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 from prometheus_client import Counter
 
@@ -61,6 +62,9 @@ class Consumer:
             delivery = self._envelopes.open(carried)
         except SealError as error:
             return self._set_aside(carried, error.message)
+        replace = msgspec.structs.replace  # its source was held to its rate when it was taken
+        limits = replace(delivery.source.limits, events_per_second=None)
+        delivery = replace(delivery, source=replace(delivery.source, limits=limits))
         while True:
             try:
                 return self._writer.submit(delivery)  # type: ignore[return-value]  # nobody sets it but the writer

@@ -1,4 +1,4 @@
-"""NATS JetStream, spoken to from threads: the one place where anything is awaited and nats-py is loaded.
+"""NATS JetStream, spoken to from threads: the one place where nats-py is loaded.
 
 A loop in a thread of its own holds the connection, which is opened when it is first needed and comes back by
 itself. Invariants:

@@ -60,6 +60,9 @@ class Intake(Protocol):
         :raises UnavailableError: it is not taken.
         """
 
+    async def deliver(self, delivery: Delivery) -> Any:
+        """Take a delivery and wait until it is safe: ``submit`` in an event loop."""
+
     def check(self) -> None:
         """Let pass while deliveries can be taken.
 
@@ -84,6 +87,7 @@ class Direct:
 
     def __init__(self, writer: Writer) -> None:
         self.submit = writer.submit
+        self.deliver = writer.deliver
 
     def check(self) -> None:
         """Nothing stands between a delivery and the store."""

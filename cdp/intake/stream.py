@@ -7,6 +7,7 @@ stream is away or slow, whoever calls is told to come again.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -20,8 +21,9 @@ from cdp.errors import OverloadedError, TooLargeError, UnavailableError
 from cdp.ingest import Delivery
 from cdp.intake.envelope import KIND, Envelopes, bucket_of
 from cdp.intake.lanes import Sorter
-from cdp.intake.model import Backlog, Carried
+from cdp.intake.model import URGENT, Backlog, Carried
 from cdp.policy import Bundle
+from cdp.worker import Rates
 
 if TYPE_CHECKING:
     from cdp.intake.jetstream import JetStream  # loads an extra
@@ -47,12 +49,14 @@ class StreamIntake:
         self._clock = clock
         self._room = threading.Lock()
         self._bytes = 0
+        self._rates = Rates()
 
     def submit(self, delivery: Delivery) -> Future[Any]:
         """Seal and publish a delivery; the future is done when it is replicated.
 
-        :raises OverloadedError: too much is under way.
+        :raises OverloadedError: its source sends too much, or too much is under way.
         """
+        self._check_rate(delivery)
         size = sum(map(len, delivery.messages))
         with self._room:
             if self._bytes and self._bytes + size > _UNDER_WAY:
@@ -80,6 +84,20 @@ class StreamIntake:
         future = self._stream.publish(made)
         future.add_done_callback(done)
         return future
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Seal and publish a delivery, and wait until it is replicated."""
+        await asyncio.wrap_future(self.submit(delivery))
+
+    def _check_rate(self, delivery: Delivery) -> None:
+        """Hold a source to its rate; what restrains somebody has a bucket of its own beside it."""
+        source, events = delivery.source, len(delivery.messages)
+        wait = self._rates.take(source, events)
+        if wait and any(lane == URGENT for lane, _ in self._sort(delivery)):
+            wait = self._rates.take(source, events, restrains=True)
+        if wait:
+            _REFUSED.labels("rate").inc()
+            raise OverloadedError("this source is over its events_per_second", retry_after=wait)
 
     def _sealed(self, delivery: Delivery, most: int) -> Iterator[Carried]:
         """Yield a delivery sealed, in as many parts as it takes for each to fit into a message."""

@@ -20,7 +20,7 @@ from nats_cluster import free_ports
 from opendsr_world import Authority
 from platform_fixtures import POLICIES
 
-from cdp.access import Source
+from cdp.access import Limits, Source
 from cdp.clock import FixedClock, parse_rfc3339
 from cdp.errors import ConfigurationError, MissingExtraError, OverloadedError, UnavailableError
 from cdp.ingest import Delivery
@@ -148,6 +148,21 @@ def test_what_is_under_way_is_bounded_and_a_message_is_no_larger_than_the_server
         intake.submit(large)
     with pytest.raises(OverloadedError):
         intake.submit(large)
+
+
+def test_a_source_is_held_to_its_rate_and_may_still_say_no() -> None:
+    slow = _Slow()
+    intake = StreamIntake(cast("Any", slow), cast("Envelopes", _Plain()), SORTER, FixedClock(NOW))
+    source = msgspec.structs.replace(SHOP, limits=Limits(events_per_second=2))
+    plain, no = ({"type": "track", "event": "E", "userId": "u", "context": context} for context in ({}, NO))
+    calls = [msgspec.structs.replace(delivery(one), source=source) for one in (plain, no)]
+    for _ in range(2):
+        intake.submit(calls[0])
+    with pytest.raises(OverloadedError) as refused:
+        intake.submit(calls[0])
+    assert refused.value.retry_after >= 1
+    intake.submit(calls[1])
+    assert len(slow.sent) == 3
 
 
 @pytest.fixture

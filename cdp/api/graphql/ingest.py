@@ -86,7 +86,7 @@ class IngestMutation:
             received_at=services.clock.now(),
             sec_gpc=info.context.sec_gpc,
         )
-        services.writer.submit(delivery).result(_WAIT_SECONDS)
+        services.intake.submit(delivery).result(_WAIT_SECONDS)
         return IngestResult(success=True, received=len(events))
 
     @guarded(_CONSENT)
