@@ -32,11 +32,15 @@ def stream_at(settings: Settings) -> Address | None:
     )
 
 
-def open_intake(settings: Settings, keyring: Keyring, bundle: Bundle, writer: Writer, clock: Clock) -> Intake:
+def open_intake(
+    settings: Settings, store: Store, keyring: Keyring, bundle: Bundle, writer: Writer, clock: Clock
+) -> Intake:
     """Return the intake that the settings name.
 
     :raises MissingExtraError: its library is not installed.
+    :raises ConfigurationError: it does not go with the database.
     """
+    check_writers(settings, store)
     address = stream_at(settings)
     if address is None:
         return Direct(writer)

@@ -21,7 +21,7 @@ from cdp.app.folder import compare_folder
 from cdp.app.linking import linking
 from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
-from cdp.app.parts import check_parts, check_writers, open_intake, witness_at
+from cdp.app.parts import check_parts, open_intake, witness_at
 from cdp.app.reporting import wire_reports
 from cdp.app.rights import link_to, wire_rights
 from cdp.app.rotation import wire_rotation
@@ -205,7 +205,6 @@ def _wire(
     )
     room = Room(settings.queue_events, settings.queue_bytes)
     writer = Writer(pipeline, batch_events=settings.batch_events, room=room)
-    intake = opened.enter_context(closing(open_intake(settings, keyring, bundle, writer, clock)))
     acts = Acts(committer, keyring, identity, ledger, clock)
     stages = Stages(
         identity,
@@ -287,7 +286,7 @@ def _wire(
         plans=plans,
         pipeline=pipeline,
         writer=writer,
-        intake=intake,
+        intake=opened.enter_context(closing(open_intake(settings, store, keyring, bundle, writer, clock))),
         consent_intake=ConsentIntake(writer, pipeline),
         mirror=mirror,
         warehouse=warehouse,
@@ -351,7 +350,6 @@ def _stores(settings: Settings, opened: ExitStack) -> tuple[Store, Store]:
     store = opened.enter_context(closing(Store(settings.database)))
     key_store = opened.enter_context(closing(Store(settings.keys_database)))
     check_made(settings, store, key_store)
-    check_writers(settings, store)
     if migrate.pending(store):
         raise ConfigurationError("the database schema is not current; run `cdp migrate`")
     return store, key_store
@@ -381,9 +379,8 @@ def _adopt(
     services.ledger.adopt(bundle)
     services.identity.adopt(bundle.identity)
     services.profiles.adopt(bundle)
-    services.mirror.adopt(bundle.fields)
-    services.catalogue.adopt(bundle.fields)
-    services.segments.adopt(bundle.fields)
+    for part in (services.mirror, services.catalogue, services.segments):
+        part.adopt(bundle.fields)
     services.intake.adopt(bundle)
     services.pipeline.adopt(*judging(bundle))  # last: from here on events are judged anew
 

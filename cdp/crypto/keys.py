@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal, TypeVar
 
-from cdp.clock import DAY, Clock, Micros, rfc3339
+from cdp.clock import DAY, Clock, rfc3339
 from cdp.crypto import kek, queries
 from cdp.crypto.blind import derive
 from cdp.crypto.kek import AlteredKeyError
@@ -39,11 +39,7 @@ from cdp.store import Connection, Store, chunks
 from cdp.store.migrate import Chain, upgrade
 
 Domain = Literal["person", "proof"]
-RETENTION: dict[str, tuple[Micros, int]] = {
-    "archive": (15 * DAY, 10),
-    "intake": (3 * DAY, 13),
-    "quarantine": (30 * DAY, 10),
-}
+RETENTION = {"archive": (15 * DAY, 10), "intake": (3 * DAY, 13), "quarantine": (30 * DAY, 10)}
 """Kind of bucket → (how long it is kept, unless ``keep`` says so; characters of RFC 3339 in its name)."""
 SECRETS = (
     "audit-signing",
