@@ -173,6 +173,7 @@ def test_what_comes_again_or_does_not_open_harms_nothing(
         with app.consuming(streamed, clock, mirror=False):
             drained(caller)
         assert stored(caller) == ["After", "Whole"]
+        assert all(one.balanced for one in caller.services.counts.of())
         causes = sorted(item["cause"] for item in caller.api("GET", "/quarantine")["items"])
         assert (
             len(causes) == 5
