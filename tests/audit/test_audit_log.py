@@ -155,7 +155,7 @@ def test_one_entry_takes_a_handful_of_statements(world: World) -> None:
         first = len(statements)
         world.log.append(connection, 9, world.clock.now(), [entry_about(1)] * 900)
     assert first <= 7  # entries, nodes, subjects, details; the head read and moved; who was erased
-    assert len(statements) - first <= 7
+    assert len(statements) - first <= 7 * 4  # SQLite: 900 rows are 512, 256, 128 and 4
 
 
 # -- search ----------------------------------------------------------------------------------------
