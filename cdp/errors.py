@@ -9,6 +9,7 @@
     ├── InvalidInputError           the caller's input is wrong
     │   ├── MalformedBodyError      a body that cannot be read at all
     │   ├── TooLargeError           a body, event or value over its limit
+    │   ├── UnsupportedMediaError   a body in a format that is not read here
     │   └── DefinitionError         a definition or plan that cannot be understood or is refused
     ├── NotAuthenticatedError       no key, or one that is unknown, expired or revoked
     ├── NotPermittedError           the key is known and may not do this
@@ -88,6 +89,10 @@ class MalformedBodyError(InvalidInputError):
 
 class TooLargeError(InvalidInputError):
     """The body is over its limit."""
+
+
+class UnsupportedMediaError(InvalidInputError):
+    """The body is in a format that is not read here."""
 
 
 class DefinitionError(InvalidInputError):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -29,6 +29,7 @@ from cdp.crypto import Keyring
 from cdp.errors import CdpError, InvalidInputError, RefusedValueError
 from cdp.identity import IdentityService, Resolved
 from cdp.ingest import (
+    Adapters,
     Classified,
     Classifier,
     Delivery,
@@ -101,6 +102,7 @@ class Pipeline:
         recovery: Recovery,
         quarantine: Quarantine,
         inspect: Callable[[Event], Event | Reject],
+        adapters: Adapters,
     ) -> None:
         self._committer = committer
         self._keyring = keyring
@@ -114,6 +116,7 @@ class Pipeline:
         self._statements = StatementRecorder(identity, ledger, recovery)
         self._quarantine = quarantine
         self._inspect = inspect  # counts its shape, and holds it against the plan of its source
+        self._adapters = adapters
         self._protect = Protector(keyring)
         self._one = threading.Lock()
 
@@ -136,31 +139,27 @@ class Pipeline:
         rejects: list[Reject] = []
         received: Counter[Sender] = Counter()
         for delivery in deliveries:
-            received[delivery.sender] += len(delivery.messages)
-            for message in delivery.each():
-                prepared = self._prepare_one(message)
-                if isinstance(prepared, Reject):
-                    rejects.append(prepared)
-                else:
-                    events.append(prepared)
+            items = list(self._adapted(delivery, delivery.each()))
+            received[delivery.sender] += len(items) if delivery.form else len(delivery.messages)
+            events += [item for item in items if isinstance(item, Indexed)]
+            rejects += [item for item in items if isinstance(item, Reject)]
         return Prepared(events, rejects, generation, received=received, replay=replay)
+
+    def _adapted(self, delivery: Delivery, messages: Iterable[Message]) -> Iterator[Indexed | Reject]:
+        """Yield what becomes of messages of a delivery, which may be of another form."""
+        one = self._prepare_one
+        return self._adapters(delivery, messages, one) if delivery.form else map(one, messages)
 
     def _prepared_now(self, prepared: Prepared) -> Prepared:
         """Return what was prepared under other policies as those of now prepare it."""
         generation = self._generation
         if prepared.generation == generation:
             return prepared
-        items = [*prepared.events, *prepared.unsealable]
-        again = [self._prepare_one(item.classified.event.message) for item in items]
+        held = [item.classified.event.message for item in (*prepared.events, *prepared.unsealable)]
+        again = [item for message in held for item in self._adapted(message.delivery, [message])]
         events = [item for item in again if isinstance(item, Indexed)]
         rejects = [item for item in again if isinstance(item, Reject)]
-        return msgspec.structs.replace(
-            prepared,
-            events=events,
-            rejects=[*prepared.rejects, *rejects],
-            generation=generation,
-            unsealable=[],
-        )
+        return prepared.anew(events, [*prepared.rejects, *rejects], generation)
 
     def _prepare_one(self, message: Message) -> Indexed | Reject:
         try:
@@ -242,12 +241,12 @@ class Pipeline:
         if len(events) == 1:
             event = events[0].classified.event
             cause = self._heard(Reject(event.message, "unexpected", f"the store failed on it: {error}"))
-            return self._isolated(
-                msgspec.structs.replace(prepared, events=[], rejects=[*prepared.rejects, cause])
-            )
+            failed = msgspec.structs.replace(prepared, events=[], rejects=[*prepared.rejects, cause])
+            return self._isolated(failed)
         middle = len(events) // 2
-        first = self._isolated(prepared.part(events[:middle], prepared.rejects, prepared.unsealable))
-        whole = first.plus(self._isolated(prepared.part(events[middle:], [], [])))
+        first = self._isolated(prepared.part(events[:middle], [], [], last=False))
+        rest = prepared.part(events[middle:], prepared.rejects, prepared.unsealable)
+        whole = first.plus(self._isolated(rest))
         if prepared.replay is None:
             weigh(prepared.received.total(), whole.counts)  # of however many transactions
         return whole
@@ -263,6 +262,8 @@ class Pipeline:
                 raise EpochMovedError  # other policies came in force: prepare it under those
             with batch.trial(undo=replay is not None and replay.dry):
                 done = self._write(batch, prepared)
+            if prepared.note is not None:
+                prepared.note(batch, done.tally.counts, True)  # the last, unless ``_cut`` says otherwise
             if replay is not None:
                 batch.record(_replayed(replay, done.tally.counts))
         if replay is None or not replay.dry:
@@ -276,7 +277,7 @@ class Pipeline:
             prepared = self._claimed(batch, prepared)
         heard = [word for item in prepared.unsealable if (word := refusals(item))]
         lost = (Reject(item.classified.event.message, "key_lost", _KEY_LOST) for item in prepared.unsealable)
-        rejects = [*prepared.rejects, *lost]
+        prepared, rejects = prepared.once_each([reject.as_sent for reject in (*prepared.rejects, *lost)])
         erased = self._recovery.suppressed(batch, prepared.events)
         living = prepared.events
         if erased:

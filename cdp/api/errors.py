@@ -27,6 +27,7 @@ from cdp import errors
 _KINDS: dict[type[errors.CdpError], tuple[int, str]] = {
     errors.MalformedBodyError: (400, "malformed-body"),
     errors.TooLargeError: (413, "too-large"),
+    errors.UnsupportedMediaError: (415, "unsupported-media-type"),
     errors.DefinitionError: (400, "invalid-definition"),
     errors.InvalidInputError: (400, "invalid-input"),
     errors.NotAuthenticatedError: (401, "not-authenticated"),

@@ -13,7 +13,7 @@ from cdp.crypto import Keyring, ProfileIds, Rotation, UserIdSignatures
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review
 from cdp.identity import IdentityService, IndexPass, RulesPass
-from cdp.ingest import Counts, DataCatalogue, Plans, Quarantine
+from cdp.ingest import Counts, DataCatalogue, Imports, Plans, Quarantine
 from cdp.intake import Intake
 from cdp.journal import Journal
 from cdp.matching import Matching, ReviewQueue, Watch
@@ -71,6 +71,7 @@ class Services:
     counts: Counts
     catalogue: DataCatalogue
     plans: Plans
+    imports: Imports
     pipeline: Pipeline
     writer: Writer
     intake: Intake

@@ -35,10 +35,12 @@ from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review, check_inside
 from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, blind_indexes
 from cdp.ingest import (
+    Adapters,
     Classifier,
     Counts,
     DataCatalogue,
     EventKeys,
+    Imports,
     Keeper,
     Plans,
     Quarantine,
@@ -101,12 +103,9 @@ def _wire(
     settings: Settings, clock: Clock, opened: ExitStack, *, mirror_apart: bool
 ) -> tuple[Services, Writer, Worker]:
     store, key_store = _stores(settings, opened)
-    in_force = InForce(store)
-    bundle = in_force.bundle
-    steady = SteadyClock(clock)
+    bundle, steady = (in_force := InForce(store)).bundle, SteadyClock(clock)
     keyring = _unlocked(settings, key_store, steady)
     blind = BlindIndex(keyring.secret("index"), settings.workspace)
-
     audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
     journal = opened.enter_context(
         closing(Journal(settings.journal_dir, keyring.secret("journal"), clock, blind_indexes))
@@ -121,7 +120,7 @@ def _wire(
     keyring.keep("quarantine", bundle.quarantine_days)
     quarantine = Quarantine(store, keyring, clock)
     signatures = UserIdSignatures(keyring.secret("user-id-signing"))
-    event_keys = EventKeys(steady)
+    event_keys, imports = EventKeys(steady), Imports(committer, in_force.refresh, clock)
     catalogue, plans = DataCatalogue(committer, bundle.fields, clock), Plans(committer, clock)
 
     def judging(held: Bundle) -> tuple[Validator, Classifier, Keeper]:
@@ -145,7 +144,6 @@ def _wire(
             )
         )
     )
-
     segments = SegmentService(
         store,
         committer,
@@ -202,6 +200,7 @@ def _wire(
         recovery,
         quarantine,
         partial(inspect, catalogue, plans),
+        Adapters(imports),
     )
     room = Room(settings.queue_events, settings.queue_bytes)
     writer = Writer(pipeline, batch_events=settings.batch_events, room=room)
@@ -284,6 +283,7 @@ def _wire(
         counts=Counts(committer),
         catalogue=catalogue,
         plans=plans,
+        imports=imports,
         pipeline=pipeline,
         writer=writer,
         intake=opened.enter_context(closing(open_intake(settings, store, keyring, bundle, writer, clock))),

@@ -187,7 +187,7 @@ def _whole() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPError as error:
-        raise UnavailableError(f"the server broke off: {type(error).__name__}") from None
+        raise UnavailableError(f"the server broke off: {type(error).__name__}", retry_after=0) from None
 
 
 def _read(answer: httpx.Response) -> httpx.Response:
@@ -283,10 +283,12 @@ def _over_http(url: str, deadline: float) -> Iterator[Callable[[httpx.Request], 
                     return client.send(request, stream=True)
                 except httpx.ConnectError:
                     if time.monotonic() > deadline:
-                        raise UnavailableError(f"the server at {url} does not answer") from None
+                        raise UnavailableError(
+                            f"the server at {url} does not answer", retry_after=0
+                        ) from None
                     time.sleep(0.1)  # it has the lock already and is starting
                 except httpx.HTTPError as error:
                     name = type(error).__name__
-                    raise UnavailableError(f"the server at {url} broke off: {name}") from None
+                    raise UnavailableError(f"the server at {url} broke off: {name}", retry_after=0) from None
 
         yield send

@@ -17,6 +17,7 @@ from cdp.cli import (
     identity,
     identity_conflicts,
     identity_review,
+    import_file,
     keys,
     matching,
     operations,
@@ -46,6 +47,7 @@ operations.register(app)
 backup.register(app)
 exports.register(app)
 plans.register(access.sources)
+import_file.register(app)
 app.add_typer(access.sources, name="source")
 app.add_typer(plans.plans, name="plan")
 app.add_typer(access.keys, name="key")

@@ -16,6 +16,7 @@ from cdp.cli.output import counted, say, show_json, show_list, show_record
 from cdp.clock import SystemClock
 from cdp.errors import ConfigurationError
 from cdp.gate import check_candidate
+from cdp.ingest import mapping_schema
 from cdp.settings import load
 
 COLUMNS = ("severity", "place", "message", "fix")
@@ -66,8 +67,8 @@ def placed(finding: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write_schemas(directory: Path) -> None:
-    """Write the JSON Schema of each kind of policy file, as ``<kind>.schema.json``."""
+    """Write the JSON Schema of each kind of policy file, and of mapping files, as ``<kind>.schema.json``."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, schema in policy.schemas().items():
+    for name, schema in {**policy.schemas(), "import": mapping_schema()}.items():
         path = directory / f"{name.removesuffix('.yaml')}.schema.json"
         path.write_text(json.dumps(schema, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,7 +1,20 @@
 """From the bytes of a source's call to classified, indexed events; and what could not become one."""
 
+from cdp.ingest.adapters import CLOUDEVENT, Adapters, import_form
 from cdp.ingest.catalogue import DataCatalogue, EventShape, FieldShape, SeenField
 from cdp.ingest.classify import Classifier, has_type, snake_case
+from cdp.ingest.imports import (
+    UNREADABLE,
+    FileForm,
+    Import,
+    Imports,
+    MappingText,
+    Piece,
+    row_message,
+    row_number,
+    unreadable_message,
+)
+from cdp.ingest.imports import schema as mapping_schema
 from cdp.ingest.inspect import inspect
 from cdp.ingest.keep import Keeper, decisive, refusals, strip
 from cdp.ingest.model import (
@@ -11,6 +24,7 @@ from cdp.ingest.model import (
     EventType,
     Indexed,
     Message,
+    Note,
     Prepared,
     Reject,
     RejectKind,
@@ -25,13 +39,24 @@ from cdp.ingest.protect import Protector, UnsealableError
 from cdp.ingest.quarantine import Quarantine, QuarantineItem, Waiting, Wanted
 from cdp.ingest.queries import add_events, event_times, events_between, forget_events, timeline
 from cdp.ingest.service import EventKeys
-from cdp.ingest.sources import EVENT_TYPES, Body, read_body, rudder_pixel, segment_pixel
+from cdp.ingest.sources import (
+    EVENT_TYPES,
+    Body,
+    inflate,
+    read_body,
+    read_events,
+    rudder_pixel,
+    segment_pixel,
+)
 from cdp.ingest.tally import OUTCOMES, Counted, Counts, Tally, weigh
 from cdp.ingest.validate import Validator, looks_personal
 
 __all__ = [
+    "CLOUDEVENT",
     "EVENT_TYPES",
     "OUTCOMES",
+    "UNREADABLE",
+    "Adapters",
     "Body",
     "Classified",
     "Classifier",
@@ -44,11 +69,17 @@ __all__ = [
     "EventShape",
     "EventType",
     "FieldShape",
+    "FileForm",
     "Held",
+    "Import",
+    "Imports",
     "Indexed",
     "Keeper",
+    "MappingText",
     "Message",
+    "Note",
     "Outcome",
+    "Piece",
     "Plans",
     "Prepared",
     "Protector",
@@ -75,16 +106,23 @@ __all__ = [
     "events_between",
     "forget_events",
     "has_type",
+    "import_form",
     "infer_plan",
+    "inflate",
     "inspect",
     "looks_personal",
+    "mapping_schema",
     "read_body",
+    "read_events",
     "refusals",
+    "row_message",
+    "row_number",
     "rudder_pixel",
     "segment_pixel",
     "snake_case",
     "strip",
     "timeline",
     "unheard",
+    "unreadable_message",
     "weigh",
 ]

@@ -9,7 +9,7 @@ Everything here may hold clear personal data and lives in memory only: no record
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from secrets import randbits
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import msgspec
 from cdp.access import Source
 from cdp.clock import DAY, Micros
 from cdp.consent import Statement
+from cdp.store import Batch
 
 EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
 RejectKind = Literal[
@@ -82,6 +83,8 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     :param address: where the call came from, for events of browsers and those that say ``context.direct``.
     :param replayed_at: when it was taken out of quarantine, for a message that lay there.
     :param row: the number of its row there.
+    :param form: in what form its messages are; empty for Segment's, else an adapter makes those of them
+        (``adapters.py``).
     :param nonce: 63 bits drawn at receipt. Its messages are numbered from it, which tells those without an
         id of their own apart, and stays theirs through retries, quarantine and replay.
     :param nonces: the number of each message of a part of a delivery, ascending; empty for a whole one.
@@ -99,6 +102,7 @@ class Delivery(_Silent, frozen=True, kw_only=True, gc=False):
     address: str = ""
     replayed_at: Micros | None = None
     row: int | None = None
+    form: str = ""
     nonce: int = msgspec.field(default_factory=lambda: randbits(63))
     nonces: tuple[int, ...] = ()
 
@@ -132,11 +136,13 @@ class Message(_Silent, frozen=True, gc=False):
     """One message on its own.
 
     :param nonce: below 2⁶⁴; what tells it from the same bytes received at another time or place.
+    :param origin: the message of another form that it was made from, which is what quarantine keeps.
     """
 
     delivery: Delivery
     raw: bytes
     nonce: int
+    origin: Message | None = None
 
 
 class Reject(_Silent, frozen=True, gc=False):
@@ -158,6 +164,12 @@ class Reject(_Silent, frozen=True, gc=False):
     def kind(self) -> RejectKind:
         """What failed, as quarantine names it."""
         return KIND_OF[self.reason]
+
+    @property
+    def as_sent(self) -> Reject:
+        """It with the message that was sent, where an adapter made another of that."""
+        sent = self.message.origin
+        return self if sent is None else msgspec.structs.replace(self, message=sent)
 
 
 class Event(_Silent, frozen=True, kw_only=True, gc=False):
@@ -258,6 +270,10 @@ class Replay(msgspec.Struct, frozen=True):
     dry: bool = False
 
 
+Note = Callable[[Batch, Mapping[str, int], bool], None]
+"""(batch, what became of how many of its events, whether these are the last ones) → nothing."""
+
+
 class Prepared(msgspec.Struct, frozen=True):
     """Deliveries after the pure stages.
 
@@ -265,6 +281,7 @@ class Prepared(msgspec.Struct, frozen=True):
     :param unsealable: events for the quarantine: the keys of their people are lost.
     :param received: how many messages it was made from, by sender, as they arrived.
     :param replay: for messages of the quarantine; they come alone.
+    :param note: told, in the transaction that stores it, what became of how many.
     """
 
     events: list[Indexed]
@@ -273,6 +290,7 @@ class Prepared(msgspec.Struct, frozen=True):
     unsealable: list[Indexed] = []
     received: Counter[Sender] = msgspec.field(default_factory=Counter)
     replay: Replay | None = None
+    note: Note | None = None
 
     @property
     def messages(self) -> list[Message]:
@@ -286,6 +304,12 @@ class Prepared(msgspec.Struct, frozen=True):
         return len(self.events) + len(self.rejects)
 
     @property
+    def earlier_note(self) -> Note | None:
+        """Its note for a part that is stored before the rest."""
+        note = self.note
+        return None if note is None else lambda batch, counts, _: note(batch, counts, False)
+
+    @property
     def words(self) -> list[Indexed]:
         """What is said to restrain somebody and is no event: by rejects, and by events of others."""
         heard = [reject.heard for reject in self.rejects if reject.heard is not None]
@@ -293,10 +317,32 @@ class Prepared(msgspec.Struct, frozen=True):
             word for item in (*heard, *self.events, *self.unsealable) if item.also for word in item.also
         ]
 
-    def part(self, events: list[Indexed], rejects: list[Reject], unsealable: list[Indexed]) -> Prepared:
-        """Return a part of it."""
-        found = Prepared(events, rejects, self.generation, unsealable, replay=self.replay)
+    def part(
+        self,
+        events: list[Indexed],
+        rejects: list[Reject],
+        unsealable: list[Indexed],
+        *,
+        last: bool = True,
+    ) -> Prepared:
+        """Return a part of it, of which the last is stored last."""
+        note = self.note if last else self.earlier_note
+        found = Prepared(events, rejects, self.generation, unsealable, replay=self.replay, note=note)
         return msgspec.structs.replace(found, received=senders(found.messages))
+
+    def anew(self, events: list[Indexed], rejects: list[Reject], generation: int) -> Prepared:
+        """Return it as other policies have it."""
+        return msgspec.structs.replace(
+            self, events=events, rejects=rejects, generation=generation, unsealable=[]
+        )
+
+    def once_each(self, rejects: list[Reject]) -> tuple[Prepared, list[Reject]]:
+        """Return it and these rejects, in a replay one of each row: of it several messages may be made."""
+        if self.replay is None:
+            return self, rejects
+        once = list({reject.message.delivery.row: reject for reject in reversed(rejects)}.values())[::-1]
+        messages = [*(item.classified.event.message for item in self.events), *(one.message for one in once)]
+        return msgspec.structs.replace(self, received=senders(messages)), once
 
     def deaf(self) -> Prepared:
         """Return it without its words, for a store that fails on them."""

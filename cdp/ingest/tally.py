@@ -76,6 +76,8 @@ class Tally:
     def __init__(self, prepared: Prepared, **counts: int) -> None:
         self._prepared = prepared
         self._replayed = prepared.replay is not None
+        taken = prepared.messages if self._replayed else []
+        self._taken = Counter({sent.delivery.row: sent.delivery.sender for sent in taken}.values())
         self.counts = counts
 
     def write(
@@ -100,11 +102,13 @@ class Tally:
         else:
             rows = self._spread(living, new, kept, rejects, again)
         for sender, count in arrived.items():
-            if self._replayed:
-                rows[(*sender, "replayed")] = count
-                rows[(*sender, "quarantined")] -= count
-            else:
+            if not self._replayed:
                 rows[(*sender, "received")] = count
+                continue
+            taken = self._taken[sender]
+            rows[(*sender, "replayed")] = taken
+            rows[(*sender, "quarantined")] -= taken
+            rows[(*sender, "received")] = count - taken  # of one message of another form several are made
         written = [(batch.id, day, source, what, n) for (source, day, what), n in sorted(rows.items()) if n]
         queries.add_counts(batch.connection, written)
 

@@ -21,6 +21,8 @@ from cdp.policy.declared import (
     ValueType,
 )
 from cdp.policy.diff import Change, compare, sealed_now, stale_notices
+from cdp.policy.document import Document
+from cdp.policy.document import schema as document_schema
 from cdp.policy.findings import Finding
 from cdp.policy.generalise import generaliser
 from cdp.policy.load import build, digest, load, read_folder, read_rules, schemas
@@ -62,6 +64,7 @@ __all__ = [
     "Change",
     "Deadline",
     "Destination",
+    "Document",
     "ErasureRule",
     "FieldCatalogue",
     "FieldRule",
@@ -109,6 +112,7 @@ __all__ = [
     "compare",
     "covers",
     "digest",
+    "document_schema",
     "generaliser",
     "lineage",
     "load",

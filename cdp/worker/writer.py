@@ -50,12 +50,16 @@ class _RefusedError(OverloadedError):
 
 
 class _Call(msgspec.Struct, frozen=True, gc=False):
-    """One delivery in line."""
+    """One delivery in line.
+
+    :param alone: it is a micro-batch of its own.
+    """
 
     prepared: Prepared
     place: Place
     answer: Answer
     since: float
+    alone: bool = False
 
 
 class Writer:
@@ -113,14 +117,15 @@ class Writer:
         if not self._open:
             raise UnavailableError("the server is shutting down")
 
-    def submit(self, delivery: Delivery) -> Future[Outcome]:
+    def submit(self, delivery: Delivery, *, alone: bool = False) -> Future[Outcome]:
         """Hand over a delivery; the future has the outcome of its micro-batch once committed.
 
+        :param alone: in a micro-batch of its own, for somebody who is told what became of it.
         :raises OverloadedError: its source sends too much, or too many events wait.
         :raises UnavailableError: the writer is stopping.
         """
         answer: Future[Outcome] = Future()
-        self._put(delivery, *self._admitted(delivery), answer)
+        self._put(delivery, *self._admitted(delivery), answer, alone=alone)
         return answer
 
     async def deliver(self, delivery: Delivery) -> Outcome:
@@ -165,7 +170,15 @@ class Writer:
             raise _RefusedError("rate", "this source is over its events_per_second", wait)
         return place
 
-    def _put(self, delivery: Delivery, place: Place, refusal: _RefusedError | None, answer: Answer) -> None:
+    def _put(
+        self,
+        delivery: Delivery,
+        place: Place,
+        refusal: _RefusedError | None,
+        answer: Answer,
+        *,
+        alone: bool = False,
+    ) -> None:
         """Prepare a delivery and put it in line (steps 4 and 5)."""
         try:
             prepared = self._pipeline.prepare([delivery])
@@ -178,7 +191,7 @@ class Writer:
                 self._given_back(place, refusal)
                 raise refusal
             _RESERVE.inc()
-        call = _Call(prepared, place, answer, time.monotonic())
+        call = _Call(prepared, place, answer, time.monotonic(), alone)
         with self._changed:
             self._coming -= 1
             (self._first if restrains else self._waiting).append(call)
@@ -225,7 +238,7 @@ class Writer:
                 (self._waiting, self._batch_events),
                 (self._first, self._batch_events),
             ):
-                while line and (not batch or events < upto):
+                while line and (not batch or (events < upto and not (line[0].alone or batch[0].alone))):
                     batch.append(line.popleft())
                     events += batch[-1].place.events
             self._stored = batch

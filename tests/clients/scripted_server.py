@@ -87,17 +87,17 @@ class Scripted:
             self._events.append((reject.message.delivery.source.name, {"rejected": reject.reason}))
         return prepared
 
-    def _scripted(self, delivery: Delivery) -> Future[Outcome]:
+    def _scripted(self, delivery: Delivery, *, alone: bool = False) -> Future[Outcome]:
         script = self._scripts.get(delivery.source.name)
         if not script:
-            return self._submit(delivery)
+            return self._submit(delivery, alone=alone)
         step = script.popleft()
         _STEP.set(step)
         error = _error(step)
         if error is None:
-            return self._submit(delivery)
+            return self._submit(delivery, alone=alone)
         if step.stored:
-            self._submit(delivery).result()
+            self._submit(delivery, alone=alone).result()
         raise error
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -12,8 +12,9 @@ from cdp.api.graphql.person import Consent, consent_of
 from cdp.api.graphql.profiles import IdentifierInput
 from cdp.api.rest.consents import ConsentBody, record_consent
 from cdp.api.rest.profiles import receipt_path
-from cdp.errors import InvalidInputError, NotPermittedError, TooLargeError
+from cdp.errors import InvalidInputError, NotPermittedError, TooLargeError, UnavailableError
 from cdp.ingest import Delivery
+from cdp.intake import Direct
 
 Info = strawberry.Info[Context, None]
 _SOURCE = roles("source")
@@ -34,18 +35,32 @@ class EventInput:
     name: str | None = None
     message_id: str | None = None
     timestamp: str | None = None
+    original_timestamp: str | None = None
+    sent_at: str | None = None
+    category: str | None = None
+    channel: str | None = None
+    version: str | None = None
     properties: JSON | None = None
     traits: JSON | None = None
     context: JSON | None = None
+    integrations: JSON | None = None
 
 
 @declared(_SOURCE)
 @strawberry.type
 class IngestResult:
-    """What became of the batch that the events were written in."""
+    """What became of these events: received = stored + duplicates + quarantined + refused + suppressed.
+
+    All but the first two are null where a stream took the events: what becomes of them is known later.
+    """
 
     success: bool
     received: int
+    stored: int | None = None
+    duplicates: int | None = None
+    quarantined: int | None = None
+    refused: int | None = None
+    suppressed: int | None = None
 
 
 @strawberry.input
@@ -86,8 +101,22 @@ class IngestMutation:
             received_at=services.clock.now(),
             sec_gpc=info.context.sec_gpc,
         )
-        services.intake.submit(delivery).result(_WAIT_SECONDS)
-        return IngestResult(success=True, received=len(events))
+        try:
+            if not isinstance(services.intake, Direct):
+                services.intake.submit(delivery).result(_WAIT_SECONDS)
+                return IngestResult(success=True, received=len(events))
+            outcome = services.intake.submit(delivery, alone=True).result(_WAIT_SECONDS)
+        except TimeoutError:
+            raise UnavailableError("the server is behind; send the events again") from None
+        return IngestResult(
+            success=True,
+            received=outcome.received,
+            stored=outcome.stored,
+            duplicates=outcome.duplicates,
+            quarantined=outcome.quarantined,
+            refused=outcome.refused,
+            suppressed=outcome.suppressed,
+        )
 
     @guarded(_CONSENT)
     def record_consent(self, info: Info, input: ConsentInput) -> Consent:  # noqa: A002  # the contract's name
@@ -121,8 +150,14 @@ def _message(event: EventInput) -> bytes:
         "name": event.name,
         "messageId": event.message_id,
         "timestamp": event.timestamp,
+        "originalTimestamp": event.original_timestamp,
+        "sentAt": event.sent_at,
+        "category": event.category,
+        "channel": event.channel,
+        "version": event.version,
         "properties": event.properties,
         "traits": event.traits,
         "context": event.context,
+        "integrations": event.integrations,
     }
     return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})

@@ -34,7 +34,7 @@ from cdp.api.graphql.rights import RightsMutation, RightsQuery
 from cdp.api.graphql.segments import SegmentMutation, SegmentQuery
 from cdp.api.injected import InjectedCaller, InjectedDenials, InjectedServices
 from cdp.api.request import carries_gpc
-from cdp.errors import CdpError
+from cdp.errors import CdpError, UnavailableError
 
 MAX_TOKENS = 2_000
 _ROLES: tuple[Role, ...] = ("source", "marketer", "destination", "steward", "officer", "admin")
@@ -127,7 +127,10 @@ def _error(error: GraphQLError) -> dict[str, Any]:
         return {"message": message, **shown, "extensions": {"code": code}}
     status, code = classify(original)
     if isinstance(original, CdpError) and code != "internal":
-        return {"message": original.message, **shown, "extensions": {"code": code, "status": status}}
+        extensions = {"code": code, "status": status}
+        if isinstance(original, UnavailableError):
+            extensions["retryAfter"] = original.retry_after  # seconds; Retry-After of the other routes
+        return {"message": original.message, **shown, "extensions": extensions}
     incident = log_incident(original)
     message = f"an unforeseen error; the server's log has it as incident {incident}"
     return {"message": message, **shown, "extensions": {"code": "internal", "incident": incident}}

@@ -89,7 +89,7 @@ def import_consents(
     """Take over rows of a file; answers what became of each kind, once they are committed."""
     if len(data.rows) > MOST_ROWS:
         raise TooLargeError(f"at most {MOST_ROWS} rows in one call")
-    source = _source(services, caller, data.source)
+    source = import_source(services, caller, data.source)
     now = services.clock.now()
     deliveries: list[Delivery] = []
     rejected: list[dict[str, Any]] = []
@@ -116,14 +116,19 @@ def import_consents(
     return {**counts, "problems": rejected}
 
 
-def _source(services: Services, caller: Caller, name: str) -> Source:
-    """Return the source whose word the rows are."""
+def import_source(services: Services, caller: Caller, named: str | int) -> Source:
+    """Return the source whose word imported rows are.
+
+    :param named: its name, empty where there is just one; or its number.
+    :raises NotPermittedError: the caller is another source.
+    :raises InvalidInputError: there is no such source, or none of kind import.
+    """
     if caller.source is not None:
-        if caller.source.kind != "import":
-            raise NotPermittedError("only a source of kind import imports consents")
+        if caller.source.kind != "import" or named not in {"", caller.source.name, caller.source.source_id}:
+            raise NotPermittedError("only a source of kind import imports, and as itself")
         return caller.source
     held = [one for one in services.access.list_sources() if one.kind == "import" and one.enabled]
-    chosen = [one for one in held if name in {"", one.name}]
+    chosen = [one for one in held if named in {"", one.name, one.source_id}]
     if len(chosen) != 1:
         raise InvalidInputError(
             "name one enabled source of kind import; `cdp source create NAME --kind import` makes one"

@@ -57,6 +57,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     sec_gpc: bool = False
     nonce: int | None = None  # rows of earlier versions have none: their own number serves
     address: str = ""
+    form: str = ""
 
 
 class Finder:
@@ -92,7 +93,8 @@ class Finder:
                 continue
             with suppress(SealError):
                 kept, source = self._kept(row, dek), sources.get(int(row.source_id))
-                given = _named(kept, trusted=source is not None and source.kind != "browser")
+                kinds = {kind for kind, _ in wanted}
+                given = _named(kept, kinds, trusted=source is not None and source.kind != "browser")
                 region = None if source is None else source.default_region
                 if any((kind, normalise(kind, value, region)) in wanted for kind, value in given):
                     found.append((item_of(row), kept.raw))
@@ -146,6 +148,7 @@ class Finder:
             delivery.sec_gpc,
             reject.message.nonce,
             delivery.address,
+            delivery.form,
         )
         sealed = seal(dek, self._prefix, number.to_bytes(8), 0, msgspec.msgpack.encode(kept))
         try:
@@ -205,12 +208,18 @@ def _hashed(key: bytes, terms: Collection[str]) -> set[bytes]:
     return {hmac.digest(key, term.encode(errors="replace"), "sha256")[:8] for term in terms}
 
 
-def _named(kept: Kept, *, trusted: bool) -> list[tuple[str, str]]:
-    """Return every (type, value) that a message names, as far as it can be read."""
+def _named(kept: Kept, kinds: Collection[str], *, trusted: bool) -> list[tuple[str, str]]:
+    """Return every (type, value) that a message names, as far as it can be read.
+
+    :param kinds: what any text of a message of another form may be, as nobody knows here what its texts are.
+    """
     try:
         body = msgspec.json.decode(kept.raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
+    if kept.form:
+        found = _words(kept.raw.decode(errors="replace")) if body is None else texts(body)
+        return [(kind, text) for text in found for kind in kinds]
     if not isinstance(body, dict):
         return list(kept.identifiers)
     context = {**held(kept.context), **held(body.get("context"))}

@@ -187,6 +187,7 @@ class Quarantine(Finder):
             replayed_at=self._clock.now(),
             nonce=number if kept.nonce is None else kept.nonce,
             address=kept.address,
+            form=kept.form,
             row=number,
         )
 

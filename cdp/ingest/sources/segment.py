@@ -68,7 +68,7 @@ def read_body(
     :raises TooLargeError: over one of the limits.
     :raises MalformedBodyError: not gzip though it says so, or not the JSON object expected.
     """
-    data = _inflate(raw, max_bytes) if "gzip" in encoding.lower() else raw
+    data = inflate(raw, max_bytes) if "gzip" in encoding.lower() else raw
     limit = max_event_bytes if single else max_bytes
     if len(data) > limit:
         raise TooLargeError(f"the body is over the limit of {limit} bytes")
@@ -124,8 +124,12 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _inflate(raw: bytes, limit: int) -> bytes:
-    """Inflate at most ``limit`` bytes: a bomb is cut off, not unpacked."""
+def inflate(raw: bytes, limit: int) -> bytes:
+    """Inflate at most ``limit`` bytes: a bomb is cut off, not unpacked.
+
+    :raises TooLargeError: there is more.
+    :raises MalformedBodyError: it is no gzip, or not all of it.
+    """
     engine = zlib.decompressobj(wbits=31)
     try:
         data = engine.decompress(raw, limit + 1)
