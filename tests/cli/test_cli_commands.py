@@ -107,6 +107,10 @@ def test_sources_and_keys(ready: Shell) -> None:
             "signs_user_ids": False,
             "links": False,
             "default_region": None,
+            "events_per_second": None,
+            "burst": None,
+            "max_body_kib": None,
+            "max_event_kib": None,
         }
     ]
     assert "shop" in ready("source", "list")
