@@ -16,9 +16,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from granian import Granian
@@ -75,9 +74,9 @@ class Scripted:
         self._calls: list[Call] = []
         self._events: list[tuple[str, Any]] = []
         services = self._platform.services
-        self._prepare, self._submit = services.pipeline.prepare, services.writer.submit
+        self._prepare, self._deliver = services.pipeline.prepare, services.intake.deliver
         services.pipeline.prepare = self._noted  # type: ignore[method-assign]  # to see what is read
-        services.writer.submit = self._scripted  # type: ignore[method-assign]  # to fail as told
+        services.intake.deliver = self._scripted  # type: ignore[method-assign]  # to fail as told
 
     def _noted(self, deliveries: Any, replay: Any = None) -> Prepared:
         prepared = self._prepare(deliveries, replay)
@@ -87,17 +86,17 @@ class Scripted:
             self._events.append((reject.message.delivery.source.name, {"rejected": reject.reason}))
         return prepared
 
-    def _scripted(self, delivery: Delivery, *, alone: bool = False) -> Future[Outcome]:
+    async def _scripted(self, delivery: Delivery) -> Outcome:
         script = self._scripts.get(delivery.source.name)
         if not script:
-            return self._submit(delivery, alone=alone)
+            return cast("Outcome", await self._deliver(delivery))
         step = script.popleft()
         _STEP.set(step)
         error = _error(step)
-        if error is None:
-            return self._submit(delivery, alone=alone)
-        if step.stored:
-            self._submit(delivery, alone=alone).result()
+        if error is None or step.stored:
+            outcome = await self._deliver(delivery)
+            if error is None:
+                return cast("Outcome", outcome)
         raise error
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
