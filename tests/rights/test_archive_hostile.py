@@ -137,17 +137,19 @@ def test_no_spreadsheet_runs_what_is_in_a_table(caller: Caller) -> None:
 
 
 def test_a_broken_message_that_waits_is_shown_as_text(caller: Caller) -> None:
-    """One with NUL, and one that is no event; half a surrogate pair does not even come in."""
-    half = b'{"batch":[{"type":"track","userId":"ada","event":"x","properties":{"a":"\\ud800"}}]}'
-    assert caller.http.post("/v1/batch", content=half, auth=(caller.write_key(), "")).status_code == 400
+    """One with NUL, one that is no event, one with half a surrogate pair."""
+    half = b'{"type":"track","userId":"ada","event":"x","properties":{"a":"\\ud800"}}'
+    content = b'{"batch":[' + half + b"]}"
+    assert caller.http.post("/v1/batch", content=content, auth=(caller.write_key(), "")).status_code == 200
     track = {"type": "track", "userId": "ada"}
     odd = {**track, "messageId": "q1", "event": 7, "properties": {"a": "<script>run</script>", "b": "\x00"}}
     caller.send(
         identify(), odd, {**track, "messageId": "q2", "event": "x", "properties": {"nul\x00": "\x00"}}
     )
     opened = archive_of(caller)
-    held = [msgspec.json.decode(one["message"]) for one in opened.json("waiting.json")]
-    assert odd in held
+    waiting = [one["message"] for one in opened.json("waiting.json")]
+    assert half.decode() in waiting
+    assert odd in [msgspec.json.decode(one) for one in waiting if one != half.decode()]
     shown = opened.raw("index.html")
     assert b"<script" not in shown
     assert b"\x00" not in shown

@@ -25,6 +25,7 @@ from cdp.ingest.model import Reject, RejectKind, RejectReason
 from cdp.ingest.name import held, readable
 from cdp.ingest.quarantine import queries
 from cdp.ingest.quarantine.terms import message_terms, sought, texts
+from cdp.ingest.sources.surrogates import hidden
 from cdp.store import Connection, Row, Store, chunks
 
 Normalise = Callable[[str, str, str | None], str | None]
@@ -151,11 +152,8 @@ class Finder:
             delivery.form,
         )
         sealed = seal(dek, self._prefix, number.to_bytes(8), 0, msgspec.msgpack.encode(kept))
-        try:
-            named = [value for _, value in kept.identifiers]
-            found = message_terms(msgspec.json.decode(kept.raw), kept.context, named)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            found = None
+        said, named = _read(kept.raw), [value for _, value in kept.identifiers]
+        found = None if said is None else message_terms(said, kept.context, named)
         return sealed, (OPAQUE,) if found is None else _hashed(key, found)
 
     def _kept(self, row: Row[Any], dek: Dek) -> Kept:
@@ -179,9 +177,8 @@ class Finder:
 
     def _names(self, row: Row[Any], dek: Dek, names: Callable[[str], bool]) -> bool:
         kept = self._kept(row, dek)
-        try:
-            said: Any = msgspec.json.decode(kept.raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = _read(kept.raw)
+        if said is None:
             said = _words(kept.raw.decode(errors="replace"))
         return any(map(names, texts((said, kept.context, [value for _, value in kept.identifiers]))))
 
@@ -213,10 +210,7 @@ def _named(kept: Kept, kinds: Collection[str], *, trusted: bool) -> list[tuple[s
 
     :param kinds: what any text of a message of another form may be, as nobody knows here what its texts are.
     """
-    try:
-        body = msgspec.json.decode(kept.raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        body = None
+    body = _read(kept.raw)
     if kept.form:
         found = _words(kept.raw.decode(errors="replace")) if body is None else texts(body)
         return [(kind, text) for text in found for kind in kinds]
@@ -231,3 +225,12 @@ def _named(kept: Kept, kinds: Collection[str], *, trusted: bool) -> list[tuple[s
 def _words(text: str) -> Sequence[str]:
     """Return the pieces of what is no JSON that may be identifiers."""
     return [text, *_BETWEEN.split(text)]
+
+
+def _read(raw: bytes) -> Any:
+    """Return what a message says, half characters as others; None where it is no JSON, or says nothing."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(raw)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(hidden(raw)[0])
+    return None
