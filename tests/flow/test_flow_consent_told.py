@@ -152,7 +152,7 @@ def test_what_the_platform_fails_on_is_answered_as_that_and_can_be_replayed(
         failed = caller.api("POST", "/consents", consent(BOB, state="withdrawn"), expect=503)
         assert "quarantine" in failed["detail"]
         (error,) = graphql(caller, MUTATION, {"i": consent(BOB, state="withdrawn")})["errors"]
-        assert error["extensions"] == {"code": "unavailable", "status": 503}
+        assert error["extensions"] == {"code": "unavailable", "status": 503, "retryAfter": 5}
         assert caller.http.post(path).status_code == 503
     assert len(caller.api("GET", "/quarantine")["items"]) == 3
     clock.advance(SECOND)
