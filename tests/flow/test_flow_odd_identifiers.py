@@ -91,14 +91,6 @@ def test_a_control_character_makes_no_identifier(caller: Caller, control: str) -
         caller.api("POST", "/profiles/lookup", asked, purpose="data_quality", expect=unknown)
 
 
-def test_half_a_surrogate_pair_is_refused_as_a_whole(caller: Caller) -> None:
-    raw = rb'{"batch":[{"type":"identify","userId":"a\ud800"},{"type":"identify","userId":"ann"}]}'
-    answer = caller.http.post("/v1/batch", content=raw, auth=(caller.write_key(), ""))
-    assert answer.status_code == 400
-    asked = {"type": "user_id", "value": "ann"}
-    caller.api("POST", "/profiles/lookup", asked, purpose="data_quality", expect=404)
-
-
 @pytest.mark.parametrize("source", ["server", "browser"])
 def test_aliases_to_oneself_and_around_harm_nothing(caller: Caller, source: str) -> None:
     ring = ["a", "b", "c", "a", "a", "c", "b"]
