@@ -48,9 +48,19 @@ def test_an_unreadable_body_is_malformed(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     "context",
-    [b'"\xff"', b'{"a":1e400}', b'"\\ud800"', b"9" * 5_000, b"[" * 1_500 + b"]" * 1_500, b'{"\xc0\x80":1}'],
+    [
+        *(
+            b'"\xff"',
+            b'{"a":1e400}',
+            b'"\\ud800"',
+            b"9" * 5_000,
+            b"[" * 1_500 + b"]" * 1_500,
+            b'{"\xc0\x80":1}',
+        ),
+        *(b'{"a":18446744073709551616}', b'{"a":[-9223372036854775809]}'),  # beyond 64 bits: cannot be sealed
+    ],
 )
-def test_a_context_that_cannot_be_decoded_makes_the_body_malformed(context: bytes) -> None:
+def test_a_context_that_cannot_be_kept_makes_the_body_malformed(context: bytes) -> None:
     with pytest.raises(MalformedBodyError):
         read(b'{"batch":[{}],"context":%s}' % context)
 

@@ -78,8 +78,9 @@ def read_body(
             return Body((data,), _text(one.writeKey), None, None)
         many, signs = _decoded(_batch_decoder, data)
         context = msgspec.json.decode(shown(bytes(many.context), signs))
+        msgspec.msgpack.encode(context)  # as it is sealed: with a number over 64 bits it could not be
         shared = msgspec.json.decode(shown(bytes(many.integrations), signs))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         expected = "a JSON object" if single else "a JSON object with a list named 'batch'"
         raise MalformedBodyError(f"the body is not {expected}") from None
     if len(bytes(many.context)) + len(bytes(many.integrations)) > _MAX_SHARED:
