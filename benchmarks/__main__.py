@@ -24,7 +24,7 @@ import httpx
 
 from benchmarks import export, kills, segments
 from benchmarks.databases import fresh_databases, size_of
-from benchmarks.server import served
+from benchmarks.server import make_source, served
 from cdp import app
 from cdp.settings import Settings
 
@@ -83,9 +83,7 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _load(url: str, port: int, key: str, arguments: argparse.Namespace) -> dict[str, float]:
-    headers = {"Authorization": f"Bearer {key}"}
-    made = httpx.post(f"{url}/api/v1/sources", json={"name": "load", "kind": "server"}, headers=headers)
-    write_key = made.json()["write_key"]
+    write_key = make_source(url, key)
     command = [
         sys.executable, "-m", "benchmarks.load", "127.0.0.1", str(port), write_key,
         str(arguments.shared), str(BATCH), str(CONNECTIONS), str(arguments.limit),

@@ -18,12 +18,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
-
 from benchmarks.databases import fresh_databases
 from benchmarks.mix import Crowd
 from benchmarks.processes import most_memory, used
-from benchmarks.server import served
+from benchmarks.server import make_source, served
 from cdp import app
 from cdp.settings import Settings
 
@@ -91,7 +89,7 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, Figures]:
             app.initialise(settings)
             with served(settings) as (url, port):
                 key = (folder / app.OPERATOR_FILE).read_text(encoding="ascii").strip()
-                write_key = _source(url, key)
+                write_key = make_source(url, key)
                 loader = Loader(Crowd(), port, write_key, arguments.batch, arguments.connections)
                 loader.send(arguments.events // 5)
                 found = {"batches": _timed(loader, arguments.events)}
@@ -103,13 +101,6 @@ def _run(store: str, arguments: argparse.Namespace) -> dict[str, Figures]:
                 return found
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _source(url: str, key: str) -> str:
-    headers = {"Authorization": f"Bearer {key}"}
-    made = httpx.post(f"{url}/api/v1/sources", json={"name": "load", "kind": "server"}, headers=headers)
-    write_key: str = made.json()["write_key"]
-    return write_key
 
 
 def _timed(loader: Loader, events: int) -> Figures:

@@ -41,3 +41,11 @@ def served(settings: Settings) -> Iterator[tuple[str, int]]:
     finally:
         process.terminate()
         process.wait(timeout=60)
+
+
+def make_source(url: str, key: str) -> str:
+    """Make the source that is loaded from; returns its write key."""
+    headers = {"Authorization": f"Bearer {key}"}
+    made = httpx.post(f"{url}/api/v1/sources", json={"name": "load", "kind": "server"}, headers=headers)
+    write_key: str = made.json()["write_key"]
+    return write_key
