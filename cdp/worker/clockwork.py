@@ -79,7 +79,10 @@ class Beside:
             log.warning("a process ended and is started again", status=self._process.returncode)
             self._process = None
         if self._process is None:
-            self._process = subprocess.Popen(self._command)  # noqa: S603  # our own command
+            self._process = self._open(self._command)
+
+    def _open(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command)  # noqa: S603  # our own command
 
 
 class Worker:

@@ -20,6 +20,7 @@ from cdp import app
 from cdp.access import Source
 from cdp.clock import SECOND, FixedClock
 from cdp.ingest import Delivery
+from cdp.ingest.packed import pack, unpack
 from cdp.ingest.tables import events
 from cdp.settings import Settings
 
@@ -148,8 +149,10 @@ def test_what_comes_again_or_does_not_open_harms_nothing(
         pipeline, raw = caller.services.pipeline, tuple(map(msgspec.json.encode, messages()[:9]))
         shop = Source(source_id=1, name="shop", kind="server", enabled=True)
         part = Delivery(source=shop, messages=raw, received_at=clock.now()).part([1, 4, 8])
-        found = [one.classified.event.message.raw for one in pipeline.prepare([part]).events]
-        assert found == [raw[1], raw[4], raw[8]]
+        prepared = pipeline.prepare([part])  # and given to another process
+        found = unpack(pack(prepared), part, prepared.generation)
+        ids = [[one.classified.event.message.raw for one in held.events] for held in (prepared, found)]
+        assert ids[0] == ids[1] == [raw[1], raw[4], raw[8]]
 
         caller.send({"type": "track", "event": "Whole", "userId": "u1"}, {"type": "track", "userId": "u1"})
 
