@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -29,23 +29,19 @@ from cdp.crypto import Keyring
 from cdp.errors import CdpError, InvalidInputError, RefusedValueError
 from cdp.identity import IdentityService, Resolved
 from cdp.ingest import (
-    Adapters,
-    Classified,
     Classifier,
     Delivery,
-    Event,
     EventKeys,
     Indexed,
     Keeper,
-    Message,
     Outcome,
     Prepared,
+    Preparer,
     Protector,
     Quarantine,
     Reject,
     Replay,
     Replayed,
-    Sender,
     Tally,
     UnsealableError,
     Validator,
@@ -92,8 +88,7 @@ class Pipeline:
         self,
         committer: Committer,
         keyring: Keyring,
-        validator: Validator,
-        classifier: Classifier,
+        preparer: Preparer,
         keeper: Keeper,
         keys: EventKeys,
         identity: IdentityService,
@@ -101,13 +96,11 @@ class Pipeline:
         lists: Lists,
         recovery: Recovery,
         quarantine: Quarantine,
-        inspect: Callable[[Event], Event | Reject],
-        adapters: Adapters,
     ) -> None:
         self._committer = committer
         self._keyring = keyring
-        self._generation = -1
-        self.adopt(validator, classifier, keeper)
+        self._preparer = preparer
+        self._keeper = keeper
         self._event_keys = keys
         self._identity = identity
         self._ledger = ledger
@@ -115,83 +108,22 @@ class Pipeline:
         self._recovery = recovery
         self._statements = StatementRecorder(identity, ledger, recovery)
         self._quarantine = quarantine
-        self._inspect = inspect  # counts its shape, and holds it against the plan of its source
-        self._adapters = adapters
         self._protect = Protector(keyring)
         self._one = threading.Lock()
 
     def adopt(self, validator: Validator, classifier: Classifier, keeper: Keeper) -> None:
         """Judge and cut events by these; what was prepared before is prepared again before it is stored."""
-        self._validate = validator
-        self._classify = classifier
         self._keeper = keeper
-        self._generation += 1
+        self._preparer.adopt(validator, classifier)
 
-    # -- pure -----------------------------------------------------------------------------------
+    # -- outside any transaction ----------------------------------------------------------------
 
     def prepare(self, deliveries: Iterable[Delivery], replay: Replay | None = None) -> Prepared:
-        """Run decode, validate, inspect, classify and index.
+        """Run the stages that write nothing (``ingest/prepare.py``).
 
         :param replay: of messages of the quarantine, which come alone.
         """
-        generation = self._generation
-        events: list[Indexed] = []
-        rejects: list[Reject] = []
-        received: Counter[Sender] = Counter()
-        for delivery in deliveries:
-            items = list(self._adapted(delivery, delivery.each()))
-            received[delivery.sender] += len(items) if delivery.form else len(delivery.messages)
-            events += [item for item in items if isinstance(item, Indexed)]
-            rejects += [item for item in items if isinstance(item, Reject)]
-        return Prepared(events, rejects, generation, received=received, replay=replay)
-
-    def _adapted(self, delivery: Delivery, messages: Iterable[Message]) -> Iterator[Indexed | Reject]:
-        """Yield what becomes of messages of a delivery, which may be of another form."""
-        one = self._prepare_one
-        return self._adapters(delivery, messages, one) if delivery.form else map(one, messages)
-
-    def _prepared_now(self, prepared: Prepared) -> Prepared:
-        """Return what was prepared under other policies as those of now prepare it."""
-        generation = self._generation
-        if prepared.generation == generation:
-            return prepared
-        held = [item.classified.event.message for item in (*prepared.events, *prepared.unsealable)]
-        again = [item for message in held for item in self._adapted(message.delivery, [message])]
-        events = [item for item in again if isinstance(item, Indexed)]
-        rejects = [item for item in again if isinstance(item, Reject)]
-        return prepared.anew(events, [*prepared.rejects, *rejects], generation)
-
-    def _prepare_one(self, message: Message) -> Indexed | Reject:
-        try:
-            event = self._validate(message)
-            if isinstance(event, Event):
-                event = self._inspect(event)
-            if isinstance(event, Reject):
-                return self._heard(event)
-            return self._indexed(self._classify(event))
-        except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
-            log.warning("event failed", error=type(error).__name__)
-            cause = f"the platform failed on it: {type(error).__name__}"
-            return self._heard(Reject(message, "unexpected", cause))
-
-    def _heard(self, reject: Reject) -> Reject:
-        """Return a reject with what it restrains, which counts although its message is no event."""
-        try:
-            event = self._validate.restraints(reject.message)
-            if event is not None:
-                said = self._indexed(Classified(event, None, None, ()))
-                return msgspec.structs.replace(reject, heard=said)
-        except Exception as error:  # noqa: BLE001  # a poison event must not harm its neighbours
-            log.warning("what an event restrains could not be read", error=type(error).__name__)
-        return reject
-
-    def _indexed(self, classified: Classified) -> Indexed:
-        """Return an event with its blind indexes, and with what it restrains of others."""
-        item = self._identity.index(classified)
-        if not classified.event.also:
-            return item
-        words = (Classified(word, None, None, ()) for word in self._validate.words(classified.event))
-        return msgspec.structs.replace(item, also=tuple(map(self._identity.index, words)))
+        return self._preparer(deliveries, replay)
 
     def weigh(self, delivery: Delivery) -> bool:
         """Return whether everybody named in a consent that is told is known to be there. Stores nothing.
@@ -208,7 +140,7 @@ class Pipeline:
 
     def event_id(self, source: Source, message_id: str) -> bytes:
         """Return the id of the event that a source sends under ``message_id``."""
-        return self._validate.event_id(source.source_id, message_id)
+        return self._preparer.event_id(source.source_id, message_id)
 
     # -- one transaction ------------------------------------------------------------------------
 
@@ -218,15 +150,15 @@ class Pipeline:
         :raises StoreError: nothing of it is stored.
         """
         with self._one:  # the writer and a replay share the reserved numbers
-            return self._isolated(self._prepared_now(prepared))
+            return self._isolated(self._preparer.again(prepared))
 
     def _isolated(self, prepared: Prepared) -> Outcome:
         """Store it; where an event makes that fail, cut the batch in halves until that event is alone."""
         try:
-            return retrying(lambda: self._store(self._prepared_now(prepared)))
+            return retrying(lambda: self._store(self._preparer.again(prepared)))
         except UnsealableError as error:
             log.warning("the keys of some people are lost", events=len(error.event_ids))
-            return self._isolated(self._prepared_now(prepared).without(error.event_ids))
+            return self._isolated(self._preparer.again(prepared).without(error.event_ids))
         except Exception as error:
             ours = isinstance(error, CdpError) and not isinstance(error, RefusedValueError)
             if ours or not (prepared.events or prepared.words):
@@ -240,7 +172,9 @@ class Pipeline:
             return self._isolated(prepared.deaf())
         if len(events) == 1:
             event = events[0].classified.event
-            cause = self._heard(Reject(event.message, "unexpected", f"the store failed on it: {error}"))
+            cause = self._preparer.heard(
+                Reject(event.message, "unexpected", f"the store failed on it: {error}")
+            )
             failed = msgspec.structs.replace(prepared, events=[], rejects=[*prepared.rejects, cause])
             return self._isolated(failed)
         middle = len(events) // 2
@@ -258,7 +192,7 @@ class Pipeline:
         if prepared.rejects or prepared.unsealable:
             self._quarantine.prepare()
         with self._committer.batch() as batch:
-            if self._generation != prepared.generation:
+            if self._preparer.generation != prepared.generation:
                 raise EpochMovedError  # other policies came in force: prepare it under those
             with batch.trial(undo=replay is not None and replay.dry):
                 done = self._write(batch, prepared)

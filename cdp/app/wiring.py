@@ -43,6 +43,7 @@ from cdp.ingest import (
     Imports,
     Keeper,
     Plans,
+    Preparer,
     Quarantine,
     Validator,
     inspect,
@@ -189,18 +190,20 @@ def _wire(
         in_force,
         clock,
     )
+    validator, classifier, keeper = judging(bundle)
+    inspecting = partial(inspect, catalogue, plans)
+    preparer = Preparer(validator, classifier, identity.index, inspecting, Adapters(imports))
     pipeline = Pipeline(
         committer,
         keyring,
-        *judging(bundle),
+        preparer,
+        keeper,
         event_keys,
         identity,
         ledger,
         segments.lists,
         recovery,
         quarantine,
-        partial(inspect, catalogue, plans),
-        Adapters(imports),
     )
     room = Room(settings.queue_events, settings.queue_bytes)
     writer = Writer(pipeline, batch_events=settings.batch_events, room=room)

@@ -35,6 +35,7 @@ from cdp.ingest.model import (
 )
 from cdp.ingest.outcome import Outcome, Replayed, Unheard, unheard
 from cdp.ingest.plans import Held, Plans, SeenViolation, infer_plan
+from cdp.ingest.prepare import Preparer
 from cdp.ingest.protect import Protector, UnsealableError
 from cdp.ingest.quarantine import Quarantine, QuarantineItem, Waiting, Wanted
 from cdp.ingest.queries import add_events, event_times, events_between, forget_events, timeline
@@ -82,6 +83,7 @@ __all__ = [
     "Piece",
     "Plans",
     "Prepared",
+    "Preparer",
     "Protector",
     "Quarantine",
     "QuarantineItem",
