@@ -125,6 +125,11 @@ class Pipeline:
         """
         return self._preparer(deliveries, replay)
 
+    @property
+    def generation(self) -> int:
+        """How often other policies came in force."""
+        return self._preparer.generation
+
     def weigh(self, delivery: Delivery) -> bool:
         """Return whether everybody named in a consent that is told is known to be there. Stores nothing.
 

@@ -8,6 +8,7 @@ beside them, and how often; ``serving`` makes the HTTP application around it all
 from cdp.app.intake import consuming
 from cdp.app.lost import check_made
 from cdp.app.parts import stream_at
+from cdp.app.preparing import preparing
 from cdp.app.schedule import KEYS_SECONDS, mirror_task
 from cdp.app.serving import application, calm_collector, configure_logging, create
 from cdp.app.setup import OPERATOR_FILE, begin_anew, establish, initialise, move_root, replay
@@ -30,6 +31,7 @@ __all__ = [
     "initialise",
     "mirror_task",
     "move_root",
+    "preparing",
     "replay",
     "stream_at",
 ]

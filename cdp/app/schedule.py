@@ -11,14 +11,17 @@ from cdp.api import Services
 from cdp.app.lost import check_made
 from cdp.audit import Entry
 from cdp.clock import SystemClock
-from cdp.ingest import EventKeys
+from cdp.identity import IdentityService
+from cdp.ingest import DataCatalogue, EventKeys, Judges
+from cdp.pipeline import Pipeline
 from cdp.policy import InForce
 from cdp.segments import observe
 from cdp.settings import Settings
 from cdp.store import Store
 from cdp.warehouse import Mirror
-from cdp.worker import Beside, Periodic, Worker
+from cdp.worker import Answering, Beside, Periodic, Preparing, Worker
 
+_PREPARE = sys.executable, "-m", "cdp", "prepare"
 _HOUSEKEEPING_SECONDS = 3600.0
 _ASKING_SECONDS = 1.0
 KEYS_SECONDS = 1.0
@@ -27,6 +30,7 @@ _PAGES_A_TURN = 20
 _CATALOGUE_SECONDS = 60.0
 _PLANS_SECONDS = 1.0
 _VIOLATIONS_SECONDS = 10.0
+_COUNTED_SECONDS = 1.0
 _COUNTS_SECONDS = 60.0
 _RECALLS_SECONDS = 2.0
 _RIGHTS_SECONDS = 1.0
@@ -82,6 +86,7 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
             Periodic("identity", _POLICIES_SECONDS, services.rules_pass.advance),
             Periodic("identifiers", _POLICIES_SECONDS, services.index_pass.advance),
             *beside_writing(services),
+            *_preparing(services),
             Periodic("counts", _COUNTS_SECONDS, services.counts.fold),
             Periodic("schedules", _SCHEDULES_SECONDS, services.segments.keep_schedules),
             Periodic("segments", _SEGMENTS_SECONDS, services.segments.follow.turn),
@@ -99,11 +104,31 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
     )
 
 
+def preparing_apart(
+    settings: Settings,
+    pipeline: Pipeline,
+    in_force: InForce,
+    identity: IdentityService,
+    catalogue: DataCatalogue,
+    judges: Judges,
+) -> Preparing | None:
+    """Return the processes that prepare events for this one, which ``schedule`` starts; None for none."""
+    processes = [Answering(_PREPARE) for _ in range(settings.preparers)]
+    if not processes:
+        return None
+    return Preparing(processes, pipeline, lambda: (in_force.version, identity.epoch), catalogue, judges)
+
+
+def _preparing(services: Services) -> list[Periodic | Beside]:
+    apart = services.writer.preparing
+    return [] if apart is None else [*apart.processes, Periodic("counted", _COUNTED_SECONDS, apart.collect)]
+
+
 def beside_writing(services: Services) -> list[Periodic]:
     """Return what runs in every process that writes what sources send."""
     return [
         Periodic("catalogue", _CATALOGUE_SECONDS, services.catalogue.flush),
-        Periodic("plans", _PLANS_SECONDS, services.plans.refresh),
+        Periodic("plans", _PLANS_SECONDS, services.plans.judges.refresh),
         Periodic("violations", _VIOLATIONS_SECONDS, services.plans.flush),
     ]
 

@@ -19,18 +19,17 @@ from cdp.api import Asking, Services
 from cdp.app.erasing import erasing, left_out, recovering
 from cdp.app.folder import compare_folder
 from cdp.app.linking import linking
-from cdp.app.lost import check_made
 from cdp.app.opendsr import open_dsr
-from cdp.app.parts import check_parts, open_intake, witness_at
+from cdp.app.opening import judge_by, open_stores, unlocked, user_id_signatures
+from cdp.app.parts import open_intake, witness_at
 from cdp.app.reporting import wire_reports
 from cdp.app.rights import link_to, wire_rights
 from cdp.app.rotation import wire_rotation
-from cdp.app.schedule import schedule
+from cdp.app.schedule import preparing_apart, schedule
 from cdp.audit import AuditLog, Bundler, Public, Witness
 from cdp.clock import Clock, SteadyClock, SystemClock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
-from cdp.crypto import BlindIndex, Keyring, LinkTokens, ProfileIds, UserIdSignatures, open_provider
-from cdp.errors import ConfigurationError
+from cdp.crypto import BlindIndex, LinkTokens, ProfileIds
 from cdp.export import ExportService, Feeds, Outbox, Webhooks
 from cdp.gate import Gate, Replays, Review, check_inside
 from cdp.identity import IdentityService, IndexPass, Preview, Resolved, RulesPass, blind_indexes
@@ -58,17 +57,13 @@ from cdp.rights import Acts, Archives, LegalHolds, Links, Records, Retention, St
 from cdp.rights import opendsr as dsr
 from cdp.segments import Counting, SegmentService
 from cdp.settings import Settings
-from cdp.store import Batch, Committer, Store, migrate
+from cdp.store import Batch, Committer
 from cdp.told import ConsentIntake
 from cdp.warehouse import Mirror, Warehouse, declared, open_engine
 from cdp.worker import Room, Worker, Writer
 
 log = structlog.get_logger()
 SEGMENTATION = "segmentation"
-NO_KEYS = (
-    "the key database holds no keys while the main database holds data; restore it from its backup "
-    "(new keys cannot open what the old ones sealed)"
-)
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ class Platform:
 def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool = False) -> Platform:
     """Wire the stages.
 
-    :param mirror_apart: keep the warehouse current in a process of its own (``cdp worker``).
+    :param mirror_apart: keep the warehouse current, and prepare events, in processes beside this one.
     :raises ConfigurationError: a part is missing, wrong or not initialised; nothing is left open.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
@@ -103,9 +98,9 @@ def build(settings: Settings, clock: Clock | None = None, *, mirror_apart: bool 
 def _wire(
     settings: Settings, clock: Clock, opened: ExitStack, *, mirror_apart: bool
 ) -> tuple[Services, Writer, Worker]:
-    store, key_store = _stores(settings, opened)
+    store, key_store = open_stores(settings, opened)
     bundle, steady = (in_force := InForce(store)).bundle, SteadyClock(clock)
-    keyring = _unlocked(settings, key_store, steady)
+    keyring = unlocked(settings, key_store, steady)
     blind = BlindIndex(keyring.secret("index"), settings.workspace)
     audit = AuditLog(keyring, settings.audit_origin, clock, settings.checkpoint_file)
     journal = opened.enter_context(
@@ -120,19 +115,11 @@ def _wire(
     profiles = ProfileService(identity, access, bundle, clock)
     keyring.keep("quarantine", bundle.quarantine_days)
     quarantine = Quarantine(store, keyring, clock)
-    signatures = UserIdSignatures(keyring.secret("user-id-signing"))
     event_keys, imports = EventKeys(steady), Imports(committer, in_force.refresh, clock)
     catalogue, plans = DataCatalogue(committer, bundle.fields, clock), Plans(committer, clock)
 
     def judging(held: Bundle) -> tuple[Validator, Classifier, Keeper]:
-        validator = Validator(
-            held,
-            identity.normalise,
-            keyring.secret("event-key"),
-            settings.max_event_bytes,
-            signatures,
-            partial(_regions, store),
-        )
+        validator = judge_by(held, settings, keyring, identity.normalise, store)
         return validator, Classifier(held.fields), Keeper(held.intake)
 
     mirror = Mirror(store, settings.mirror_dir, bundle.fields, clock)
@@ -191,7 +178,7 @@ def _wire(
         clock,
     )
     validator, classifier, keeper = judging(bundle)
-    inspecting = partial(inspect, catalogue, plans)
+    inspecting = partial(inspect, catalogue.shapes, plans.judges)
     preparer = Preparer(validator, classifier, identity.index, inspecting, Adapters(imports))
     pipeline = Pipeline(
         committer,
@@ -206,7 +193,14 @@ def _wire(
         quarantine,
     )
     room = Room(settings.queue_events, settings.queue_bytes)
-    writer = Writer(pipeline, batch_events=settings.batch_events, room=room)
+    writer = Writer(
+        pipeline,
+        batch_events=settings.batch_events,
+        room=room,
+        preparing=preparing_apart(settings, pipeline, in_force, identity, catalogue, plans.judges)
+        if mirror_apart
+        else None,
+    )
     acts = Acts(committer, keyring, identity, ledger, clock)
     stages = Stages(
         identity,
@@ -259,7 +253,7 @@ def _wire(
         committer=committer,
         keyring=keyring,
         rotation=rotation,
-        signatures=signatures,
+        signatures=user_id_signatures(keyring),
         profile_ids=ids,
         in_force=in_force,
         policies=policies,
@@ -346,31 +340,6 @@ def _wire(
     )
     in_force.subscribe(lambda held: _adopt(services, held, judging))
     return services, writer, schedule(services, event_keys, mirror_apart=mirror_apart)
-
-
-def _stores(settings: Settings, opened: ExitStack) -> tuple[Store, Store]:
-    check_parts(settings)
-    store = opened.enter_context(closing(Store(settings.database)))
-    key_store = opened.enter_context(closing(Store(settings.keys_database)))
-    check_made(settings, store, key_store)
-    if migrate.pending(store):
-        raise ConfigurationError("the database schema is not current; run `cdp migrate`")
-    return store, key_store
-
-
-def _unlocked(settings: Settings, key_store: Store, clock: Clock) -> Keyring:
-    if not Keyring.exists(key_store):
-        raise ConfigurationError(NO_KEYS)
-    if migrate.pending(key_store, migrate.Chain.KEYS):
-        raise ConfigurationError("the key database's schema is not current; run `cdp migrate`")
-    keyring = Keyring(key_store, open_provider(settings.key_provider), settings.workspace, clock)
-    keyring.unlock()
-    return keyring
-
-
-def _regions(store: Store) -> list[str]:
-    with store.reading() as connection:
-        return AccessService.regions(connection)
 
 
 def _adopt(

@@ -23,6 +23,7 @@ from cdp.cli import (
     operations,
     plans,
     policy,
+    prepare,
     quarantine,
     reports,
     retention,
@@ -43,6 +44,7 @@ app = typer.Typer(
 setup.register(app)
 demo.register(app)
 worker.register(app)
+prepare.register(app)
 operations.register(app)
 backup.register(app)
 exports.register(app)

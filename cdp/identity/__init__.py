@@ -8,7 +8,7 @@ from cdp.identity.apart import keep_apart, note_apart
 from cdp.identity.characters import fold
 from cdp.identity.forget import created_at, forget_identities
 from cdp.identity.identifiers import Normaliser
-from cdp.identity.lookup import AMBIGUOUS
+from cdp.identity.lookup import AMBIGUOUS, Lookup
 from cdp.identity.model import (
     Candidate,
     Decision,
@@ -38,6 +38,7 @@ __all__ = [
     "IdentityService",
     "IndexPass",
     "LinkChange",
+    "Lookup",
     "Normaliser",
     "Origin",
     "Pair",

@@ -16,6 +16,7 @@ from cdp.identity.identifiers import EARLIER, VERSION, Normaliser
 from cdp.identity.index import Indexes
 from cdp.identity.model import Identifier
 from cdp.identity.reach import Reach, reach_of
+from cdp.ingest import Classified, Indexed
 from cdp.policy import IdentityRules
 from cdp.store import Connection
 
@@ -40,6 +41,17 @@ class Lookup:
         """Work under these rules; a component is linked by them when it is next touched."""
         self.rules = rules
         self.normalise = Normaliser(rules)
+
+    def index(self, classified: Classified) -> Indexed:
+        """Return an event with the blind index of each of its identifiers."""
+        event = classified.event
+        earlier = self.indexes.earlier(event.identifiers, event.earlier) if event.earlier else ()
+        return Indexed(classified, self.indexes(event.identifiers), earlier)
+
+    def forget(self) -> None:
+        """Drop the values held in memory."""
+        self.normalise.forget()
+        self.indexes.forget()
 
     def meant(self, connection: Connection, kind: str, value: str, source: Source | None) -> tuple[str, ...]:
         """Return the values that may be meant by an identifier as a caller gives it, the likeliest first.

@@ -30,7 +30,7 @@ from cdp.identity.index import Before, same_value
 from cdp.identity.linker import Linker
 from cdp.identity.model import Candidate, Pair, Resolved
 from cdp.identity.resolve import fitting, period_no
-from cdp.ingest import Classified, Event, Indexed
+from cdp.ingest import Event, Indexed
 from cdp.policy import IdentityRules
 from cdp.store import Batch, Committer, Connection
 
@@ -60,16 +60,10 @@ class IdentityService(Linker):
         self._committer = committer
         self._keyring = keyring
         self._numbers: list[range] = []
-        self._epoch = 0
+        self.epoch = 0
         self.on_arrival: Callable[[Batch, Callable[[], dict[bytes, int]]], None] = lambda _batch, _arrived: (
             None
         )
-
-    def index(self, classified: Classified) -> Indexed:
-        """Return an event with the blind index of each of its identifiers."""
-        event = classified.event
-        earlier = self.indexes.earlier(event.identifiers, event.earlier) if event.earlier else ()
-        return Indexed(classified, self.indexes(event.identifiers), earlier)
 
     def person_indexes(self, item: Indexed) -> list[bytes]:
         """Return the blind indexes of an event's identifiers that tell a person, under every version."""
@@ -93,10 +87,9 @@ class IdentityService(Linker):
 
     def observe_epoch(self, epoch: int) -> None:
         """Drop the identifier values held in memory when somebody was erased since the last call."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self.normalise.forget()
-            self.indexes.forget()
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.forget()
 
     def reserve(self, most: int) -> None:
         """Make sure that ``most`` identity numbers are at hand; call it before the transaction."""

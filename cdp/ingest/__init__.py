@@ -1,7 +1,8 @@
 """From the bytes of a source's call to classified, indexed events; and what could not become one."""
 
+from cdp.ingest import apart
 from cdp.ingest.adapters import CLOUDEVENT, Adapters, import_form
-from cdp.ingest.catalogue import DataCatalogue, EventShape, FieldShape, SeenField
+from cdp.ingest.catalogue import DataCatalogue, EventShape, FieldShape, SeenField, Shapes
 from cdp.ingest.classify import Classifier, has_type, snake_case
 from cdp.ingest.imports import (
     UNREADABLE,
@@ -34,7 +35,7 @@ from cdp.ingest.model import (
     Trait,
 )
 from cdp.ingest.outcome import Outcome, Replayed, Unheard, unheard
-from cdp.ingest.plans import Held, Plans, SeenViolation, infer_plan
+from cdp.ingest.plans import Held, Judges, Plans, SeenViolation, infer_plan
 from cdp.ingest.prepare import Preparer
 from cdp.ingest.protect import Protector, UnsealableError
 from cdp.ingest.quarantine import Quarantine, QuarantineItem, Waiting, Wanted
@@ -75,6 +76,7 @@ __all__ = [
     "Import",
     "Imports",
     "Indexed",
+    "Judges",
     "Keeper",
     "MappingText",
     "Message",
@@ -95,6 +97,7 @@ __all__ = [
     "SeenField",
     "SeenViolation",
     "Sender",
+    "Shapes",
     "Tally",
     "Trait",
     "Unheard",
@@ -103,6 +106,7 @@ __all__ = [
     "Waiting",
     "Wanted",
     "add_events",
+    "apart",
     "decisive",
     "event_times",
     "events_between",

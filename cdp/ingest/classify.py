@@ -36,7 +36,7 @@ _JSON: dict[str, type] = {"string": str, "list": list}
 _CONTEXT = "context."
 _HERE = "location.country"
 _MAX_PLACE = 100
-_MISTYPED = Counter(
+MISTYPED = Counter(
     "cdp_ingest_mistyped",
     "Values of another type than declared, which were sealed as they came in, since this process started",
     ["column"],
@@ -225,7 +225,7 @@ def _count(rule: FieldRule, value: object, column: str) -> None:
     """Count a value of another type than declared; text that is sealed for what it holds is none."""
     plain = _JSON.get(rule.type)
     if not (has_type(rule, value) if plain is None else isinstance(value, plain)):
-        _MISTYPED.labels(column).inc()
+        MISTYPED.labels(column).inc()
 
 
 def _cut_items(rule: FieldRule, items: list[Any]) -> tuple[list[Any], list[Any]]:

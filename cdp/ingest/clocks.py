@@ -23,7 +23,7 @@ from cdp.clock import DAY, Micros, parse_rfc3339
 from cdp.ingest.model import Delivery
 
 _SKEW = 7 * DAY
-_UNUSED = Counter(
+UNUSED = Counter(
     "cdp_ingest_unused_times",
     "Times of events that were not used: not readable, without one they correct, or too far off",
     ["field"],
@@ -65,7 +65,7 @@ def times(body: dict[str, Any], delivery: Delivery) -> Times:
         else:
             occurred = received - (sent - stamp)
     for field in unused:
-        _UNUSED.labels(field).inc()
+        UNUSED.labels(field).inc()
     return Times(stamped, occurred, stamp is not None, unused)
 
 

@@ -6,14 +6,14 @@ it is not counted.
 
 from __future__ import annotations
 
-from cdp.ingest.catalogue import DataCatalogue
+from cdp.ingest.catalogue import Shapes
 from cdp.ingest.model import Event, Reject
-from cdp.ingest.plans import Plans
+from cdp.ingest.plans import Judges
 
 
-def inspect(catalogue: DataCatalogue, plans: Plans, event: Event) -> Event | Reject:
+def inspect(shapes: Shapes, judges: Judges, event: Event) -> Event | Reject:
     """Return the event, or the reject that it becomes."""
     delivery = event.message.delivery
     if not delivery.statements and delivery.replayed_at is None:
-        catalogue.note(event)
-    return plans.judge(event)
+        shapes.note(event)
+    return judges(event)

@@ -37,6 +37,7 @@ class Preparer:
 
     :param index: gives an event its blind indexes.
     :param inspect: counts its shape, and holds it against the plan of its source.
+    :param adapters: None where no messages of other forms come.
     :ivar generation: how often other policies came in force.
     """
 
@@ -46,7 +47,7 @@ class Preparer:
         classifier: Classifier,
         index: Callable[[Classified], Indexed],
         inspect: Callable[[Event], Event | Reject],
-        adapters: Adapters,
+        adapters: Adapters | None = None,
     ) -> None:
         self.generation = -1
         self.adopt(validator, classifier)
@@ -83,7 +84,9 @@ class Preparer:
     def _adapted(self, delivery: Delivery, messages: Iterable[Message]) -> Iterator[Indexed | Reject]:
         """Yield what becomes of messages of a delivery, which may be of another form."""
         one = self._one
-        return self._adapters(delivery, messages, one) if delivery.form else map(one, messages)
+        if delivery.form and self._adapters is not None:
+            return self._adapters(delivery, messages, one)
+        return map(one, messages)
 
     def again(self, prepared: Prepared) -> Prepared:
         """Return what was prepared under other policies as those of now prepare it."""

@@ -53,12 +53,12 @@ _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+\d[\d\s().-]{6,}\d")  # e-mai
 _NATIONAL = re.compile(r"(?<!\d)0\d{1,4}[\s/-]\d[\d\s/-]{4,}\d")  # number without, written as one
 _LONG_NUMBER = re.compile(r"\d[\d\s().-]{5,}\d")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ODD_SIGNALS = Counter(
+ODD_SIGNALS = Counter(
     "cdp_consent_signals_odd",
     "Consent signals that were malformed, ignored, not mapped, or contradicted another of their event",
     ["signal", "outcome"],
 )
-_SELF_ALIASES = Counter("cdp_ingest_self_aliases", "alias calls that name one id twice, and so say nothing")
+SELF_ALIASES = Counter("cdp_ingest_self_aliases", "alias calls that name one id twice, and so say nothing")
 _decoder = msgspec.json.Decoder()
 _encode = msgspec.json.encode
 _ordered = msgspec.json.Encoder(order="sorted")
@@ -122,7 +122,7 @@ class Validator:
         trusted = delivery.source.kind != "browser"
         given = delivery.identifiers or given_identifiers(body, kind, traits, context, trusted=trusted)
         if kind == "alias" and names_itself(body):
-            _SELF_ALIASES.inc()
+            SELF_ALIASES.inc()
         told = delivery.statements
         only_restrains = bool(told) and all(said.state in RESTRAINING for said in told)
         region = delivery.source.default_region
@@ -241,7 +241,7 @@ class Validator:
             sec_gpc=delivery.sec_gpc and delivery.source.kind == "browser",
         )
         for signal, outcome in heard.notes:
-            _ODD_SIGNALS.labels(signal, outcome).inc()
+            ODD_SIGNALS.labels(signal, outcome).inc()
         return heard.statements
 
     def _signed(self, body: dict[str, Any], delivery: Delivery, signature: object) -> bool | None:

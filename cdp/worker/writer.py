@@ -19,6 +19,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 from prometheus_client import Counter, Gauge
@@ -27,6 +28,7 @@ from cdp.errors import OverloadedError, UnavailableError
 from cdp.ingest import Delivery, Prepared
 from cdp.pipeline import Outcome, Pipeline
 from cdp.worker import restraining
+from cdp.worker.preparing import Preparing
 from cdp.worker.rates import Rates
 from cdp.worker.room import FULL, Place, Room
 
@@ -67,10 +69,14 @@ class Writer:
 
     :param batch_events: most events in one micro-batch.
     :param room: bounds what waits.
+    :param preparing: prepares in other processes what is worth it; None where there are none.
     """
 
-    def __init__(self, pipeline: Pipeline, *, batch_events: int, room: Room) -> None:
+    def __init__(
+        self, pipeline: Pipeline, *, batch_events: int, room: Room, preparing: Preparing | None = None
+    ) -> None:
         self.room = room
+        self.preparing = preparing
         self._pipeline = pipeline
         self._batch_events = batch_events
         self._rates = Rates()
@@ -179,7 +185,11 @@ class Writer:
         *,
         alone: bool = False,
     ) -> None:
-        """Prepare a delivery and put it in line (steps 4 and 5)."""
+        """Prepare a delivery, here or apart, and put it in line (steps 4 and 5)."""
+        if refusal is None and self.preparing is not None:
+            done = partial(self._lined, place, answer, alone=alone)
+            if self.preparing.ask(delivery, done):
+                return
         try:
             prepared = self._pipeline.prepare([delivery])
             restrains = restraining.does(prepared)
@@ -191,7 +201,20 @@ class Writer:
                 self._given_back(place, refusal)
                 raise refusal
             _RESERVE.inc()
-        call = _Call(prepared, place, answer, time.monotonic(), alone)
+        self._line(_Call(prepared, place, answer, time.monotonic(), alone), restrains=restrains)
+
+    def _lined(self, place: Place, answer: Answer, prepared: Callable[[], Prepared], *, alone: bool) -> None:
+        """Put what another process prepared in line, in the thread that heard of it."""
+        try:
+            call = _Call(prepared(), place, answer, time.monotonic(), alone)
+            restrains = restraining.does(call.prepared)
+        except BaseException as error:  # noqa: BLE001  # it belongs to the caller that waits
+            self._given_back(place)
+            _answer([answer], error)
+        else:
+            self._line(call, restrains=restrains)
+
+    def _line(self, call: _Call, *, restrains: bool) -> None:
         with self._changed:
             self._coming -= 1
             (self._first if restrains else self._waiting).append(call)

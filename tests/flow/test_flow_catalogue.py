@@ -109,7 +109,7 @@ def infers(caller: Caller, shell: Shell, folder: Path) -> None:
         "type": "object",
         "properties": {"city": {"type": "string"}},
     }
-    caller.services.plans.refresh()
+    caller.services.plans.judges.refresh()
     caller.send(track(1, order_id=1), signup(1, plan=7))
     caller.api("GET", "/sources/test-server/plan")
     seen = msgspec.json.decode(shell("plan", "violations", "--source", "test-server", "--json"))

@@ -151,7 +151,7 @@ def test_another_process_follows_and_both_count_together(
         assert send(caller, order(1, revenue=-1)) == {"refused": 1}
         violations(caller)  # which writes down what was counted until now
         services = other.services
-        services.plans.refresh()
+        services.plans.judges.refresh()
         raw = msgspec.json.encode(order(2, revenue=-1))
         delivery = Delivery(
             source=services.access.source(write_key), messages=(raw,), received_at=clock.now()

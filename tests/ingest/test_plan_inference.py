@@ -59,7 +59,7 @@ def seen(events: list[Event]) -> list[EventShape]:
     for tally in shapes.take():
         _, type_, name = tally.key
         fields: dict[tuple[str, str], FieldShape] = {}
-        for (part, field, kind), count in tally.told().items():
+        for (part, field, kind), count in tally.fields:
             held = fields.get((part, field), FieldShape(part, field, {}, 0, 0))
             fields[part, field] = msgspec.structs.replace(held, types=held.types | {kind: count})
         found.append(

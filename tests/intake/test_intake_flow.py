@@ -20,7 +20,7 @@ from cdp import app
 from cdp.access import Source
 from cdp.clock import SECOND, FixedClock
 from cdp.ingest import Delivery
-from cdp.ingest.packed import pack, unpack
+from cdp.ingest.apart import pack, unpack
 from cdp.ingest.tables import events
 from cdp.settings import Settings
 

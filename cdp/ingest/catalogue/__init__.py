@@ -2,6 +2,6 @@
 
 from cdp.ingest.catalogue.model import EventShape, FieldShape, SeenField
 from cdp.ingest.catalogue.service import DataCatalogue
-from cdp.ingest.catalogue.shapes import fit
+from cdp.ingest.catalogue.shapes import Shapes, Taken, fit
 
-__all__ = ["DataCatalogue", "EventShape", "FieldShape", "SeenField", "fit"]
+__all__ = ["DataCatalogue", "EventShape", "FieldShape", "SeenField", "Shapes", "Taken", "fit"]

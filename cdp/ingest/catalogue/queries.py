@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, select
 
 from cdp.clock import Micros
 from cdp.ingest.catalogue.model import EventShape, FieldShape
-from cdp.ingest.catalogue.shapes import EventKey, Tally
+from cdp.ingest.catalogue.shapes import EventKey, Taken
 from cdp.ingest.catalogue.tables import seen_events, seen_fields
 from cdp.store import upsert
 
@@ -21,7 +21,7 @@ _OF_ALL = ("context", "identifiers")
 _Counts = Mapping[tuple[Any, ...], Mapping[str, int]]
 
 
-def add(connection: Connection, tallies: Sequence[Tally], now: Micros) -> None:
+def add(connection: Connection, tallies: Sequence[Taken], now: Micros) -> None:
     """Add counts; of a source there are at most so many events and fields, what comes later stays out."""
     events = {tally.key: {"seen": tally.seen, "looked_at": tally.looked_at} for tally in tallies}
     held = _add(connection, seen_events, _EVENT, events, now, MOST_EVENTS)
@@ -29,7 +29,7 @@ def add(connection: Connection, tallies: Sequence[Tally], now: Micros) -> None:
         (*tally.key, *field): {"seen": count}
         for tally in tallies
         if tally.key in held
-        for field, count in tally.told().items()
+        for field, count in tally.fields
     }
     _add(connection, seen_fields, _FIELD, fields, now, MOST_FIELDS)
 

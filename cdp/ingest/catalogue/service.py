@@ -10,40 +10,45 @@ from collections.abc import Container
 from cdp.clock import Clock
 from cdp.ingest.catalogue import queries
 from cdp.ingest.catalogue.model import EventShape, SeenField
-from cdp.ingest.catalogue.shapes import Shapes
+from cdp.ingest.catalogue.shapes import Shapes, Taken
 from cdp.ingest.classify import snake_case
-from cdp.ingest.model import Event
 from cdp.policy import FieldCatalogue
 from cdp.store import Committer, retrying
 
 
 class DataCatalogue:
-    """Counts what sources send."""
+    """Keeps what sources send.
+
+    :ivar shapes: counts it.
+    """
 
     def __init__(self, committer: Committer, fields: FieldCatalogue, clock: Clock) -> None:
         self._committer = committer
         self._clock = clock
-        self._shapes = Shapes(fields.events)
+        self.shapes = Shapes(fields.events)
+        self._brought: list[list[Taken]] = []
         self.adopt(fields)
 
     def adopt(self, fields: FieldCatalogue) -> None:
         """Tell names by what these fields declare."""
-        self._shapes.events = fields.events
+        self.shapes.events = fields.events
         self._declared: dict[str, Container[str]] = {"traits": fields.traits, "properties": fields.properties}
 
-    def note(self, event: Event) -> None:
-        """Count an event that a source sent."""
-        self._shapes.note(event)
+    def bring(self, taken: list[Taken]) -> None:
+        """Take over what another process counted."""
+        self._brought.append(taken)
 
     def flush(self) -> None:
         """Add what was counted to the tables."""
-        tallies = self._shapes.take()
+        brought, self._brought = self._brought, []
+        counted = [taken for taken in (self.shapes.take(), *brought) if taken]
 
         def run() -> None:
             with self._committer.batch(head_first=True) as batch:  # so that two processes add to one another
-                queries.add(batch.connection, tallies, self._clock.now())
+                for taken in counted:
+                    queries.add(batch.connection, taken, self._clock.now())
 
-        if tallies:
+        if counted:
             retrying(run)
 
     def of(self, source_id: int) -> list[EventShape]:

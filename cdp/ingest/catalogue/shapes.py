@@ -13,6 +13,8 @@ import re
 import threading
 from collections.abc import Container
 
+import msgspec
+
 from cdp.ingest.catalogue.model import Part
 from cdp.ingest.classify import snake_case
 from cdp.ingest.model import Event
@@ -33,6 +35,18 @@ EventKey = tuple[int, str, str]
 """(source_id, type, name); of all events of a source (source_id, "", "")."""
 FieldKey = tuple[Part, str, str]
 """(part, name, JSON type)."""
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True):
+    """What came of one event of a source, as it may be told.
+
+    :param fields: how often each came, among those that were looked at.
+    """
+
+    key: EventKey
+    seen: int
+    looked_at: int
+    fields: tuple[tuple[FieldKey, int], ...]
 
 
 class Tally:
@@ -58,14 +72,14 @@ class Tally:
         elif len(self.fields) < _FIELDS:
             self.fields[key] = 1
 
-    def told(self) -> dict[FieldKey, int]:
-        """Return the fields that may be told, with how often they came."""
+    def told(self) -> Taken:
+        """Return what may be told of it."""
         found: dict[FieldKey, int] = {}
         for (part, name, kind), count in self.fields.items():
             if kind in _TYPES and fit(name.removeprefix(_EXTERNAL) if part == "identifiers" else name):
                 key = part, name, _TYPES[kind]
                 found[key] = found.get(key, 0) + count
-        return found
+        return Taken(self.key, self.seen, self.looked_at, tuple(found.items()))
 
 
 class Shapes:
@@ -102,11 +116,11 @@ class Shapes:
                 for kind, value in event.identifiers:
                     whole.add("identifiers", kind, value)
 
-    def take(self) -> list[Tally]:
+    def take(self) -> list[Taken]:
         """Return what was counted since the last time, each event once, and begin anew."""
         with self._lock:
             tallies, self._tallies = self._tallies, {}
-        return list({tally.key: tally for tally in tallies.values()}.values())
+        return [tally.told() for tally in {tally.key: tally for tally in tallies.values()}.values()]
 
     def _begin(self, key: EventKey) -> Tally | None:
         """Return the tally of an event that came for the first time; None where there are too many."""

@@ -1,4 +1,4 @@
-"""packed: what one process prepared, as bytes for the process that stores it. Pure.
+"""packed: what one process prepared, for the process that stores it. Pure.
 
 Invariants: what is unpacked stores the same rows, records and rejects as what was packed. The messages
 themselves stay with whoever asked, and what classification made of their contents is not carried twice.
@@ -58,40 +58,35 @@ class _Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kept: bool
 
 
-class _Packed(msgspec.Struct, frozen=True, array_like=True):
+class Packed(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one delivery; it holds clear personal data."""
+
     events: list[_Row]
     rejects: list[_Rejected]
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(_Packed)
-
-
-def pack(prepared: Prepared) -> bytes:
-    """Return what was made of one delivery as bytes; they hold clear personal data."""
-    return _encode(
-        _Packed(
-            [_row(item) for item in prepared.events],
-            [
-                _Rejected(
-                    _place(reject.message),
-                    reject.reason,
-                    reject.cause,
-                    None if reject.heard is None else _row(reject.heard),
-                    reject.kept,
-                )
-                for reject in prepared.rejects
-            ],
-        )
+def pack(prepared: Prepared) -> Packed:
+    """Return what was made of one delivery."""
+    return Packed(
+        [_row(item) for item in prepared.events],
+        [
+            _Rejected(
+                _place(reject.message),
+                reject.reason,
+                reject.cause,
+                None if reject.heard is None else _row(reject.heard),
+                reject.kept,
+            )
+            for reject in prepared.rejects
+        ],
     )
 
 
-def unpack(packed: bytes, delivery: Delivery, generation: int) -> Prepared:
+def unpack(held: Packed, delivery: Delivery, generation: int) -> Prepared:
     """Return what was packed of ``delivery``.
 
     :param generation: under which policies it was prepared, as ``Prepared`` counts them.
     """
-    held = _decoder.decode(packed)
     messages = delivery.each()
     return Prepared(
         [_indexed(row, messages[row.place]) for row in held.events],
