@@ -28,7 +28,7 @@ from cdp.identity import queries
 from cdp.identity.identifiers import VERSION
 from cdp.identity.index import Before, same_value
 from cdp.identity.linker import Linker
-from cdp.identity.model import Candidate, Pair, Resolved
+from cdp.identity.model import Candidate, Pair, Resolved, weight
 from cdp.identity.resolve import fitting, period_no
 from cdp.ingest import Event, Indexed
 from cdp.policy import IdentityRules
@@ -36,6 +36,7 @@ from cdp.store import Batch, Committer, Connection
 
 _COUNTER = "identity_no"
 _BLOCK = 2000
+_TOLD = 100_000  # candidates held in memory: most events repeat what is known
 _Kind = tuple[Pair, int, int]
 """Candidates of which the earliest says all: a pair, the weight, the number of the period."""
 
@@ -61,6 +62,7 @@ class IdentityService(Linker):
         self._keyring = keyring
         self._numbers: list[range] = []
         self.epoch = 0
+        self._told: dict[_Kind, tuple[Micros, bytes]] = {}
         self.on_arrival: Callable[[Batch, Callable[[], dict[bytes, int]]], None] = lambda _batch, _arrived: (
             None
         )
@@ -90,6 +92,7 @@ class IdentityService(Linker):
         if epoch != self.epoch:
             self.epoch = epoch
             self.forget()
+            self._told.clear()
 
     def reserve(self, most: int) -> None:
         """Make sure that ``most`` identity numbers are at hand; call it before the transaction."""
@@ -166,15 +169,17 @@ class IdentityService(Linker):
 
         :param homes: ``Before.same``.
         """
-        named: dict[bytes, tuple[str, str, Indexed]] = {}
-        for item in events:
-            for (kind, value), index in zip(item.classified.event.identifiers, item.indexes, strict=True):
-                if index not in named:
-                    named[index] = (kind, value, item)
-        identity_of = self.indexes.find(batch.connection, named)  # 1
-        unseen = sorted(named.keys() - identity_of.keys())
+        wanted = set[bytes]().union(*[item.indexes for item in events])
+        identity_of = self.indexes.find(batch.connection, wanted)  # 1
+        unseen = sorted(wanted - identity_of.keys())
         if not unseen:
             return identity_of, None, self._same(identity_of, homes), ()
+        named: dict[bytes, tuple[str, str, Indexed]] = {}
+        for item in events:
+            if identity_of.keys() >= set(item.indexes):
+                continue
+            for (kind, value), index in zip(item.classified.event.identifiers, item.indexes, strict=True):
+                named.setdefault(index, (kind, value, item))
         moved = {index: min(homes[index]) for index in unseen if index in homes}
         new = [index for index in unseen if index not in moved]
         offered = dict(zip(new, self._take(), strict=False)) | moved  # 2
@@ -245,18 +250,8 @@ class IdentityService(Linker):
 
         :param before: ``Before.other``.
         """
-        kinds: dict[int, str] = {}
-        recurs, told = self.rules.recurs, list(same)
-        for place, item in enumerate(events):
-            if len(item.indexes) < 2 and not (before and item.earlier):
-                continue
-            numbers = [identity_of[index] for index in item.indexes]
-            if recurs:
-                named = item.classified.event.identifiers
-                kinds.update(zip(numbers, (kind for kind, _ in named), strict=True))
-            told += _star(item.classified.event, place, numbers[0], numbers[1:])
-            if before and item.earlier:
-                told += _earlier(item, place, numbers, before)
+        told, kinds = self._said(events, identity_of, before)
+        told += same
         if not told:
             return []
 
@@ -271,7 +266,47 @@ class IdentityService(Linker):
             if kind not in seen or candidate < seen[kind]:
                 seen[kind] = candidate
         known = queries.earliest_candidates(batch.connection, {pair for pair, *_ in seen}, turn)
+        if not self.rules.recurs:
+            if len(self._told) > _TOLD:
+                self._told.clear()
+            self._told |= known
         return [candidate for kind, candidate in seen.items() if _says_more(candidate, kind, known)]
+
+    def _said(
+        self, events: Sequence[Indexed], identity_of: Mapping[bytes, int], before: Mapping[bytes, int]
+    ) -> tuple[list[Candidate], dict[int, str]]:
+        """Return the candidates of events but for what is told already, and of what type each end is.
+
+        The types matter, and are there, where a limit of a period is in the rules.
+        """
+        kinds: dict[int, str] = {}
+        recurs, told = self.rules.recurs, list[Candidate]()
+        for place, item in enumerate(events):
+            if len(item.indexes) < 2 and not (before and item.earlier):
+                continue
+            numbers = [identity_of[index] for index in item.indexes]
+            if recurs:
+                named = item.classified.event.identifiers
+                kinds.update(zip(numbers, (kind for kind, _ in named), strict=True))
+            elif not before and self._is_told(item.classified.event, numbers):
+                continue
+            told += _star(item.classified.event, place, numbers[0], numbers[1:])
+            if before and item.earlier:
+                told += _earlier(item, place, numbers, before)
+        return told, kinds
+
+    def _is_told(self, event: Event, numbers: Sequence[int]) -> bool:
+        """Tell whether an event of a person who is known says nothing new of who they are."""
+        own, least = (event.stamped_at, event.event_id), weight(event.source.kind != "browser", "event")
+        first, told = numbers[0], self._told
+        for other in numbers[1:]:
+            pair = (first, other) if first < other else (other, first)
+            if not any(
+                held is not None and held <= own
+                for held in (told.get((pair, one, 0)) for one in range(least, 3))
+            ):
+                return False
+        return event.type != "alias"
 
 
 def _star(event: Event, place: int, first: int, others: Collection[int]) -> list[Candidate]:
@@ -324,8 +359,8 @@ def _says_more(candidate: Candidate, kind: _Kind, known: Mapping[_Kind, tuple[Mi
     """Tell whether a candidate is earlier than all that is known of its pair and period and says as much."""
     own = candidate.occurred_at, candidate.event_id
     pair, least, turn = kind
-    for weight in range(least, 3):
-        told = known.get((pair, weight, turn))
+    for held in range(least, 3):
+        told = known.get((pair, held, turn))
         if told is not None and told <= own:
             return False
     return True

@@ -11,11 +11,10 @@ from cdp.clock import DAY, Micros, random_id
 from cdp.ingest.tables import event_key_days, event_keys, events, ingest_counts, quarantine
 from cdp.store import (
     among,
-    among_bytes,
     chunks,
     forget_rows,
-    insert_ignoring,
     insert_many,
+    insert_new,
     read_rows,
     upsert,
 )
@@ -36,17 +35,8 @@ def claim_keys(
     :param today: the current day number, the last insert of every day touched.
     """
     claims = [(day, event_id, batch) for day, event_id in keys]
-    inserted = insert_ignoring(connection, event_keys, ("day", "event_id", "batch"), claims)
-    fresh = {event_id for _, event_id in keys}
-    if inserted < len(keys):
-        k = event_keys.c
-        for chunk in chunks(keys):
-            held = select(k.event_id).where(
-                among_bytes(connection, k.event_id, [event_id for _, event_id in chunk]),
-                among(k.day, {day for day, _ in chunk}),
-                k.batch != batch,
-            )
-            fresh.difference_update(bytes(row[0]) for row in connection.execute(held))
+    columns = ("day", "event_id", "batch")
+    fresh = {bytes(row[0]) for row in insert_new(connection, event_keys, columns, claims, ("event_id",))}
     days = {day for day, event_id in keys if event_id in fresh}
     d = event_key_days.c
     query = select(d.day).where(among(d.day, days), d.last_insert_on >= today)
