@@ -1,35 +1,31 @@
 """Many rows written at once, each database in the fastest way that it has.
 
-SQLite: statements of many rows each, of a few sizes; PostgreSQL: one array a column, or binary COPY. Rows
-that others may write too are given sorted by key: two writers that meet wait for each other in one order.
+SQLite: one statement, prepared once and run for each row (one of many rows takes longer); PostgreSQL: one
+array a column, or binary COPY. Rows that others may write too are given sorted by key: two writers that meet
+wait for each other in one order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import chain
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Table
+from sqlalchemy import ColumnElement, Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cdp.store.dialect import rows_of
 
 Row = Sequence[Any]
+_UNLESS = "ON CONFLICT DO NOTHING"
 _FEW = 400  # rows for which COPY's round trips cost more than they save
-_ROWS = 512  # rows of one statement, halved for the rest of them: below SQLite's limit of parameters
 
 
 def insert_many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Insert ``rows`` (tuples in the order of ``columns``) the fastest way the driver has.
-
-    SQLite: statements of many rows each; PostgreSQL: binary COPY, or one statement for a few.
-    """
+    """Insert ``rows`` (tuples in the order of ``columns``) the fastest way the driver has."""
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        _sqlite_insert(connection, table, columns, rows)
+        connection.exec_driver_sql(_insert_one(table, columns), list(rows))
         return
     if len(rows) <= _FEW:
         statement, given = _from_arrays(connection, table, columns, rows)
@@ -43,36 +39,10 @@ def insert_many(connection: Connection, table: Table, columns: Sequence[str], ro
             copy.write_row(row)
 
 
-def _sqlite_insert(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row], end: str = ""
-) -> list[CursorResult[Any]]:
-    """Insert rows, many in one statement: ``executemany`` gives up the interpreter at each row.
-
-    A thread that computes meanwhile does not give it back for milliseconds.
-    """
-    given = f"INSERT INTO {table.name} ({', '.join(columns)})"  # names are ours
-    marks = f"({', '.join('?' * len(columns))})"
-    results = []
-    for part in _parts(rows):
-        flat = tuple(chain.from_iterable(part))
-        statement = f"{given} VALUES {_repeated(marks, len(part))} {end}"
-        results.append(connection.exec_driver_sql(statement, flat))
-    return results
-
-
-def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Cut rows into parts of a few sizes, so that their statements are compiled once."""
-    at, size = 0, _ROWS
-    while at < len(rows):
-        while size > len(rows) - at:
-            size //= 2
-        yield rows[at : at + size]
-        at += size
-
-
-@lru_cache(maxsize=256)
-def _repeated(marks: str, count: int) -> str:
-    return ", ".join([marks] * count)
+def _insert_one(table: Table, columns: Sequence[str]) -> str:
+    """Return SQLite's insert of one row."""
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # names are ours
 
 
 def insert_new(
@@ -85,26 +55,29 @@ def insert_new(
     """Insert the ``rows`` that do not conflict and return ``returning`` of those that went in.
 
     Give the rows sorted by key: two writers that meet then wait for each other in one order.
+
+    :param returning: some of the ``columns``.
     """
     if not rows:
         return []
-    end = f"ON CONFLICT DO NOTHING RETURNING {', '.join(returning)}"
     if connection.dialect.name == "postgresql":
         statement, given = _from_arrays(connection, table, columns, rows)
+        end = f"{_UNLESS} RETURNING {', '.join(returning)}"
         return rows_of(connection.exec_driver_sql(f"{statement} {end}", given))
-    results = _sqlite_insert(connection, table, columns, rows, end)
-    return [row for result in results for row in rows_of(result)]
+    execute = connection.connection.cursor().execute
+    one = f"{_insert_one(table, columns)} {_UNLESS}"
+    new = [row for row in rows if execute(one, row).rowcount]  # its own RETURNING takes twice as long
+    return list(zip(*([row[columns.index(name)] for row in new] for name in returning), strict=True))
 
 
 def insert_ignoring(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> int:
     """Insert the ``rows`` that do not conflict, given sorted by key; returns how many went in."""
     if not rows:
         return 0
-    end = "ON CONFLICT DO NOTHING"
     if connection.dialect.name == "postgresql":
         statement, given = _from_arrays(connection, table, columns, rows)
-        return connection.exec_driver_sql(f"{statement} {end}", given).rowcount
-    return sum(result.rowcount for result in _sqlite_insert(connection, table, columns, rows, end))
+        return connection.exec_driver_sql(f"{statement} {_UNLESS}", given).rowcount
+    return connection.exec_driver_sql(f"{_insert_one(table, columns)} {_UNLESS}", list(rows)).rowcount
 
 
 def update_many(
@@ -116,27 +89,22 @@ def update_many(
     """
     if not rows:
         return 0
-    changes = ", ".join(f"{name} = given.column{at}" for at, name in enumerate(columns, len(keys) + 1))
-    found = " AND ".join(f"{table.name}.{name} = given.column{at}" for at, name in enumerate(keys, 1))
-    update = f"UPDATE {table.name} SET {changes} FROM"  # noqa: S608  # names are ours
     names = [*keys, *columns]
-    if connection.dialect.name == "postgresql":
-        arrays = ", ".join(f"%b::{_postgres_type(connection, table, name)}[]" for name in names)
-        given = ", ".join(f"column{at}" for at in range(1, len(names) + 1))
-        values: tuple[Any, ...] = tuple(list(column) for column in zip(*rows, strict=True))
-        if isinstance(rows[0][0], int):  # without it a table that was never analysed is read whole, each time
-            found += f" AND {table.name}.{keys[0]} BETWEEN %b AND %b"
-            values += (min(values[0]), max(values[0]))
-        return connection.exec_driver_sql(
-            f"{update} unnest({arrays}) AS given({given}) WHERE {found}", values
-        ).rowcount
-    changed = 0
-    row_marks = f"({', '.join('?' * len(names))})"
-    for part in _parts(rows):  # not `executemany`, as above
-        flat = tuple(chain.from_iterable(part))
-        statement = f"{update} (VALUES {_repeated(row_marks, len(part))}) AS given WHERE {found}"
-        changed += connection.exec_driver_sql(statement, flat).rowcount
-    return changed
+    given = "?" if (on_sqlite := connection.dialect.name == "sqlite") else "given.column"
+    changes = ", ".join(f"{name} = {given}{at}" for at, name in enumerate(columns, len(keys) + 1))
+    found = " AND ".join(f"{table.name}.{name} = {given}{at}" for at, name in enumerate(keys, 1))
+    update = f"UPDATE {table.name} SET {changes}"  # noqa: S608  # names are ours
+    if on_sqlite:
+        return connection.exec_driver_sql(f"{update} WHERE {found}", list(rows)).rowcount
+    arrays = ", ".join(f"%b::{_postgres_type(connection, table, name)}[]" for name in names)
+    named = ", ".join(f"column{at}" for at in range(1, len(names) + 1))
+    values: tuple[Any, ...] = tuple(list(column) for column in zip(*rows, strict=True))
+    if isinstance(rows[0][0], int):  # without it a table that was never analysed is read whole, each time
+        found += f" AND {table.name}.{keys[0]} BETWEEN %b AND %b"
+        values += (min(values[0]), max(values[0]))
+    return connection.exec_driver_sql(
+        f"{update} FROM unnest({arrays}) AS given({named}) WHERE {found}", values
+    ).rowcount
 
 
 def _from_arrays(
