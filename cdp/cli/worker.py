@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from prometheus_client import start_http_server
 
-from cdp.app import configure_logging, consuming, mirror_task
+from cdp.app import calm_collector, configure_logging, consuming, mirror_task
 from cdp.settings import load
 
 _LOOK_SECONDS = 1.0
@@ -40,7 +40,7 @@ def worker(
     if metrics_port:
         start_http_server(metrics_port, addr="127.0.0.1")
     if settings.intake == "direct" and mirror:
-        with mirror_task(settings) as task:
+        with mirror_task(settings) as task, calm_collector():
             task.run_while(lambda: os.getppid() == parent)
         return
     ending = threading.Event()
