@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     witness_key: str = ""
     witness_ca: Path | None = None
     log_level: str = "info"
-    batch_events: int = 2000
+    batch_events: int = 4000
     queue_events: int = 20_000
     queue_bytes: int = 192 * 1024 * 1024
     preparers: int = min(2, (os.cpu_count() or 1) - 1)

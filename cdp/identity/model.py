@@ -20,8 +20,11 @@ Origin = Literal["event", "alias", "merge", "match", "index"]
 of the normaliser under which both are one value."""
 
 
+WEIGHTS = 3
+
+
 def weight(verified: bool, origin: str) -> int:  # noqa: FBT001  # columns of a row, in their order
-    """Return the ``weight`` of a candidate."""
+    """Return the ``weight`` of a candidate, below ``WEIGHTS``."""
     return (2 if origin in ("alias", "index") else 1) if verified else 0
 
 

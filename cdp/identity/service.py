@@ -28,7 +28,7 @@ from cdp.identity import queries
 from cdp.identity.identifiers import VERSION
 from cdp.identity.index import Before, same_value
 from cdp.identity.linker import Linker
-from cdp.identity.model import Candidate, Pair, Resolved, weight
+from cdp.identity.model import WEIGHTS, Candidate, Pair, Resolved, weight
 from cdp.identity.resolve import fitting, period_no
 from cdp.ingest import Event, Indexed
 from cdp.policy import IdentityRules
@@ -297,16 +297,19 @@ class IdentityService(Linker):
 
     def _is_told(self, event: Event, numbers: Sequence[int]) -> bool:
         """Tell whether an event of a person who is known says nothing new of who they are."""
+        if event.type == "alias":
+            return False
         own, least = (event.stamped_at, event.event_id), weight(event.source.kind != "browser", "event")
         first, told = numbers[0], self._told
         for other in numbers[1:]:
             pair = (first, other) if first < other else (other, first)
-            if not any(
-                held is not None and held <= own
-                for held in (told.get((pair, one, 0)) for one in range(least, 3))
-            ):
+            for one in range(least, WEIGHTS):
+                held = told.get((pair, one, 0))
+                if held is not None and held <= own:
+                    break
+            else:
                 return False
-        return event.type != "alias"
+        return True
 
 
 def _star(event: Event, place: int, first: int, others: Collection[int]) -> list[Candidate]:

@@ -87,6 +87,6 @@ def unheard(
         for place, item in enumerate(events)
         if item.classified.event.message.delivery.statements
     }
-    for item in new:
+    for item in new if told else ():
         told.pop(item.classified.event.event_id, None)
     return {event_id: "suppressed" if place in erased else "repeated" for event_id, place in told.items()}
