@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", default=["sqlite", "postgresql"])
     parser.add_argument("--events", type=int, default=400_000)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--single", action="store_true")
     parser.add_argument("--grow", type=int, default=0, help="events stored before the last timing")
     arguments = parser.parse_args()
