@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from cdp.clock import DAY, Micros
-from cdp.consent.model import EventType, Named, Record, Standing, State, Told
+from cdp.consent.model import EventType, Named, Record, Standing, State
 from cdp.policy import Purpose
 
 WHOMEVER = ""
@@ -28,7 +28,7 @@ Held = Mapping[str, Record]
 _STRENGTH: tuple[EventType, ...] = ("regular", "explicit", "separate")
 
 
-def effective_at(record: Record | Told) -> Micros:
+def effective_at(record: Record) -> Micros:
     """Return when a record took effect: a clock that runs ahead gains nothing."""
     return min(record.event_time, record.received_at)
 

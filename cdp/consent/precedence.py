@@ -39,7 +39,7 @@ import msgspec
 from cdp.clock import Micros
 from cdp.consent.carry import carried
 from cdp.consent.grade import WHOMEVER, Held, effective_at, held_by, order, together
-from cdp.consent.model import GPC, RESTRAINING, TCF, Member, Record, Standing, State, Told
+from cdp.consent.model import GPC, RESTRAINING, TCF, Member, Record, Standing, State
 from cdp.consent.notices import INFORMED, notice_given
 from cdp.policy import Purpose, covers
 
@@ -47,25 +47,25 @@ SEVERITY = ("refused", "opted_out", "withdrawn", "objected", "restricted")
 """Restraining states, the mildest first."""
 
 
-def rank(record: Record | Told) -> Micros:
+def rank(record: Record) -> Micros:
     """Return the instant at which a record ranks (rule 1)."""
     if record.state in RESTRAINING:
         return record.received_at
     return effective_at(record)
 
 
-def may_lift(record: Record | Told) -> bool:
+def may_lift(record: Record) -> bool:
     """True for an act of the person that may undo a restraint (rules 2, 3)."""
     known = record.source_kind == "server" or (record.source_kind == "browser" and record.verified)
     return record.act and known and record.state == "granted"
 
 
-def renewable(record: Record | Told) -> bool:
+def renewable(record: Record) -> bool:
     """True for a grant that a later one of its kind renews: its date is that of the person's own act."""
     return record.state == "granted" and not record.act and record.signal == TCF
 
 
-def never(_act: Record | Told) -> bool:
+def never(_act: Record) -> bool:
     """Say of every act that it may not."""
     return False
 
