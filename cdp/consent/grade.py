@@ -106,6 +106,7 @@ def _shown(one: Standing) -> tuple[bool, Micros, int]:
 
 def _weakest(purpose: Purpose, grants: Sequence[Record], now: Micros) -> Standing:
     """Return what all ``grants`` together allow, whoever receives it."""
+    grants = list({one.record_id: one for one in grants}.values())  # one often stands for all identities
     oldest, newest = min(grants, key=order), max(grants, key=order)
     expires = min((end for grant in grants if (end := expiry(purpose, grant)) is not None), default=None)
     notices = {notice_status(purpose, grant) for grant in grants}

@@ -157,6 +157,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     def lifts(self, received_at: Micros, restraint: Record) -> bool:
         """True when an act of this identity speaks for whom a restraint was said of, and is written to."""
+        if restraint.identity_no == self.identity_no:
+            return True
         whose = (restraint.identity_no, restraint.said_of)
         since = (received_at if one == self.identity_no else self.vouched_at.get(one or 0) for one in whose)
         vouched = any(at is not None and received_at >= at for at in since)

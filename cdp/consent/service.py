@@ -87,8 +87,7 @@ class ConsentLedger:
         everyone = [concerned(draft, members, profile_of) for draft in drafts]
         whole = dict.fromkeys(number for numbers in everyone for number in numbers)
         told = self.told(batch.connection, whole) if told is None else told
-        before = (record for number in whole for record in told.get(number, ()))
-        last = Latest(before, self.rules.lifts_gpc)
+        last = Latest((one for number in whole for one in told.get(number, ())), self.rules.lifts_gpc)
         first_id = random_id()
         records: list[Record] = []
         evidence: list[bytes | None] = []
@@ -123,12 +122,11 @@ class ConsentLedger:
                     if last.narrows(number, statement):
                         narrowing.add(record.record_id)
                     last.add(record)
+                    told.setdefault(number, []).append(record)
                     records.append(record)
                     evidence.append(statement.evidence)
             own = sorted(records[start:], key=lambda record: record.identity_no not in draft.named)
             taken.append(tuple(record.record_id for record in own))
-        for record in records:
-            told.setdefault(record.identity_no, []).append(record)
         kept = self._sealed(records, evidence)
         queries.add_records(batch.connection, batch.id, kept)
         if self._journal is not None and kept:
@@ -276,8 +274,6 @@ class ConsentLedger:
 
     # -- reading --------------------------------------------------------------------------------
 
-    told = staticmethod(queries.told)
-
     def states(
         self, connection: Connection, purpose: str, among: Collection[int] | None = None
     ) -> dict[int, Standing]:
@@ -386,9 +382,8 @@ class ConsentLedger:
         """
         return queries.records_of(connection, identity_nos, decisive=True, upto=upto)
 
-    def records_of(self, connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
-        """Return every record of these identities, in the order in which they came in."""
-        return queries.records_of(connection, identity_nos)
+    records_of = staticmethod(queries.records_of)
+    told = staticmethod(queries.told)
 
 
 def _silent(purpose: str) -> Standing:
