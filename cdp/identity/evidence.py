@@ -13,7 +13,7 @@ from cdp.store import Connection
 
 
 class Evidence:
-    """What the rules make of it may be asked again and again.
+    """Some components; what the rules make of them may be asked again and again.
 
     :ivar suppressed: pairs that stand revoked → who revoked them.
     """
