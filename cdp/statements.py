@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 
 import msgspec
 
@@ -81,29 +82,37 @@ class StatementRecorder:
 
     def append(self, batch: Batch, events: Sequence[Indexed], resolved: Resolved) -> Said:
         """Append what was said about consent, and derive the states of every profile it touches (step 2)."""
-        saying = [item for item in events if item.classified.event.statements]
+        saying = [(place, item) for place, item in enumerate(events) if item.classified.event.statements]
         drafts = [
             self._draft(item, [resolved.identity_of[at] for at in item.indexes], place)
-            for place, item in enumerate(events)
-            if item.classified.event.statements
+            for place, item in saying
         ]
         returned = self._recovery.returned(batch, resolved)
         speaking = {number for draft in drafts for number in draft.named}.union(returned)
-        touched = self._identity.profiles_of(batch.connection, speaking)
-        if not touched and not resolved.relinked and not resolved.gone:
+        if not speaking and not resolved.relinked and not resolved.gone:
             return Said()
-        members = self._identity.consent_members(batch.connection, set(touched.values()))
-        taken = self._ledger.append(batch, drafts, members, touched)
-        spoken = taken.profiles.union(touched[number] for number in returned)
-        again = self._identity.heard(batch.connection, resolved.relinked - members.keys())
-        again |= {no: members[no] for no in members if no in resolved.relinked or no in spoken}
-        self._ledger.refresh(batch, again, resolved.gone)
+        home = self._identity.profiles_after(batch.connection, resolved, speaking)
+        touched = {home[number] for number in speaking}
+        people = {profile_no: list[int]() for profile_no in touched | resolved.relinked}
+        for number, profile_no in sorted(home.items()):
+            if profile_no in people:
+                people[profile_no].append(number)
+        told = self._ledger.told(batch.connection, chain.from_iterable(people.values()))
+        # Where nobody ever said anything it does not matter who is linked to whom.
+        heard = touched.union(home[number] for number in told)
+        members = self._identity.members_after(
+            batch.connection, resolved, {no: numbers for no, numbers in people.items() if no in heard}
+        )
+        taken = self._ledger.append(batch, drafts, members, home, told)
+        spoken = taken.profiles.union(home[number] for number in returned)
+        again = {profile_no: members.get(profile_no, []) for profile_no in resolved.relinked | spoken}
+        self._ledger.refresh(batch, again, resolved.gone, told)
         counts = {
             "statements_unknown": taken.unknown,
             "statements_unbound": taken.unbound,
-            "signatures_wrong": sum(item.classified.event.signed is False for item in saying),
+            "signatures_wrong": sum(item.classified.event.signed is False for _, item in saying),
         }
-        said_by = (item.classified.event.event_id for item in saying)
+        said_by = (item.classified.event.event_id for _, item in saying)
         return Said(
             dict(zip(said_by, taken.records, strict=True)),
             {name: count for name, count in counts.items() if count},

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from cdp.clock import Micros
 from cdp.consent import queries
-from cdp.consent.model import Member, Record, Standing
+from cdp.consent.model import Member, OnRecord, Standing
 from cdp.consent.rules import Rules
 from cdp.consent.states import queries as states
 from cdp.store import Connection
@@ -19,21 +18,20 @@ def derive(
     members: Mapping[int, Sequence[Member]],
     now: Micros,
     only: Collection[str] | None = None,
+    told: OnRecord | None = None,
 ) -> dict[tuple[int, str], Standing]:
     """Return (profile_no, purpose) → state, one profile after the other.
 
     :param members: profile_no → its members.
     :param only: these purposes; all when None.
     """
-    numbers = [member.identity_no for profile in members.values() for member in profile]
-    of_identity: dict[int, list[Record]] = defaultdict(list)
-    for record in queries.records_of(connection, numbers, decisive=True):
-        of_identity[record.identity_no].append(record)
+    if told is None:
+        told = queries.told(connection, (one.identity_no for profile in members.values() for one in profile))
     return {
         (profile_no, state.purpose): state
         for profile_no, profile in members.items()
         for state in rules.standings(
-            profile, [r for member in profile for r in of_identity.get(member.identity_no, ())], now, only
+            profile, [r for member in profile for r in told.get(member.identity_no, ())], now, only
         )
     }
 
@@ -46,13 +44,15 @@ def keep(
     members: Mapping[int, Sequence[Member]],
     gone: Collection[int],
     now: Micros,
+    told: OnRecord | None = None,
 ) -> None:
     """Store the states of some purposes as they are now, and forget those of profiles that are gone.
 
     :param batch: what is noted at the rows that differ; others are not touched.
     :param members: profile_no → its members.
+    :param told: what is on record of all of them, where that was read already.
     """
-    derived = derive(connection, rules, members, now, purposes)
+    derived = derive(connection, rules, members, now, purposes, told)
     wanted = {(no, rules.names[purpose]): state for (no, purpose), state in derived.items()}
     ours = {rules.names[purpose] for purpose in purposes}
     held = {

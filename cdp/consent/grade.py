@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from cdp.clock import DAY, Micros
-from cdp.consent.model import EventType, Named, Record, Standing, State, Told
+from cdp.consent.model import EventType, Named, Record, Standing, State
 from cdp.policy import Purpose
 
 WHOMEVER = ""
@@ -28,7 +28,7 @@ Held = Mapping[str, Record]
 _STRENGTH: tuple[EventType, ...] = ("regular", "explicit", "separate")
 
 
-def effective_at(record: Record | Told) -> Micros:
+def effective_at(record: Record) -> Micros:
     """Return when a record took effect: a clock that runs ahead gains nothing."""
     return min(record.event_time, record.received_at)
 
@@ -106,6 +106,7 @@ def _shown(one: Standing) -> tuple[bool, Micros, int]:
 
 def _weakest(purpose: Purpose, grants: Sequence[Record], now: Micros) -> Standing:
     """Return what all ``grants`` together allow, whoever receives it."""
+    grants = list({one.record_id: one for one in grants}.values())  # one often stands for all identities
     oldest, newest = min(grants, key=order), max(grants, key=order)
     expires = min((end for grant in grants if (end := expiry(purpose, grant)) is not None), default=None)
     notices = {notice_status(purpose, grant) for grant in grants}

@@ -120,26 +120,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     said_of: int | None = None
 
 
-class Told(msgspec.Struct, frozen=True, gc=False):
-    """Of a record as much as tells what is news; made for each record of everybody who speaks."""
-
-    identity_no: int
-    purpose: str
-    state: RecordState
-    act: bool
-    event_time: Micros
-    received_at: Micros
-    record_id: int
-    source_kind: SourceKind
-    verified: bool
-    event_type: EventType
-    signal: str
-    expires_at: Micros | None
-    notice_id: str
-    notice_version: int | None
-    jurisdiction: str
-    said_of: int | None
-    recipients: tuple[str, ...]
+OnRecord = Mapping[int, list[Record]]
+"""identity_no → its records as far as precedence looks at them, the oldest first."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,8 +155,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         linked_at = self.linked_at.get(identity_no)
         return linked_at is not None and received_at >= linked_at
 
-    def lifts(self, received_at: Micros, restraint: Record | Told) -> bool:
+    def lifts(self, received_at: Micros, restraint: Record) -> bool:
         """True when an act of this identity speaks for whom a restraint was said of, and is written to."""
+        if restraint.identity_no == self.identity_no:
+            return True
         whose = (restraint.identity_no, restraint.said_of)
         since = (received_at if one == self.identity_no else self.vouched_at.get(one or 0) for one in whose)
         vouched = any(at is not None and received_at >= at for at in since)

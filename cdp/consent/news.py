@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from cdp.clock import Micros
-from cdp.consent.model import GPC, RESTRAINING, Member, Record, RecordState, Statement, Told
+from cdp.consent.model import GPC, RESTRAINING, Member, Record, RecordState, Statement
 from cdp.consent.notices import INFORMED
 from cdp.consent.precedence import SEVERITY, may_lift, rank, renewable
 from cdp.policy import covers, lineage
@@ -42,16 +42,16 @@ class Latest:
     :param lifts_gpc: whether an act may lift a ``Sec-GPC`` opt-out.
     """
 
-    def __init__(self, records: Iterable[Record | Told], lifts_gpc: Callable[[Record | Told], bool]) -> None:
+    def __init__(self, records: Iterable[Record], lifts_gpc: Callable[[Record], bool]) -> None:
         self._lifts_gpc = lifts_gpc
-        self._newest: dict[int, dict[tuple[Track, str], Record | Told]] = defaultdict(dict)
-        self._lifts: dict[int, dict[str, Record | Told]] = defaultdict(dict)
+        self._newest: dict[int, dict[tuple[Track, str], Record]] = defaultdict(dict)
+        self._lifts: dict[int, dict[str, Record]] = defaultdict(dict)
         self._named: dict[tuple[int, str], frozenset[str]] = {}  # what grants that may lift nothing leave
         self._received: dict[int, Micros] = {}
         for record in records:
             self.add(record)
 
-    def add(self, record: Record | Told) -> None:
+    def add(self, record: Record) -> None:
         """Take note of a record newer than all before."""
         held = self._newest[record.identity_no]
         track = track_of(record.state, record.signal)
@@ -151,12 +151,12 @@ class Latest:
         return left is None or not left <= set(statement.recipients)
 
 
-def _is_report(record: Record | Told) -> bool:
+def _is_report(record: Record) -> bool:
     """True for a grant of which only the first counts."""
     return record.state == "granted" and not may_lift(record)
 
 
-def _renews(last: Record | Told | None, stamp: Statement) -> bool:
+def _renews(last: Record | None, stamp: Statement) -> bool:
     """True when a string is a newer answer of the person than the one that the grant rests on."""
     if last is None or not renewable(last) or stamp.signal != last.signal:
         return False
@@ -179,12 +179,12 @@ def without_others(records: Sequence[Record], track: Track | None) -> Sequence[R
     return [r for r in records if r.state not in RESTRAINING or track_of(r.state, r.signal) == track]
 
 
-def _eases(later: Record | Told, restraint: Record | Told) -> bool:
+def _eases(later: Record, restraint: Record) -> bool:
     below = later.purpose != restraint.purpose and covers(restraint.purpose, later.purpose)
     return below and may_lift(later)
 
 
-def _said(record: Record | Told) -> tuple[object, ...]:
+def _said(record: Record) -> tuple[object, ...]:
     """Return all of a record that an answer depends on, but when it was received."""
     return (
         record.state,
@@ -202,5 +202,5 @@ def _said(record: Record | Told) -> tuple[object, ...]:
     )
 
 
-def _order(record: Record | Told) -> tuple[Micros, int]:
+def _order(record: Record) -> tuple[Micros, int]:
     return record.received_at, record.record_id

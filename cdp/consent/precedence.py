@@ -39,7 +39,7 @@ import msgspec
 from cdp.clock import Micros
 from cdp.consent.carry import carried
 from cdp.consent.grade import WHOMEVER, Held, effective_at, held_by, order, together
-from cdp.consent.model import GPC, RESTRAINING, TCF, Member, Record, Standing, State, Told
+from cdp.consent.model import GPC, RESTRAINING, TCF, Member, Record, Standing, State
 from cdp.consent.notices import INFORMED, notice_given
 from cdp.policy import Purpose, covers
 
@@ -47,25 +47,25 @@ SEVERITY = ("refused", "opted_out", "withdrawn", "objected", "restricted")
 """Restraining states, the mildest first."""
 
 
-def rank(record: Record | Told) -> Micros:
+def rank(record: Record) -> Micros:
     """Return the instant at which a record ranks (rule 1)."""
     if record.state in RESTRAINING:
         return record.received_at
     return effective_at(record)
 
 
-def may_lift(record: Record | Told) -> bool:
+def may_lift(record: Record) -> bool:
     """True for an act of the person that may undo a restraint (rules 2, 3)."""
     known = record.source_kind == "server" or (record.source_kind == "browser" and record.verified)
     return record.act and known and record.state == "granted"
 
 
-def renewable(record: Record | Told) -> bool:
+def renewable(record: Record) -> bool:
     """True for a grant that a later one of its kind renews: its date is that of the person's own act."""
     return record.state == "granted" and not record.act and record.signal == TCF
 
 
-def never(_act: Record | Told) -> bool:
+def never(_act: Record) -> bool:
     """Say of every act that it may not."""
     return False
 
@@ -83,11 +83,14 @@ def standing(
     :param lifts_gpc: whether an act may lift a ``Sec-GPC`` opt-out, where it was made.
     """
     profile = _Profile(purpose, members, records, lifts_gpc)
+    state = _standing(purpose, profile, now)
+    if not profile.informed:
+        return state
     told = notice_given(purpose, members, profile.informed)
-    return msgspec.structs.replace(_standing(purpose, members, profile, now), notice_given=told)
+    return msgspec.structs.replace(state, notice_given=told)
 
 
-def _standing(purpose: Purpose, members: Sequence[Member], profile: _Profile, now: Micros) -> Standing:
+def _standing(purpose: Purpose, profile: _Profile, now: Micros) -> Standing:
     binding = profile.binding()
     if binding:  # 2
         worst = max(binding, key=lambda r: (SEVERITY.index(r.state), rank(r), r.record_id))
@@ -99,7 +102,7 @@ def _standing(purpose: Purpose, members: Sequence[Member], profile: _Profile, no
             since=effective_at(worst),
             record_id=worst.record_id,
         )
-    held = {member.identity_no: one for member in members if (one := profile.grants_of(member))}  # 3
+    held = profile.held()  # 3
     if not held or not profile.agree(held):  # 4
         return Standing(purpose=purpose.key, state="missing", reason=profile.missing_reason())
     return together(purpose, list(held.values()), now)  # 5
@@ -164,20 +167,22 @@ class _Profile:
             covers(restraint.purpose, act.purpose) and self.prevails(act, restraint) for act in lifting
         )
 
-    def grants_of(self, member: Member) -> Held:
-        """Return the grants that one identity stands on; nothing where there is none."""
-        number = member.identity_no
+    def held(self) -> dict[int, Held]:
+        """Return identity_no → the grants that it stands on, of those that stand on any."""
+        acts = sorted((act for act in self.acts if act.purpose == self.key), key=order, reverse=True)
+        return {number: one for number in self.members if (one := self._held_by(number, acts))}
+
+    def _held_by(self, number: int, acts: Sequence[Record]) -> Held:
+        """Return the grants that one identity stands on, of ``acts``, the newest first, or of its own."""
         restrained = self.restraints.get(number, [])
-        acts = [
-            act
-            for act in self.acts
-            if act.purpose == self.key
-            and self.members[act.identity_no].answers(act.received_at, number)
-            and all(self.prevails(act, restraint) for restraint in restrained)
-        ]
         held: Held = {}
-        for act in sorted(acts, key=order):
-            held = {**held, **held_by(act)} if act.recipients and WHOMEVER not in held else held_by(act)
+        for act in acts:
+            if self.members[act.identity_no].answers(act.received_at, number) and all(
+                self.prevails(act, restraint) for restraint in restrained
+            ):
+                if not act.recipients:
+                    return held or held_by(act)
+                held = {**held_by(act), **held}
         return held if held or restrained else _first(self.grants.get(number, []))
 
     def agree(self, held: Mapping[int, Held]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,42 +14,48 @@ from sqlalchemy import Connection, case, func, select
 
 from cdp.clock import DAY, Micros
 from cdp.consent.grade import version_status
-from cdp.consent.model import CONFIRMING, RESTRAINING, Record, Told
+from cdp.consent.model import CONFIRMING, RESTRAINING, Record
 from cdp.consent.standings import NEVER
 from cdp.consent.tables import consent_proofs, consent_records
 from cdp.policy import Purpose, lineage
-from cdp.store import among, batches, chunks, forget_rows, insert_many, read_rows, until
+from cdp.store import among, batches, chunks, forget_rows, insert_many, read_among, read_rows, until
 
 NOBODY = "[]"
 """Recipients, where none are named."""
 _SETS = 10_000  # different sets of recipients; people share a few
 _WHOLE = Record.__struct_fields__
+_RECIPIENTS = _WHOLE.index("recipients")
 _DECISIVE = tuple(
     name for name in _WHOLE if name not in {"legal_basis", "notice_sha256", "language", "method", "sealed"}
+)
+_R = consent_records.c
+_RECORDS, _DECISIVE_RECORDS = (
+    select(*(_R[name] for name in names)).where(among(_R.identity_no)) for names in (_WHOLE, _DECISIVE)
+)
+_NEWEST = (
+    select(_R.identity_no, func.max(_R.received_at)).where(among(_R.identity_no)).group_by(_R.identity_no)
 )
 
 
 def add_records(connection: Connection, batch: int, records: Sequence[Record]) -> None:
     """Append to the ledger."""
-    columns = ("batch", *Record.__struct_fields__)
-    stored = (msgspec.structs.replace(one, recipients=recipients_text(one.recipients)) for one in records)
-    rows = [(batch, *msgspec.structs.astuple(one)) for one in stored]
+    columns = ("batch", *_WHOLE)
+    before, after = slice(None, _RECIPIENTS), slice(_RECIPIENTS + 1, None)
+    told = (msgspec.structs.astuple(one) for one in records)
+    rows = [(batch, *one[before], recipients_text(one[_RECIPIENTS]), *one[after]) for one in told]
     insert_many(connection, consent_records, columns, rows)
-
-
-def told(connection: Connection, identity_nos: Iterable[int]) -> list[Told]:
-    """Return as much of these identities' records as tells what is news, in the order in which they came."""
-    found = [Told(*row.values()) for row in _read(connection, Told.__struct_fields__, identity_nos)]
-    return sorted(found, key=lambda one: (one.received_at, one.record_id))
 
 
 def told_until(connection: Connection, identity_nos: Iterable[int]) -> dict[int, Micros]:
     """Return identity_no → when its newest record was received, for those that have any."""
-    number = consent_records.c.identity_no
-    newest = select(number, func.max(consent_records.c.received_at)).group_by(number)
-    found: dict[int, Micros] = {}
-    for chunk in chunks(identity_nos):
-        found.update(read_rows(connection, newest.where(among(number, chunk))))
+    return dict(read_among(connection, _NEWEST, identity_nos))
+
+
+def told(connection: Connection, identity_nos: Iterable[int]) -> dict[int, list[Record]]:
+    """Return identity_no → what precedence looks at of its records, the oldest first."""
+    found: dict[int, list[Record]] = defaultdict(list)
+    for record in records_of(connection, identity_nos, decisive=True):
+        found[record.identity_no].append(record)
     return found
 
 
@@ -64,23 +71,18 @@ def records_of(
     :param decisive: read only what precedence looks at, and leave the rest empty.
     :param upto: as of this commit; now when None.
     """
-    names = _DECISIVE if decisive else _WHOLE
-    found = [Record(**row) for row in _read(connection, names, identity_nos, upto)]
+    names, query = (_DECISIVE, _DECISIVE_RECORDS) if decisive else (_WHOLE, _RECORDS)
+    if upto is not None:
+        query = query.where(until(_R.batch, upto))
+    found = [_record(names, row) for row in read_among(connection, query, identity_nos)]
     return sorted(found, key=lambda record: (record.received_at, record.record_id))
 
 
-def _read(
-    connection: Connection, names: Sequence[str], identity_nos: Iterable[int], upto: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield records of these identities: name → value, in the order of ``names``."""
-    r = consent_records.c
-    query = select(*(r[name] for name in names))
-    for chunk in chunks(identity_nos):
-        for row in read_rows(connection, query.where(among(r.identity_no, chunk), until(r.batch, upto))):
-            given: dict[str, Any] = dict(zip(names, row, strict=True))
-            given["act"], given["verified"] = bool(given["act"]), bool(given["verified"])
-            given["recipients"] = recipients_tuple(given["recipients"])
-            yield given
+def _record(names: Sequence[str], row: Sequence[Any]) -> Record:
+    given: dict[str, Any] = dict(zip(names, row, strict=True))
+    given["act"], given["verified"] = bool(given["act"]), bool(given["verified"])
+    given["recipients"] = recipients_tuple(given["recipients"])
+    return Record(**given)
 
 
 def known(connection: Connection, record_ids: Iterable[int]) -> set[int]:
@@ -104,9 +106,7 @@ def committed_record(connection: Connection, record_id: int) -> tuple[Record, in
     if row is None:
         return None
     *values, commit_no, at = row
-    given: dict[str, Any] = dict(zip(_WHOLE, values, strict=True))
-    given["recipients"] = recipients_tuple(given["recipients"])
-    return Record(**given), int(commit_no), int(at)
+    return _record(_WHOLE, values), int(commit_no), int(at)
 
 
 def forget(connection: Connection, identity_nos: Iterable[int]) -> int:

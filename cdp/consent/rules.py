@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from cdp.clock import Micros
-from cdp.consent.model import Member, Record, Standing, Told
+from cdp.consent.model import Member, Record, Standing
 from cdp.consent.precedence import may_lift, standing
 from cdp.policy import Bundle, covers, lineage
 
@@ -60,7 +60,7 @@ class Rules:
         """Return the purposes of which the states are not those of other rules."""
         return [key for key, name in self.names.items() if rules.names.get(key) != name]
 
-    def lifts_gpc(self, act: Record | Told) -> bool:
+    def lifts_gpc(self, act: Record) -> bool:
         """True for an explicit act that may undo a ``Sec-GPC`` opt-out, where policy says the law allows.
 
         What counts is the jurisdiction that the act names; one that names none needs a policy that

@@ -33,7 +33,7 @@ from cdp.consent.anew import queries as anew
 from cdp.consent.attach import after, bound_by, concerned, describe, restrains
 from cdp.consent.derive import derive, keep
 from cdp.consent.grade import version_status
-from cdp.consent.model import GPC, Appended, Draft, Member, Record, Standing
+from cdp.consent.model import GPC, Appended, Draft, Member, OnRecord, Record, Standing
 from cdp.consent.news import Latest, Track, without_others
 from cdp.consent.precedence import may_lift
 from cdp.consent.rules import Rules
@@ -75,16 +75,19 @@ class ConsentLedger:
         drafts: Sequence[Draft],
         members: Mapping[int, Sequence[Member]],
         profile_of: Mapping[int, int],
+        told: dict[int, list[Record]] | None = None,
     ) -> Appended:
         """Append what is new in ``drafts``.
 
         :param members: profile_no → its members, for every profile that the drafts touch.
         :param profile_of: identity_no → profile_no, for every identity that the drafts name.
+        :param told: what is on record of the members, where that was read already; what is new is added.
         """
         devices = {m.identity_no for profile in members.values() for m in profile if m.device}
         everyone = [concerned(draft, members, profile_of) for draft in drafts]
         whole = dict.fromkeys(number for numbers in everyone for number in numbers)
-        last = Latest(queries.told(batch.connection, whole), self.rules.lifts_gpc)
+        told = self.told(batch.connection, whole) if told is None else told
+        last = Latest((one for number in whole for one in told.get(number, ())), self.rules.lifts_gpc)
         first_id = random_id()
         records: list[Record] = []
         evidence: list[bytes | None] = []
@@ -119,6 +122,7 @@ class ConsentLedger:
                     if last.narrows(number, statement):
                         narrowing.add(record.record_id)
                     last.add(record)
+                    told.setdefault(number, []).append(record)
                     records.append(record)
                     evidence.append(statement.evidence)
             own = sorted(records[start:], key=lambda record: record.identity_no not in draft.named)
@@ -126,8 +130,8 @@ class ConsentLedger:
         kept = self._sealed(records, evidence)
         queries.add_records(batch.connection, batch.id, kept)
         if self._journal is not None and kept:
-            told = [one for one in kept if one.record_id in narrowing or _restrains_or_lifts(one)]
-            self._journal(batch, told)
+            decisive = [one for one in kept if one.record_id in narrowing or _restrains_or_lifts(one)]
+            self._journal(batch, decisive)
         home = {m.identity_no: profile_no for profile_no, profile in members.items() for m in profile}
         return Appended(
             profiles=frozenset(home[record.identity_no] for record in records),
@@ -175,18 +179,25 @@ class ConsentLedger:
                 kept.append(record)
         return kept
 
-    def refresh(self, batch: Batch, members: Mapping[int, Sequence[Member]], gone: Collection[int]) -> None:
+    def refresh(
+        self,
+        batch: Batch,
+        members: Mapping[int, Sequence[Member]],
+        gone: Collection[int],
+        told: OnRecord | None = None,
+    ) -> None:
         """Derive the states of these profiles again, and forget those of profiles that are gone.
 
         Rows that stay the same are not touched, so ``changed_since`` names only real changes. States of other
         policies are kept so no longer: those may come back before anybody has derived the rest.
 
         :param members: profile_no → its members, for every profile whose links or records changed.
+        :param told: what is on record of all of them, where that was read already.
         """
         if members or gone:
             self.begin_deriving(batch)
             now = self._clock.now()
-            keep(batch.connection, batch.id, self.rules, self.rules.purposes, members, gone, now)
+            keep(batch.connection, batch.id, self.rules, self.rules.purposes, members, gone, now, told)
 
     def refresh_ahead(
         self, batch: Batch, rules: Rules, members: Mapping[int, Sequence[Member]], gone: Collection[int]
@@ -371,9 +382,8 @@ class ConsentLedger:
         """
         return queries.records_of(connection, identity_nos, decisive=True, upto=upto)
 
-    def records_of(self, connection: Connection, identity_nos: Iterable[int]) -> list[Record]:
-        """Return every record of these identities, in the order in which they came in."""
-        return queries.records_of(connection, identity_nos)
+    records_of = staticmethod(queries.records_of)
+    told = staticmethod(queries.told)
 
 
 def _silent(purpose: str) -> Standing:

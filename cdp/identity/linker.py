@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from cdp.audit import Entry
 from cdp.clock import Clock
 from cdp.consent import ConsentLedger, Member
 from cdp.crypto import BlindIndex
-from cdp.identity import queries
+from cdp.identity import members, queries
+from cdp.identity.evidence import Evidence
 from cdp.identity.forget import forget_links
 from cdp.identity.lookup import Lookup
-from cdp.identity.model import Candidate, Decided, Pair, Resolution
-from cdp.identity.resolve import components, resolve
+from cdp.identity.model import Candidate, Decided, Judged, Resolution, Resolved
+from cdp.identity.resolve import components
 from cdp.policy import IdentityRules
 from cdp.store import Batch, Connection, EpochMovedError
-
-
-class Evidence:
-    """All that was told of a component, read once: what the rules make of it may be asked again and again.
-
-    :ivar suppressed: pairs that stand revoked → who revoked them.
-    """
-
-    def __init__(self, connection: Connection, component: Collection[int], rules: IdentityRules) -> None:
-        self.candidates = sorted(queries.candidates_among(connection, component))
-        self.suppressed = queries.suppressed_by(connection, component)
-        self._types = queries.identity_types(connection, component)
-        self._rules = rules
-
-    def resolution(self, suppressed: Container[Pair], extra: Collection[Candidate] = ()) -> Resolution:
-        """Return what the rules make of it; ``extra`` are candidates that are not stored."""
-        return resolve(self._types, [*self.candidates, *extra], suppressed, self._rules)
 
 
 class Linker(Lookup):
@@ -66,9 +50,8 @@ class Linker(Lookup):
         :param created: the identities that it made.
         :param outcome: what the rules make of what is stored by now, where the caller has asked them.
         """
-        connection = batch.connection  # 5
+        told = self.evidence(batch.connection, before)  # 5
         if outcome is None:
-            told = self.evidence(connection, before)
             outcome = told.resolution(told.suppressed)
         home = outcome.profile_of
         cluster_of = components(before, (decision.candidate.pair for decision in outcome.decisions))
@@ -77,14 +60,14 @@ class Linker(Lookup):
             for number, held in before.items()
             if held != (home[number], cluster_of[number])
         }
-        queries.move(connection, moved, batch.id)
-        set_aside = self._append_links(batch, before, outcome, fresh)
+        queries.move(batch.connection, moved, batch.id)
+        set_aside = self._append_links(batch, told, outcome, fresh)
         grown = self._alarm(batch, {number: was for number, (was, _) in before.items()}, outcome)
         known = before.keys() - set(created)
         old, new = {before[number][0] for number in known}, {home[number] for number in known}
         changed = {profile_no for number in moved for profile_no in (before[number][0], moved[number][0])}
         changed |= {home[number] for number in touched}
-        return Decided(frozenset(changed & new), frozenset(old - new), set_aside, grown)
+        return Decided(frozenset(changed & new), frozenset(old - new), set_aside, grown, home, told)
 
     def _alarm(self, batch: Batch, before: Mapping[int, int], resolution: Resolution) -> tuple[int, ...]:
         """Record the profiles that reached the size of the alarm, none of whose parts had it before.
@@ -130,17 +113,21 @@ class Linker(Lookup):
     def _append_links(
         self,
         batch: Batch,
-        component: Collection[int],
+        evidence: Evidence,
         resolution: Resolution,
         fresh: Collection[Candidate],
     ) -> dict[str, int]:
         """Append the decisions that differ from the last; returns reason → how many more are set aside."""
-        known = queries.latest_links(batch.connection, component)
-        new = [
-            decision
-            for decision in resolution.decisions
-            if known.get(decision.candidate.pair) != (decision.accepted, decision.candidate.event_id)
-        ]
+        new, apart = [], list[str]()
+        for decision in resolution.decisions:
+            last = evidence.last(decision.candidate.pair)
+            if last is None or (last.accepted, last.event_id) != (
+                decision.accepted,
+                decision.candidate.event_id,
+            ):
+                new.append(decision)
+                if not decision.accepted and (last is None or last.accepted):
+                    apart.append(decision.reason)
         # Of a link that an old candidate makes now, nobody knew until now.
         now = self._clock.now()
         arrived = {(candidate.pair, candidate.event_id): candidate.received_at for candidate in fresh}
@@ -165,10 +152,9 @@ class Linker(Lookup):
             for decision in new
         ]
         queries.add_links(batch.connection, rows)
-        apart = (
-            decision.reason
-            for decision in new
-            if not decision.accepted and known.get(decision.candidate.pair, (True,))[0]
+        evidence.judge(
+            ((low, high), Judged(accepted, decided_at, event_id))
+            for low, high, _, accepted, _, event_id, _, decided_at in rows
         )
         return dict(Counter(_family(reason) for reason in apart if reason != "suppressed"))
 
@@ -193,6 +179,29 @@ class Linker(Lookup):
     def refresh_consent(self, batch: Batch, relinked: Collection[int], gone: Collection[int]) -> None:
         """Have the consent states of relinked profiles derived anew."""
         self._ledger.refresh(batch, self.heard(batch.connection, relinked), gone)
+
+    def profiles_after(
+        self, connection: Connection, resolved: Resolved, identity_nos: Collection[int]
+    ) -> dict[int, int]:
+        """Return identity_no → profile_no of everybody in the profiles of some identities, and of others.
+
+        :param resolved: most of them are locked by the batch that it is of, which knows where they are.
+        """
+        others = set(identity_nos) - resolved.profile_of.keys()
+        profiles = set(self.profiles_of(connection, others).values())
+        read = queries.members_of(connection, profiles)
+        return resolved.profile_of | {number: no for no, numbers in read.items() for number in numbers}
+
+    def members_after(
+        self, connection: Connection, resolved: Resolved, by_profile: Mapping[int, Sequence[int]]
+    ) -> dict[int, list[Member]]:
+        """Return what consent must know of profiles, given as identity numbers, after a batch."""
+        told, locked = resolved.told, resolved.profile_of
+        if told is None:
+            return members.of(connection, by_profile, self.rules.is_device)
+        others = {no: numbers for no, numbers in by_profile.items() if numbers[0] not in locked}
+        known = {no: numbers for no, numbers in by_profile.items() if no not in others}
+        return told.members(known) | members.of(connection, others, self.rules.is_device)
 
     def heard(self, connection: Connection, profile_nos: Collection[int]) -> dict[int, list[Member]]:
         """Return the members of profiles by which their states of consent follow.

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
 from cdp.clock import Micros
 
+if TYPE_CHECKING:
+    from cdp.identity.evidence import Evidence
+
 Pair = tuple[int, int]
 """Two identity numbers, the smaller first."""
 Told = tuple[Micros, bytes]
 """When a link was decided, and the event that was the evidence."""
+
+
+class Judged(NamedTuple):
+    """A decision about a link: whether it was accepted, when, and the event that was the evidence."""
+
+    accepted: bool
+    decided_at: Micros
+    event_id: bytes
+
+
 RULES = "rules"
 """Who set a pair aside because one of its values is blocked."""
 Origin = Literal["event", "alias", "merge", "match", "index"]
@@ -26,6 +39,15 @@ WEIGHTS = 3
 def weight(verified: bool, origin: str) -> int:  # noqa: FBT001  # columns of a row, in their order
     """Return the ``weight`` of a candidate, below ``WEIGHTS``."""
     return (2 if origin in ("alias", "index") else 1) if verified else 0
+
+
+class Seen(NamedTuple):
+    """An identity as it was first seen: of what type, when, in which event."""
+
+    identity_no: int
+    type: str
+    created_at: Micros
+    first_event_id: bytes
 
 
 class Candidate(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -99,12 +121,16 @@ class Decided(NamedTuple):
     :param gone: profiles of before that no longer exist.
     :param set_aside: reason → how many pairs are set aside by it that were not before.
     :param grown: profiles that reached the size of the growth alarm.
+    :param profile_of: identity_no → profile_no, of all of their members.
+    :param told: by what they were decided, and how.
     """
 
     relinked: frozenset[int]
     gone: frozenset[int]
     set_aside: dict[str, int]
     grown: tuple[int, ...]
+    profile_of: dict[int, int]
+    told: Evidence
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +147,8 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     :param set_aside: reason → how many pairs are set aside by it from now on; ``component``: how many were
         not kept, as they would have connected too many.
     :param grown: how many profiles reached the size of the growth alarm.
+    :param profile_of: identity_no → profile_no, of everybody in the components that are locked.
+    :param told: all that was told and decided of those; None where nothing was decided.
     """
 
     identity_of: dict[bytes, int]
@@ -130,6 +158,8 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     gone: frozenset[int] = frozenset()
     set_aside: dict[str, int] = {}
     grown: int = 0
+    profile_of: dict[int, int] = {}
+    told: Evidence | None = None
 
 
 class Identifier(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import ColumnElement, Connection, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, select
 
 from cdp.clock import Micros
-from cdp.identity.model import RULES, Candidate, Identifier, Pair, Told, weight
+from cdp.identity.model import RULES, Candidate, Identifier, Judged, Pair, Seen, weight
 from cdp.identity.tables import (
     identifier_index,
     identities,
@@ -29,6 +29,7 @@ from cdp.store import (
     insert_ignoring,
     insert_many,
     insert_new,
+    read_among,
     read_numbers,
     read_rows,
     since,
@@ -46,6 +47,25 @@ LINK_COLUMNS = (
     "low", "high", "batch", "accepted", "reason", "event_id", "rules_version", "decided_at",
 )  # fmt: skip
 SUPPRESSION_COLUMNS = ("low", "high", "batch", "suppressed", "actor", "decided_at")
+
+_I, _M, _C, _L = identities.c, profile_members.c, link_candidates.c, links.c
+_S = link_suppressions.c
+_SEEN = select(_I.identity_no, _I.type, _I.created_at, _I.first_event_id).where(among(_I.identity_no))
+_PROFILE_OF = select(_M.identity_no, _M.profile_no).where(among(_M.identity_no))
+_CLUSTER_OF = select(_M.identity_no, _M.cluster_no).where(among(_M.identity_no))
+_MEMBERS = select(_M.profile_no, _M.identity_no).where(among(_M.profile_no)).order_by(_M.identity_no)
+_COMPONENTS = select(_M.identity_no, _M.profile_no, _M.cluster_no).where(among(_M.cluster_no))
+_CANDIDATES = select(
+    _C.occurred_at, _C.event_id, _C.position, _C.low, _C.high, _C.received_at, _C.verified, _C.origin
+).where(among(_C.low))
+_SUPPRESSIONS = (
+    select(_S.low, _S.high, _S.suppressed, _S.actor).where(among(_S.low)).order_by(commit_order(_S.batch))
+)
+_JUDGED = (
+    select(_L.low, _L.high, _L.accepted, _L.decided_at, _L.event_id)
+    .where(among(_L.low))
+    .order_by(commit_order(_L.batch))
+)
 
 
 def find(connection: Connection, indexes: Collection[bytes]) -> dict[bytes, int]:
@@ -114,13 +134,12 @@ def add_identities(connection: Connection, rows: Sequence[Sequence[Any]], batch:
 
 def identity_types(connection: Connection, identity_nos: Iterable[int]) -> dict[int, str]:
     """Return identity_no → identifier type."""
-    found: dict[int, str] = {}
-    for chunk in chunks(identity_nos):
-        query = select(identities.c.identity_no, identities.c.type).where(
-            among(identities.c.identity_no, chunk)
-        )
-        found.update(read_rows(connection, query))
-    return found
+    return {number: one.type for number, one in seen(connection, identity_nos).items()}
+
+
+def seen(connection: Connection, identity_nos: Iterable[int]) -> dict[int, Seen]:
+    """Return identity_no → of what type it is, when and in which event it was first seen."""
+    return {row[0]: Seen(*row) for row in read_among(connection, _SEEN, identity_nos)}
 
 
 def identifiers(connection: Connection, identity_nos: Iterable[int]) -> list[Identifier]:
@@ -178,7 +197,7 @@ def add_candidates(connection: Connection, candidates: Sequence[Candidate], batc
 
 def clusters_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
     """Return identity_no → number of its component of candidates."""
-    return _member_column(connection, identity_nos, "cluster_no")
+    return dict(read_among(connection, _CLUSTER_OF, identity_nos))
 
 
 def cluster_sizes(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
@@ -194,7 +213,7 @@ def cluster_sizes(connection: Connection, identity_nos: Iterable[int]) -> dict[i
 
 def profiles_of(connection: Connection, identity_nos: Iterable[int]) -> dict[int, int]:
     """Return identity_no → profile_no."""
-    return _member_column(connection, identity_nos, "profile_no")
+    return dict(read_among(connection, _PROFILE_OF, identity_nos))
 
 
 def component(connection: Connection, identity_no: int, upto: int) -> list[Identifier]:
@@ -208,24 +227,13 @@ def component(connection: Connection, identity_no: int, upto: int) -> list[Ident
     return identifiers(connection, connection.execute(query).scalars())
 
 
-def _member_column(connection: Connection, identity_nos: Iterable[int], column: str) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for chunk in chunks(identity_nos):
-        query = select(profile_members.c.identity_no, profile_members.c[column]).where(
-            among(profile_members.c.identity_no, chunk)
-        )
-        found.update(read_rows(connection, query))
-    return found
-
-
 def lock_clusters(connection: Connection, cluster_nos: Collection[int]) -> dict[int, tuple[int, int]]:
     """Lock components in one order, each by the row of its number; return no → (profile, component)."""
     found = {}
     m = profile_members.c
     for chunk in chunks(sorted(cluster_nos)):
         wait_for_rows(connection, select(m.identity_no).where(among(m.identity_no, chunk)), m.identity_no)
-        query = select(m.identity_no, m.profile_no, m.cluster_no)  # it sees what they did for whom we waited
-        rows = read_rows(connection, query.where(among(m.cluster_no, chunk)))
+        rows = read_among(connection, _COMPONENTS, chunk)  # it sees what they did for whom we waited
         found.update({number: (profile_no, cluster_no) for number, profile_no, cluster_no in rows})
     return found
 
@@ -237,13 +245,12 @@ def candidates_among(
 
     :param upto: as of this commit; now when None (here and below).
     """
-    c = link_candidates.c
-    columns = (c.occurred_at, c.event_id, c.position, c.low, c.high, c.received_at, c.verified, c.origin)
-    found = []
-    for chunk in chunks(identity_nos):
-        rows = read_rows(connection, select(*columns).where(among(c.low, chunk), until(c.batch, upto)))
-        found += [Candidate(*[*row[:6], bool(row[6]), row[7]]) for row in rows]
-    return found
+    rows = read_among(connection, _as_of(_CANDIDATES, _C.batch, upto), identity_nos)
+    return [Candidate(*[*row[:6], bool(row[6]), row[7]]) for row in rows]
+
+
+def _as_of(query: Select[Any], batch: ColumnElement[int], upto: int | None) -> Select[Any]:
+    return query if upto is None else query.where(until(batch, upto))
 
 
 def suppressed_among(
@@ -261,16 +268,14 @@ def suppressed_by(
     The newest decision holds, but ``RULES`` neither take over nor lift what a steward revoked.
     """
     found: dict[Pair, str] = {}
-    c = link_suppressions.c
-    for chunk in chunks(identity_nos):
-        query = select(c.low, c.high, c.suppressed, c.actor).where(among(c.low, chunk), until(c.batch, upto))
-        for low, high, suppressed, actor in read_rows(connection, query.order_by(commit_order(c.batch))):
-            if actor == RULES != found.get((low, high), RULES):
-                continue
-            if suppressed:
-                found[low, high] = actor
-            else:
-                found.pop((low, high), None)
+    rows = read_among(connection, _as_of(_SUPPRESSIONS, _S.batch, upto), identity_nos)
+    for low, high, suppressed, actor in rows:
+        if actor == RULES != found.get((low, high), RULES):
+            continue
+        if suppressed:
+            found[low, high] = actor
+        else:
+            found.pop((low, high), None)
     return found
 
 
@@ -282,37 +287,21 @@ def add_suppressions(
     insert_many(connection, link_suppressions, SUPPRESSION_COLUMNS, rows)
 
 
+def judged(
+    connection: Connection, identity_nos: Iterable[int], upto: int | None = None
+) -> dict[Pair, list[Judged]]:
+    """Return pair → every decision about its link, the last one last."""
+    found: dict[Pair, list[Judged]] = defaultdict(list)
+    rows = read_among(connection, _as_of(_JUDGED, _L.batch, upto), identity_nos)
+    for low, high, accepted, decided_at, event_id in rows:
+        found[low, high].append(Judged(bool(accepted), decided_at, event_id))
+    return found
+
+
 def latest_links(connection: Connection, identity_nos: Iterable[int]) -> dict[Pair, tuple[bool, bytes]]:
     """Return pair → (accepted, evidence event id) as last decided."""
-    state: dict[Pair, tuple[bool, bytes]] = {}
-    for chunk in chunks(identity_nos):
-        query = (
-            select(links.c.low, links.c.high, links.c.accepted, links.c.event_id)
-            .where(among(links.c.low, chunk))
-            .order_by(commit_order(links.c.batch))
-        )
-        for low, high, accepted, event_id in read_rows(connection, query):
-            state[low, high] = (bool(accepted), event_id)
-    return state
-
-
-def linked_since(
-    connection: Connection, identity_nos: Iterable[int], upto: int | None = None
-) -> dict[Pair, list[Told]]:
-    """Return pair → when it was accepted, on whose word, for links that stand; a split starts anew."""
-    since: dict[Pair, list[Told]] = {}
-    for chunk in chunks(identity_nos):
-        query = (
-            select(links.c.low, links.c.high, links.c.accepted, links.c.decided_at, links.c.event_id)
-            .where(among(links.c.low, chunk), until(links.c.batch, upto))
-            .order_by(commit_order(links.c.batch))
-        )
-        for low, high, accepted, decided_at, event_id in read_rows(connection, query):
-            if accepted:
-                since.setdefault((low, high), []).append((decided_at, event_id))
-            else:
-                since.pop((low, high), None)
-    return since
+    found = judged(connection, identity_nos)
+    return {pair: (told[-1].accepted, told[-1].event_id) for pair, told in found.items()}
 
 
 def add_links(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
@@ -329,11 +318,8 @@ def move(connection: Connection, moved: Mapping[int, tuple[int, int]], batch: in
 def members_of(connection: Connection, profile_nos: Iterable[int]) -> dict[int, list[int]]:
     """Return profile_no → its identity numbers, ascending."""
     found: dict[int, list[int]] = defaultdict(list)
-    m = profile_members.c
-    for chunk in chunks(profile_nos):
-        query = select(m.profile_no, m.identity_no).where(among(m.profile_no, chunk))
-        for profile_no, number in read_rows(connection, query.order_by(m.identity_no)):
-            found[profile_no].append(number)
+    for profile_no, number in read_among(connection, _MEMBERS, profile_nos):
+        found[profile_no].append(number)
     return dict(found)
 
 

@@ -21,11 +21,11 @@ from heapq import heapify, heappop, heappush
 from cdp.clock import Micros
 from cdp.consent import Member
 from cdp.identity.chains import Chains, Later, Linked
-from cdp.identity.model import Candidate, Identifier, Pair, Told
+from cdp.identity.model import Candidate, Pair, Seen, Told
 
 
 def relate(
-    profile: Sequence[Identifier],
+    profile: Sequence[Seen],
     seen: Iterable[Candidate],
     since: Mapping[Pair, Sequence[Told]],
     is_device: Callable[[str], bool],
@@ -60,7 +60,7 @@ def relate(
         named[candidate.event_id].update(dict.fromkeys(candidate.pair, candidate.verified))
     nobody: dict[int, bool] = {}
 
-    def came_with(item: Identifier) -> dict[int, bool]:
+    def came_with(item: Seen) -> dict[int, bool]:
         found = named.get(item.first_event_id, nobody)
         return found if item.identity_no in found else nobody
 

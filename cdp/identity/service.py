@@ -133,7 +133,13 @@ class IdentityService(Linker):
             cluster_of = {number: cluster for number, (_, cluster) in held.items()}
             candidates = self._within(candidates, cluster_of, Counter(cluster_of.values()))
         apart = {"component": len(told) - len(candidates)} if len(candidates) < len(told) else {}
-        resolved = Resolved(identity_of=identity_of, arrived=arrived, created=created, set_aside=apart)
+        resolved = Resolved(
+            identity_of=identity_of,
+            arrived=arrived,
+            created=created,
+            set_aside=apart,
+            profile_of={number: profile_no for number, (profile_no, _) in held.items()},
+        )
         if not candidates:
             return resolved
         queries.add_candidates(batch.connection, candidates, batch.id)
@@ -144,6 +150,8 @@ class IdentityService(Linker):
             gone=done.gone,
             set_aside=apart | done.set_aside,
             grown=len(done.grown),
+            profile_of=done.profile_of,
+            told=done.told,
         )
 
     def _fitting(

@@ -27,7 +27,7 @@ from cdp.errors import ConflictError, InvalidInputError
 from cdp.identity import queries
 from cdp.identity.anew.components import Blocking
 from cdp.identity.anew.queries import values
-from cdp.identity.linker import Evidence
+from cdp.identity.evidence import Evidence
 from cdp.identity.model import RULES, Candidate, Pair, Plan, reason_shown
 from cdp.identity.plan import Change, across, plan
 from cdp.identity.service import IdentityService
@@ -309,7 +309,7 @@ class Steward:
         outcome = told.resolution((suppressed | set(change.revoked)) - admitted, change.extra)
         made = plan(
             {number: profile_no for number, (profile_no, _) in held.items()},
-            {pair for pair, (accepted, _) in queries.latest_links(connection, held).items() if accepted},
+            told.linked(),
             outcome,
             change,
             done=not dry_run,

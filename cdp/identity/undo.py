@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from cdp.identity.anew.queries import Linked, link_history, merges
-from cdp.identity.linker import Evidence
+from cdp.identity.evidence import Evidence
 from cdp.identity.model import Pair
 from cdp.identity.plan import across
 from cdp.identity.resolve import Groups, linked

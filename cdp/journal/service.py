@@ -22,6 +22,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +59,7 @@ _SEGMENT_BYTES = 64 * 1024 * 1024
 _PLACE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")  # ISO 3166
 _CONFIRMING = frozenset({"double_opt_in", "preference_page"})  # as consent, which stands above, calls them
 _FROM_RECORD = tuple(name for name in Consent.__struct_fields__ if name != "tag")
+_taken = attrgetter(*_FROM_RECORD)
 
 
 class Journal:
@@ -106,7 +108,7 @@ class Journal:
             if record.state == "granted" and record.recipients and record.act:
                 batch.facts.append(Fact(identity_no=record.identity_no, line=_narrowing(record)))
                 continue
-            line = Consent(tag="", **{name: getattr(record, name) for name in _FROM_RECORD})
+            line = Consent(tag="", **dict(zip(_FROM_RECORD, _taken(record), strict=True)))
             line = msgspec.structs.replace(
                 line,
                 signal=line.signal if line.signal == "gpc" else "",

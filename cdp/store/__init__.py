@@ -30,6 +30,7 @@ from cdp.store.dialect import (
     chunks,
     lock_rows,
     lock_table,
+    read_among,
     read_rows,
     share_rows,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "metadata",
     "policies_version",
     "put_in_place",
+    "read_among",
     "read_head",
     "read_labelled",
     "read_numbers",

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     any_,
+    bindparam,
     create_engine,
     event,
     literal,
@@ -49,6 +50,7 @@ _SQLITE_PRAGMAS = (
 )
 _STATEMENTS = 1000  # compiled ones that a connection to SQLite keeps
 _CHUNK = 5000  # keys of one look-up
+_NUMBERS = "numbers"  # the parameter of ``among`` that is bound when the statement runs
 _IDLE, _IDLE_SECONDS = "cdp_idle_since", 1.0  # after which a connection to PostgreSQL is proven to be alive
 
 
@@ -173,7 +175,7 @@ class _Numbers(TypeDecorator[Any]):
 class among(ColumnElement[bool]):  # noqa: N801  # reads as the function it is
     """``column IN numbers`` with one bound value, however many there are: the statement stays the same.
 
-    :param numbers: integers.
+    :param numbers: integers; None for those that ``read_among`` is told.
     """
 
     inherit_cache = True
@@ -183,9 +185,11 @@ class among(ColumnElement[bool]):  # noqa: N801  # reads as the function it is
         ("numbers", InternalTraversal.dp_clauseelement),
     ]
 
-    def __init__(self, column: ColumnElement[Any], numbers: Iterable[int]) -> None:
+    def __init__(self, column: ColumnElement[Any], numbers: Iterable[int] | None = None) -> None:
         self.column = column
-        self.numbers = literal(list(numbers), _Numbers())
+        self.numbers = (
+            bindparam(_NUMBERS, type_=_Numbers()) if numbers is None else literal(list(numbers), _Numbers())
+        )
 
     def self_group(self, against: Any = None) -> among:  # noqa: ARG002  # the signature is SQLAlchemy's
         """Return itself: as a mere boolean it would become ``… = 1`` on SQLite, which uses no index."""
@@ -223,6 +227,17 @@ def read_rows(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...
     For columns that both drivers give alike: numbers, text, bytes.
     """
     return rows_of(connection.execute(query))
+
+
+def read_among(connection: Connection, query: Select[Any], numbers: Iterable[int]) -> list[tuple[Any, ...]]:
+    """Return the rows of ``query`` for these numbers, as the driver gives them, a chunk after the other.
+
+    :param query: with an ``among`` without numbers. Made once: to make one costs more than to run it.
+    """
+    found: list[tuple[Any, ...]] = []
+    for chunk in chunks(numbers):
+        found += rows_of(connection.execute(query, {_NUMBERS: chunk}))
+    return found
 
 
 def rows_of(result: CursorResult[Any]) -> list[tuple[Any, ...]]:

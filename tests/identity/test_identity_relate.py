@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp.consent import Member
-from cdp.identity.model import Candidate, Identifier, Pair, Told
+from cdp.identity.model import Candidate, Pair, Seen, Told
 from cdp.identity.relate import relate
 
 USER, MAIL, OTHER, PHONE, TABLET = range(1, 6)
@@ -31,10 +31,7 @@ def vouched(*links: tuple[int, int, int, bool]) -> dict[int, Mapping[int, int]]:
         event_id = b"%d" % at
         seen.append(Candidate(at, event_id, 0, *pair, at, verified))
         since.setdefault(pair, []).append((at, event_id))
-    profile = [
-        Identifier(identity_no=number, type=kind, device=False, created_at=0, value=b"", first_event_id=b"")
-        for number, kind in TYPES.items()
-    ]
+    profile = [Seen(number, kind, 0, b"") for number, kind in TYPES.items()]
     members = relate(profile, seen, since, lambda kind: kind in {"anonymous_id", "device_id"})
     return {member.identity_no: member.vouched_at for member in members if member.vouched_at}
 
@@ -73,12 +70,7 @@ def test_what_a_server_says_later_vouches_since_then() -> None:
 
 def linked(times: Mapping[Pair, int], people: int) -> list[Member]:
     """Return the members of a profile that links on a server's word make: pair → accepted at."""
-    profile = [
-        Identifier(
-            identity_no=number, type="email", device=False, created_at=0, value=b"", first_event_id=b""
-        )
-        for number in range(people)
-    ]
+    profile = [Seen(number, "email", 0, b"") for number in range(people)]
     seen = [Candidate(at, b"e", 0, *pair, at, verified=True) for pair, at in times.items()]
     return relate(profile, seen, {pair: [(at, b"e")] for pair, at in times.items()}, lambda _: False)
 

@@ -21,10 +21,20 @@ from cdp.consent.queries import NOBODY
 from cdp.consent.standings import EVENT_TYPES, NEVER
 from cdp.consent.states.queries import place_of_notice
 from cdp.consent.tables import consent_projections, consent_records
-from cdp.store import insert_ignoring, lock_rows, read_head, read_numbers, share_rows, since, upsert
+from cdp.store import (
+    insert_ignoring,
+    lock_rows,
+    read_head,
+    read_numbers,
+    read_rows,
+    share_rows,
+    since,
+    upsert,
+)
 
 _P = consent_projections.c
 _R = consent_records.c
+_WHOLE = select(_P.name).where(_P.upto.is_(None))
 
 # -- how far they have come -------------------------------------------------------------------------
 
@@ -63,7 +73,7 @@ def derived(connection: Connection) -> Mapping[str, Derived]:
 
 def whole(connection: Connection) -> set[str]:
     """Return the names under which everybody's states are there and kept so."""
-    return set(connection.execute(select(_P.name).where(_P.upto.is_(None))).scalars())
+    return {name for (name,) in read_rows(connection, _WHOLE)}
 
 
 def begin(connection: Connection, names: Iterable[str]) -> None:

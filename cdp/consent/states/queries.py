@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, literal, or_, select
 
 from cdp.clock import Micros
 from cdp.consent.model import RESTRAINING, EventType, Named, Standing, State
@@ -26,6 +26,7 @@ from cdp.store import (
     chunks,
     insert_ignoring,
     insert_many,
+    read_among,
     read_labelled,
     read_numbers,
     read_rows,
@@ -53,32 +54,28 @@ _STANDING = (
     _S.notice_given,
 )
 
+_OF_PROFILES = select(*_STANDING).where(among(_S.profile_no))
+_DELETION = delete(consent_standings).where(_S.projection == bindparam("name"), among(_S.profile_no))
+
 # -- reading ----------------------------------------------------------------------------------------
 
 
 def states_for(connection: Connection, profile_nos: Iterable[int]) -> dict[tuple[int, str], Standing]:
     """Return (profile_no, name) → state, as stored, under any name."""
-    found = {}
-    for chunk in chunks(profile_nos):
-        query = select(*_STANDING).where(among(_S.profile_no, chunk))
-        for profile_no, name, standing in _standings(connection, query):
-            found[profile_no, name] = standing
-    return found
+    rows = read_among(connection, _OF_PROFILES, profile_nos)
+    return {(no, name): standing for no, name, standing in _standings(rows)}
 
 
 def states_of(connection: Connection, name: str, only: Collection[int] | None) -> dict[int, Standing]:
     """Return profile_no → state, as stored, of ``only`` these or of everybody."""
     query = select(*_STANDING).where(_S.projection == name)
     if only is None:
-        return {no: standing for no, _, standing in _standings(connection, query)}
+        return {no: standing for no, _, standing in _standings(connection.execute(query))}
     if len(only) > _SCAN_ABOVE:
         wanted = BitMap(only)
-        return {no: standing for no, _, standing in _standings(connection, query) if no in wanted}
-    return {
-        no: standing
-        for chunk in chunks(only)
-        for no, _, standing in _standings(connection, query.where(among(_S.profile_no, chunk)))
-    }
+        return {no: standing for no, _, standing in _standings(connection.execute(query)) if no in wanted}
+    rows = read_among(connection, _OF_PROFILES.where(_S.projection == name), only)
+    return {no: standing for no, _, standing in _standings(rows)}
 
 
 def standings(connection: Connection, name: str, only: Iterable[int] | None) -> Standings:
@@ -225,8 +222,7 @@ def delete_states(connection: Connection, keys: Iterable[tuple[int, str]]) -> No
         by_name.setdefault(name, []).append(profile_no)
     for name, numbers in sorted(by_name.items()):
         for chunk in chunks(numbers):
-            these = _S.projection == name, among(_S.profile_no, chunk)
-            connection.execute(delete(consent_standings).where(*these))
+            connection.execute(_DELETION, {"name": name, "numbers": chunk})
 
 
 def delete_page(connection: Connection, name: str, limit: int) -> int:
@@ -242,9 +238,9 @@ def delete_page(connection: Connection, name: str, limit: int) -> int:
 # -- rows -------------------------------------------------------------------------------------------
 
 
-def _standings(connection: Connection, query: Select[Any]) -> Iterator[tuple[int, str, Standing]]:
+def _standings(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, str, Standing]]:
     """Yield (profile_no, name, state); made for a million rows, so nothing is converted twice."""
-    for row in connection.execute(query):
+    for row in rows:
         no, name, state, reason, since, granted, expires, kind, current, names, apart, record, told = row
         yield (
             int(no),
