@@ -197,7 +197,7 @@ def _wire(
         pipeline,
         batch_events=settings.batch_events,
         room=room,
-        preparing=preparing_apart(settings, pipeline, in_force, identity, catalogue, plans.judges)
+        preparing=preparing_apart(settings, pipeline, identity, catalogue.shapes, plans.judges)
         if mirror_apart
         else None,
     )
