@@ -1,9 +1,9 @@
 """Processes beside this one that run the stages which write nothing, so that storing has a core of its own.
 
 Invariants: whatever goes wrong with them, a delivery is prepared: where none can be asked, or one ends,
-fails, does not answer or judges by other policies, this process prepares it itself. What they count is fetched
-every second; of one that is killed, what it counted since is lost. Calls of few events are not worth the way
-there and back.
+fails, does not answer or judges by other policies, this process prepares it itself. What they count is
+fetched every second; of one that is killed, what it counted since is lost. Calls of few events are not worth
+the way there and back.
 """
 
 from __future__ import annotations

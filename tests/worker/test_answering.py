@@ -69,49 +69,61 @@ def pid_of(one: Answering) -> int:
     return one._process.pid
 
 
+class Askers:
+    """Threads that ask one thing after another, each slow to take the answer, as whoever unpacks it."""
+
+    def __init__(self, one: Answering) -> None:
+        self._one = one
+        self._ending = threading.Event()
+        self.heard = self.unanswered = 0
+        self.wrong: list[bytes] = []
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(8)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, number: int) -> None:
+        for call in range(1_000_000):
+            if self._ending.is_set():
+                return
+            self._ask(b"%d %d " % (number, call) + b"." * 5000)
+
+    def _ask(self, frame: bytes) -> None:
+        told: Future[bytes | None] = Future()
+
+        def done(answer: bytes | None) -> None:
+            time.sleep(0.002)
+            told.set_result(answer)
+
+        if not self._one.ask(frame, done):
+            time.sleep(0.001)
+            return
+        answer = told.result(_SECONDS)
+        if answer is None:
+            self.unanswered += 1
+        elif answer == frame:
+            self.heard += 1
+        else:
+            self.wrong.append(frame)
+
+    def end(self) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(_SECONDS)
+            assert not thread.is_alive()
+
+
 def test_whoever_asked_hears_once_and_of_their_own_while_it_is_killed(
     started: Callable[..., Answering],
 ) -> None:
     one = started(ECHO)
-    ending = threading.Event()
-    wrong: list[bytes] = []
-    heard, unanswered = [0], [0]
-
-    def ask(number: int) -> None:
-        for call in range(1_000_000):
-            if ending.is_set():
-                return
-            frame = b"%d %d " % (number, call) + b"." * 5000
-            told: Future[bytes | None] = Future()
-
-            def done(answer: bytes | None, told: Future[bytes | None] = told) -> None:
-                time.sleep(0.002)  # as whoever unpacks it
-                told.set_result(answer)
-
-            if not one.ask(frame, done):
-                time.sleep(0.001)
-                continue
-            answer = told.result(_SECONDS)
-            if answer is None:
-                unanswered[0] += 1
-            elif answer == frame:
-                heard[0] += 1
-            else:
-                wrong.append(frame)
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
+    askers = Askers(one)
     for _ in range(15):
-        before = heard[0]
-        wait_for(lambda before=before: heard[0] > before + 10)  # type: ignore[misc]  # the loop's own
+        enough = askers.heard + 10
+        wait_for(lambda enough=enough: askers.heard > enough)  # type: ignore[misc]  # the loop's own
         os.kill(pid_of(one), signal.SIGKILL)
-    ending.set()
-    for thread in threads:
-        thread.join(_SECONDS)
-    assert not any(thread.is_alive() for thread in threads)
-    assert wrong == []
-    assert unanswered[0] > 0, "somebody was waiting"
+    askers.end()
+    assert askers.wrong == []
+    assert askers.unanswered > 0, "somebody was waiting"
 
 
 def test_what_ends_it_is_told_to_be_unanswered_and_the_next_is_answered(
