@@ -169,11 +169,13 @@ def outcome(settings: Settings, desk: Desk, who: str) -> dict[str, Any]:
         "consents": [desk.api("GET", f"/profiles/{one['id']}/consents") for one in (profile, other)],
     }
     with closing(Store(settings.database)) as store, store.reading() as connection:
-        sources = dict(connection.execute(text("SELECT name, source_id FROM sources")).all())  # type: ignore[arg-type]  # pairs
+        listed = connection.execute(text("SELECT name, source_id FROM sources"))
+        sources: dict[str, int] = {name: number for name, number in listed}  # noqa: C416  # rows are no pairs
         query = text("SELECT type, name, properties, sealed IS NULL FROM events WHERE source_id = :source")
         rows = connection.execute(query, {"source": sources[who]})
         found["events"] = sorted(map(repr, map(tuple, rows)))
-    return without_times(found, who)
+    kept: dict[str, Any] = without_times(found, who)
+    return kept
 
 
 def without_times(value: Any, who: str) -> Any:
