@@ -21,7 +21,7 @@ from cdp.store import Store
 from cdp.warehouse import Mirror
 from cdp.worker import Answering, Beside, Periodic, Preparing, Worker
 
-_PREPARE = sys.executable, "-m", "cdp", "prepare"
+_PREPARE = sys.executable, "-m", "cdp.beside"
 _HOUSEKEEPING_SECONDS = 3600.0
 _ASKING_SECONDS = 1.0
 KEYS_SECONDS = 1.0

@@ -1,9 +1,9 @@
 """A process beside this one that answers what it is asked, frame by frame, in order.
 
 Invariants: whoever asked hears exactly once, ``None`` where the process ended before it answered; what is
-asked and answered goes through pipes and lies on no disk. A frame is eight bytes of its length and its bytes;
-the process says with an empty one that it is ready, and until then nothing can be asked. One that owes an
-answer and gives none for ``_PATIENCE_SECONDS`` is killed, and started again as one that ended.
+asked and answered goes through pipes and lies on no disk. The process says with an empty frame that it is
+ready, and until then nothing can be asked. One that owes an answer and gives none for ``_PATIENCE_SECONDS``
+is killed, and started again as one that ended.
 
 The process ends with its standard input, so also with a server that was killed, and with nothing else: an
 interrupt of the whole group, or a service manager that ends every process of it, leaves it to the server to
@@ -23,11 +23,11 @@ from typing import IO
 
 import structlog
 
+from cdp.ingest.apart import read_frame, write_frame
 from cdp.worker.clockwork import Beside
 
 log = structlog.get_logger()
 Done = Callable[[bytes | None], None]
-_LENGTH = 8
 _PATIENCE_SECONDS = 10.0
 
 
@@ -102,7 +102,7 @@ class Answering(Beside):
         assert line.process.stdin is not None  # noqa: S101  # it was opened with one
         with suppress(OSError), line.process.stdin as pipe:  # if it ends, the other thread tells who asked
             while (frame := line.sending.get()) is not None:
-                _write(pipe, frame)
+                write_frame(pipe, frame)
 
     def _hear(self, line: _Line) -> None:
         assert line.process.stdout is not None  # noqa: S101  # it was opened with one
@@ -119,32 +119,10 @@ class Answering(Beside):
             done(None)
 
     def _hear_all(self, line: _Line, pipe: IO[bytes]) -> None:
-        if _read(pipe) is None:
+        if read_frame(pipe) is None:
             return
         line.ready = True
-        while (answer := _read(pipe)) is not None:
+        while (answer := read_frame(pipe)) is not None:
             done = line.asked.popleft()
             line.since = time.monotonic()
             done(answer)
-
-
-def answer_all(given: IO[bytes], taken: IO[bytes], answer: Callable[[bytes], bytes]) -> None:
-    """Answer each frame until there are no more: the side of the process that is asked."""
-    _write(taken, b"")
-    while (frame := _read(given)) is not None:
-        _write(taken, answer(frame))
-
-
-def _write(pipe: IO[bytes], frame: bytes) -> None:
-    pipe.write(len(frame).to_bytes(_LENGTH))
-    pipe.write(frame)
-    pipe.flush()
-
-
-def _read(pipe: IO[bytes]) -> bytes | None:
-    """Return the next frame; None at the end, also in the middle of one."""
-    length = pipe.read(_LENGTH)
-    if len(length) < _LENGTH:
-        return None
-    frame = pipe.read(int.from_bytes(length))
-    return frame if len(frame) == int.from_bytes(length) else None
