@@ -23,7 +23,7 @@ from typing import IO
 
 import structlog
 
-from cdp.ingest.apart import read_frame, write_frame
+from cdp.ingest import apart
 from cdp.worker.clockwork import Beside
 
 log = structlog.get_logger()
@@ -102,7 +102,7 @@ class Answering(Beside):
         assert line.process.stdin is not None  # noqa: S101  # it was opened with one
         with suppress(OSError), line.process.stdin as pipe:  # if it ends, the other thread tells who asked
             while (frame := line.sending.get()) is not None:
-                write_frame(pipe, frame)
+                apart.write_frame(pipe, frame)
 
     def _hear(self, line: _Line) -> None:
         assert line.process.stdout is not None  # noqa: S101  # it was opened with one
@@ -119,10 +119,10 @@ class Answering(Beside):
             done(None)
 
     def _hear_all(self, line: _Line, pipe: IO[bytes]) -> None:
-        if read_frame(pipe) is None:
+        if apart.read_frame(pipe) is None:
             return
         line.ready = True
-        while (answer := read_frame(pipe)) is not None:
+        while (answer := apart.read_frame(pipe)) is not None:
             done = line.asked.popleft()
             line.since = time.monotonic()
             done(answer)

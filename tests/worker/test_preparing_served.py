@@ -107,7 +107,7 @@ def offspring(pid: int) -> list[int]:
 
 def preparers(pid: int) -> list[int]:
     """Return the processes that prepare for a server."""
-    return [one for one in offspring(pid) if alive(one)]
+    return [one for one in offspring(pid) if alive(one) and ignores(one, signal.SIGINT)]
 
 
 def alive(pid: int) -> bool:
@@ -115,6 +115,16 @@ def alive(pid: int) -> bool:
         return b"cdp.beside" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def ignores(pid: int, number: int) -> bool:
+    """Return whether a process ignores a signal, as one that prepares does once it has begun."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    mask = next((line.split()[1] for line in lines if line.startswith("SigIgn:")), "0")
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def mix(who: str) -> list[Any]:
@@ -319,7 +329,7 @@ def test_whatever_becomes_of_them_every_call_is_answered_and_counts_once(setting
         assert 0 < clear < kept
         assert clear == sealed_from, "nothing is judged by the policies of before"
 
-        running = preparers(server)
+        running = [one for one in offspring(server) if alive(one)]
         for pid in (server, *(one for one in offspring(server) if one not in running)):
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(map(alive, running)))
