@@ -312,14 +312,14 @@ def test_whatever_becomes_of_them_every_call_is_answered_and_counts_once(setting
             os.kill(pid, signal.SIGINT)  # as Ctrl-C for the whole group
             os.kill(pid, signal.SIGTERM)  # as a service manager
         before = preparers(server)
-        load.wait(20)
+        load.wait(8)
         assert preparers(server) == before, "they wait for the server"
         seal_plans(settings)
-        load.wait(20)
+        load.wait(8)
         _, sealed_from = clear_plans(settings)
         for _ in range(2):
             os.kill(preparers(server)[0], signal.SIGKILL)
-            load.wait(20)
+            load.wait(8)
         wait_for(lambda: len(preparers(server)) == 2)
         apart = made.apart()
         wait_for(lambda: made.apart() > apart)
