@@ -130,6 +130,11 @@ class Pipeline:
         """How often other policies came in force."""
         return self._preparer.generation
 
+    @property
+    def policies(self) -> str:
+        """The SHA-256 of the bundle that events are judged by; never older than ``generation`` before it."""
+        return self._preparer.policies
+
     def weigh(self, delivery: Delivery) -> bool:
         """Return whether everybody named in a consent that is told is known to be there. Stores nothing.
 

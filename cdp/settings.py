@@ -48,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch_events: int = 4000
     queue_events: int = 20_000
     queue_bytes: int = 192 * 1024 * 1024
-    preparers: int = min(2, (os.cpu_count() or 1) - 1)
+    preparers: int = 1
     max_connections: int = 1024
     header_timeout_s: int = 10
     body_timeout_s: int = 20

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 from sqlalchemy.util import LRUCache
 
+from cdp import beside
 from cdp.app import serving
 from cdp.store import dialect
 
-calm_collector = serving.calm_collector
+calm_collector = beside.calm_collector
 """What a server does, for the test of it."""
 
 _STATEMENTS = 5_000
@@ -48,7 +49,7 @@ def left_alone() -> Iterator[None]:
 def pytest_configure() -> None:
     """Have every test of this process use them."""
     dialect.make_engine = make_engine
-    serving.calm_collector = left_alone
+    serving.calm_collector = left_alone  # type: ignore[attr-defined]  # by the name that it calls
 
 
 def pytest_collection_finish() -> None:

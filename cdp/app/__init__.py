@@ -8,11 +8,11 @@ beside them, and how often; ``serving`` makes the HTTP application around it all
 from cdp.app.intake import consuming
 from cdp.app.lost import check_made
 from cdp.app.parts import stream_at
-from cdp.app.preparing import preparing
 from cdp.app.schedule import KEYS_SECONDS, mirror_task
-from cdp.app.serving import application, calm_collector, configure_logging, create
+from cdp.app.serving import application, create
 from cdp.app.setup import OPERATOR_FILE, begin_anew, establish, initialise, move_root, replay
 from cdp.app.wiring import SEGMENTATION, Platform, build
+from cdp.beside import calm_collector, configure_logging
 
 __all__ = [
     "KEYS_SECONDS",
@@ -31,7 +31,6 @@ __all__ = [
     "initialise",
     "mirror_task",
     "move_root",
-    "preparing",
     "replay",
     "stream_at",
 ]

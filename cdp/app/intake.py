@@ -7,8 +7,8 @@ from contextlib import ExitStack, closing, contextmanager
 
 from cdp.app.parts import stream_at
 from cdp.app.schedule import beside_writing, mirror_task
-from cdp.app.serving import calm_collector
 from cdp.app.wiring import build
+from cdp.beside import calm_collector
 from cdp.clock import Clock
 from cdp.errors import ConfigurationError
 from cdp.intake import Consumer, Envelopes, open_stream

@@ -1,18 +1,14 @@
-"""What every process opens: the databases, the keys, and the judgement of events by a bundle."""
+"""What every process opens that writes: the databases and the keys."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
 
-from cdp.access import AccessService
 from cdp.app.lost import check_made
 from cdp.app.parts import check_parts
 from cdp.clock import Clock
-from cdp.crypto import Keyring, UserIdSignatures, open_provider
+from cdp.crypto import Keyring, open_provider
 from cdp.errors import ConfigurationError
-from cdp.identity import Normaliser
-from cdp.ingest import Validator
-from cdp.policy import Bundle
 from cdp.settings import Settings
 from cdp.store import Store, migrate
 
@@ -48,22 +44,3 @@ def unlocked(settings: Settings, key_store: Store, clock: Clock) -> Keyring:
     keyring = Keyring(key_store, open_provider(settings.key_provider), settings.workspace, clock)
     keyring.unlock()
     return keyring
-
-
-def user_id_signatures(keyring: Keyring) -> UserIdSignatures:
-    """Return what makes and verifies signatures of user ids."""
-    return UserIdSignatures(keyring.secret("user-id-signing"))
-
-
-def judge_by(
-    bundle: Bundle, settings: Settings, keyring: Keyring, normalise: Normaliser, store: Store
-) -> Validator:
-    """Return what judges events by a bundle."""
-
-    def regions() -> list[str]:
-        with store.reading() as connection:
-            return AccessService.regions(connection)
-
-    signatures = user_id_signatures(keyring)
-    secret = keyring.secret("event-key")
-    return Validator(bundle, normalise, secret, settings.max_event_bytes, signatures, regions)

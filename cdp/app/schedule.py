@@ -12,7 +12,7 @@ from cdp.app.lost import check_made
 from cdp.audit import Entry
 from cdp.clock import SystemClock
 from cdp.identity import IdentityService
-from cdp.ingest import DataCatalogue, EventKeys, Judges
+from cdp.ingest import EventKeys, Judges, Shapes
 from cdp.pipeline import Pipeline
 from cdp.policy import InForce
 from cdp.segments import observe
@@ -21,7 +21,7 @@ from cdp.store import Store
 from cdp.warehouse import Mirror
 from cdp.worker import Answering, Beside, Periodic, Preparing, Worker
 
-_PREPARE = sys.executable, "-m", "cdp", "prepare"
+_PREPARE = sys.executable, "-m", "cdp.beside"
 _HOUSEKEEPING_SECONDS = 3600.0
 _ASKING_SECONDS = 1.0
 KEYS_SECONDS = 1.0
@@ -107,16 +107,15 @@ def schedule(services: Services, event_keys: EventKeys, *, mirror_apart: bool) -
 def preparing_apart(
     settings: Settings,
     pipeline: Pipeline,
-    in_force: InForce,
     identity: IdentityService,
-    catalogue: DataCatalogue,
+    shapes: Shapes,
     judges: Judges,
 ) -> Preparing | None:
     """Return the processes that prepare events for this one, which ``schedule`` starts; None for none."""
-    processes = [Answering(_PREPARE) for _ in range(settings.preparers)]
-    if not processes:
+    if settings.preparers < 1 or settings.intake != "direct":  # a stream's deliveries are not stored here
         return None
-    return Preparing(processes, pipeline, lambda: (in_force.version, identity.epoch), catalogue, judges)
+    processes = [Answering(_PREPARE) for _ in range(settings.preparers)]
+    return Preparing(processes, pipeline, lambda: identity.epoch, shapes, judges)
 
 
 def _preparing(services: Services) -> list[Periodic | Beside]:

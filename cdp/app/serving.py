@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 
-import structlog
 from litestar import Litestar
 
 from cdp.api import OPEN, Services, allow, attach, create_app
 from cdp.app.wiring import Platform, build
+from cdp.beside import calm_collector, configure_logging
 from cdp.buckets import Buckets
 from cdp.console import Confirmations, PreferencePage, Site, router
 from cdp.errors import CdpError
 from cdp.settings import Settings, load
 from cdp.worker import Periodic
 
-_OBJECTS = 100_000, 5, 2  # made and not freed, before Python looks for cycles: among all, after a million
 _REFUSALS_SECONDS = 60.0
 _PAGE_TRIES = 30  # a minute, for one link or for what opens nothing from one address
 
@@ -29,24 +26,6 @@ def create(settings: Settings | None = None, *, mirror_apart: bool = False) -> L
     chosen = settings or load()
     configure_logging(chosen.log_level)
     return application(build(chosen, mirror_apart=mirror_apart))
-
-
-@contextmanager
-def calm_collector() -> Iterator[None]:
-    """Let Python look for cycles seldom meanwhile, and never among what was there at the start.
-
-    Events and rows are many, short-lived and in no cycle; looking through them took a third of an export.
-    What was there is looked at again after it, so that extension modules find everything freed when the
-    process ends.
-    """
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*_OBJECTS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def application(platform: Platform) -> Litestar:
@@ -117,16 +96,3 @@ def preference_site(services: Services, note: Callable[[str], None]) -> Site:
     )
     tries = Buckets(_PAGE_TRIES, _PAGE_TRIES / 60)
     return Site(page, confirmations, services.archives, services.settings.controller_name, tries.take, note)
-
-
-def configure_logging(level: str) -> None:
-    """Log JSON lines to standard error; only names, types and numbers are ever put into them."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -13,9 +13,9 @@ from cdp.access import OPERATOR_NAME, OPERATOR_ROLES
 from cdp.app.lost import NO_KEYS_FOR_JOURNAL, check_not_lost, is_lost
 from cdp.app.opening import NO_KEYS
 from cdp.app.parts import check_parts, check_writers
-from cdp.app.serving import configure_logging
 from cdp.app.wiring import build, make_policies
 from cdp.audit import AuditLog, Entry
+from cdp.beside import configure_logging
 from cdp.clock import Clock, SystemClock
 from cdp.crypto import (
     FileKeyProvider,

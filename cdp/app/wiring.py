@@ -20,13 +20,14 @@ from cdp.app.erasing import erasing, left_out, recovering
 from cdp.app.folder import compare_folder
 from cdp.app.linking import linking
 from cdp.app.opendsr import open_dsr
-from cdp.app.opening import judge_by, open_stores, unlocked, user_id_signatures
+from cdp.app.opening import open_stores, unlocked
 from cdp.app.parts import open_intake, witness_at
 from cdp.app.reporting import wire_reports
 from cdp.app.rights import link_to, wire_rights
 from cdp.app.rotation import wire_rotation
 from cdp.app.schedule import preparing_apart, schedule
 from cdp.audit import AuditLog, Bundler, Public, Witness
+from cdp.beside import judge_by, user_id_signatures
 from cdp.clock import Clock, SteadyClock, SystemClock
 from cdp.consent import ConsentLedger, Deriving, ReceiptIssuer
 from cdp.crypto import BlindIndex, LinkTokens, ProfileIds
@@ -197,7 +198,7 @@ def _wire(
         pipeline,
         batch_events=settings.batch_events,
         room=room,
-        preparing=preparing_apart(settings, pipeline, in_force, identity, catalogue, plans.judges)
+        preparing=preparing_apart(settings, pipeline, identity, catalogue.shapes, plans.judges)
         if mirror_apart
         else None,
     )

@@ -23,7 +23,6 @@ from cdp.cli import (
     operations,
     plans,
     policy,
-    prepare,
     quarantine,
     reports,
     retention,
@@ -44,7 +43,6 @@ app = typer.Typer(
 setup.register(app)
 demo.register(app)
 worker.register(app)
-prepare.register(app)
 operations.register(app)
 backup.register(app)
 exports.register(app)

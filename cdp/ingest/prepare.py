@@ -61,6 +61,14 @@ class Preparer:
         self._classify = classifier
         self.generation += 1
 
+    @property
+    def policies(self) -> str:
+        """The SHA-256 of the bundle that events are judged by.
+
+        Where ``generation`` is looked at first, it is never newer than this.
+        """
+        return self._validate.policies
+
     def event_id(self, source_id: int, message_id: str) -> bytes:
         """Return the id of the event that a source sends under ``message_id``."""
         return self._validate.event_id(source_id, message_id)

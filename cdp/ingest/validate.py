@@ -82,6 +82,7 @@ class Validator:
     :param max_event_bytes: limit of one message, in bytes of JSON.
     :param signatures: verify browsers' user ids; None where nobody signs.
     :param regions: returns the regions that any source has.
+    :ivar policies: the SHA-256 of the bundle.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Validator:
         signatures: UserIdSignatures | None = None,
         regions: Callable[[], Collection[str]] = tuple,
     ) -> None:
+        self.policies = bundle.sha256
         self._listen = Listener(bundle.signals)
         self._recognise = Recogniser(bundle.identity, normalise, regions)
         self._event_key = event_key

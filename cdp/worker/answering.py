@@ -1,98 +1,128 @@
 """A process beside this one that answers what it is asked, frame by frame, in order.
 
 Invariants: whoever asked hears exactly once, ``None`` where the process ended before it answered; what is
-asked and answered goes through pipes and lies on no disk. A frame is eight bytes of its length and its bytes;
-the process says with an empty one that it is ready, and until then nothing can be asked.
+asked and answered goes through pipes and lies on no disk. The process says with an empty frame that it is
+ready, and until then nothing can be asked. One that owes an answer and gives none for ``_PATIENCE_SECONDS``
+is killed, and started again as one that ended.
+
+The process ends with its standard input, so also with a server that was killed, and with nothing else: an
+interrupt of the whole group, or a service manager that ends every process of it, leaves it to the server to
+drain.
 """
 
 from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO
 
+import structlog
+
+from cdp.ingest import apart
 from cdp.worker.clockwork import Beside
 
+log = structlog.get_logger()
 Done = Callable[[bytes | None], None]
-_LENGTH = 8
+_PATIENCE_SECONDS = 10.0
+
+
+class _Line:
+    """One process, and who waits for what it answers.
+
+    :ivar ready: it can be asked.
+    :ivar since: when it began to owe the answer that it owes first, seconds of the monotonic clock.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.ready = False
+        self.asked: deque[Done] = deque()
+        self.since = 0.0
+        self.sending: SimpleQueue[bytes | None] = SimpleQueue()
 
 
 class Answering(Beside):
     """The asking side."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], patience: float = _PATIENCE_SECONDS) -> None:
         super().__init__(command)
+        self._patience = patience
         self._lock = threading.Lock()
-        self._asked: deque[Done] | None = None
-        self._sending: SimpleQueue[bytes | None] = SimpleQueue()
+        self._line: _Line | None = None
 
     @property
     def waiting(self) -> int | None:
         """How many answers it owes; None while nothing can be asked."""
-        asked = self._asked
-        return None if asked is None else len(asked)
+        line = self._line
+        return len(line.asked) if line is not None and line.ready else None
 
     def ask(self, frame: bytes, done: Done) -> bool:
         """Ask, and have ``done`` told the answer by another thread; False where nothing can be asked."""
         with self._lock:
-            if self._asked is None:
+            line = self._line
+            if line is None or not line.ready:
                 return False
-            self._asked.append(done)
-            self._sending.put(frame)
+            if not line.asked:
+                line.since = time.monotonic()
+            line.asked.append(done)
+            line.sending.put(frame)
         return True
+
+    def stop(self) -> None:
+        """End it. Nothing is lost: what it still owed is told to be unanswered."""
+        self._watch.stop()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _look(self) -> None:
+        line = self._line
+        if line is not None and line.asked and time.monotonic() - line.since > self._patience:
+            log.warning("a process does not answer and is killed", owed=len(line.asked))
+            line.process.kill()
+            line.process.wait()
+        super()._look()
 
     def _open(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(  # noqa: S603  # our own command
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self._sending = SimpleQueue()
+        self._line = line = _Line(process)
         for work in (self._send, self._hear):
-            threading.Thread(target=work, args=(process, self._sending), daemon=True).start()
+            threading.Thread(target=work, args=(line,), daemon=True).start()
         return process
 
     @staticmethod
-    def _send(process: subprocess.Popen[bytes], sending: SimpleQueue[bytes | None]) -> None:
-        assert process.stdin is not None  # noqa: S101  # it was opened with one
-        try:
-            while (frame := sending.get()) is not None:
-                _write(process.stdin, frame)
-        except OSError:
-            return  # it ended; whoever asked hears of it from the other thread
+    def _send(line: _Line) -> None:
+        assert line.process.stdin is not None  # noqa: S101  # it was opened with one
+        with suppress(OSError), line.process.stdin as pipe:  # if it ends, the other thread tells who asked
+            while (frame := line.sending.get()) is not None:
+                apart.write_frame(pipe, frame)
 
-    def _hear(self, process: subprocess.Popen[bytes], sending: SimpleQueue[bytes | None]) -> None:
-        assert process.stdout is not None  # noqa: S101  # it was opened with one
-        asked: deque[Done] = deque()
-        if _read(process.stdout) is not None:
-            with self._lock:
-                self._asked = asked
-            while (answer := _read(process.stdout)) is not None:
-                asked.popleft()(answer)
+    def _hear(self, line: _Line) -> None:
+        assert line.process.stdout is not None  # noqa: S101  # it was opened with one
+        with line.process.stdout as pipe:
+            try:
+                self._hear_all(line, pipe)
+            except Exception as error:  # noqa: BLE001  # it answers what nobody can make anything of
+                log.warning("a process is killed for what it answers", error=type(error).__name__)
+        line.process.kill()
         with self._lock:
-            self._asked = None
-        sending.put(None)
-        for done in asked:
+            line.ready = False
+        line.sending.put(None)
+        for done in line.asked:
             done(None)
 
-
-def answer_all(given: IO[bytes], taken: IO[bytes], answer: Callable[[bytes], bytes]) -> None:
-    """Answer each frame until there are no more: the side of the process that is asked."""
-    _write(taken, b"")
-    while (frame := _read(given)) is not None:
-        _write(taken, answer(frame))
-
-
-def _write(pipe: IO[bytes], frame: bytes) -> None:
-    pipe.write(len(frame).to_bytes(_LENGTH) + frame)
-    pipe.flush()
-
-
-def _read(pipe: IO[bytes]) -> bytes | None:
-    """Return the next frame; None at the end, also in the middle of one."""
-    length = pipe.read(_LENGTH)
-    if len(length) < _LENGTH:
-        return None
-    frame = pipe.read(int.from_bytes(length))
-    return frame if len(frame) == int.from_bytes(length) else None
+    def _hear_all(self, line: _Line, pipe: IO[bytes]) -> None:
+        if apart.read_frame(pipe) is None:
+            return
+        line.ready = True
+        while (answer := apart.read_frame(pipe)) is not None:
+            done = line.asked.popleft()
+            line.since = time.monotonic()
+            done(answer)

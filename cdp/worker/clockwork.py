@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
 
 log = structlog.get_logger()
 _WATCH_SECONDS = 2.0
+_SETTLED_SECONDS = 10.0
+_MOST_PAUSE_SECONDS = 60.0
 
 
 class Periodic:
@@ -55,12 +58,15 @@ class Periodic:
 class Beside:
     """A process of ours beside this one; looked after every few seconds, and started again if it ended.
 
+    One that ends again and again soon after its start is given longer and longer pauses, up to a minute.
+
     :param command: arguments; the process inherits the environment and ends when this one does.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = self._earliest = self._pause = 0.0
         self._watch = Periodic("beside", _WATCH_SECONDS, self._look)
 
     def start(self) -> None:
@@ -78,7 +84,13 @@ class Beside:
         if self._process is not None and self._process.poll() is not None:
             log.warning("a process ended and is started again", status=self._process.returncode)
             self._process = None
-        if self._process is None:
+            now = time.monotonic()
+            if now - self._started > _SETTLED_SECONDS:
+                self._pause = 0.0
+            self._earliest = now + self._pause
+            self._pause = min(2 * self._pause + _WATCH_SECONDS, _MOST_PAUSE_SECONDS)
+        if self._process is None and time.monotonic() >= self._earliest:
+            self._started = time.monotonic()
             self._process = self._open(self._command)
 
     def _open(self, command: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -15,17 +15,19 @@ from cdp.ingest.model import Delivery
 class Ask(msgspec.Struct, frozen=True, array_like=True):
     """A delivery to prepare, or what was counted since it was asked for last.
 
-    :param policies: the version of those in force.
+    :param policies: the SHA-256 of the bundle to judge by.
+    :param plans: how many versions of tracking plans there are at least.
     :param epoch: of erasures: where it has moved, values held in memory are dropped.
     """
 
-    policies: int
+    policies: str
+    plans: int
     epoch: int
     delivery: Delivery | None
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What was asked for."""
+    """What was asked for; neither where it could not be done."""
 
     packed: Packed | None = None
     grown: Grown | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from prometheus_client import Counter
 
-from cdp.ingest.catalogue import DataCatalogue, Shapes, Taken
+from cdp.ingest.catalogue import Shapes, Taken
 from cdp.ingest.classify import MISTYPED
 from cdp.ingest.clocks import UNUSED
 from cdp.ingest.plans import VIOLATIONS, Judges
@@ -53,10 +53,9 @@ class Counting:
         return grown
 
 
-def bring(counted: Grown, catalogue: DataCatalogue, judges: Judges) -> None:
+def bring(counted: Grown, shapes: Shapes, judges: Judges) -> None:
     """Take over what another process counted."""
-    if counted.shapes:
-        catalogue.bring(counted.shapes)
+    shapes.bring(counted.shapes)
     judges.add(counted.violations)
     for place, labels, count in counted.metrics:
         metric = _METRICS[place]

@@ -10,7 +10,7 @@ from collections.abc import Container
 from cdp.clock import Clock
 from cdp.ingest.catalogue import queries
 from cdp.ingest.catalogue.model import EventShape, SeenField
-from cdp.ingest.catalogue.shapes import Shapes, Taken
+from cdp.ingest.catalogue.shapes import Shapes
 from cdp.ingest.classify import snake_case
 from cdp.policy import FieldCatalogue
 from cdp.store import Committer, retrying
@@ -26,7 +26,6 @@ class DataCatalogue:
         self._committer = committer
         self._clock = clock
         self.shapes = Shapes(fields.events)
-        self._brought: list[list[Taken]] = []
         self.adopt(fields)
 
     def adopt(self, fields: FieldCatalogue) -> None:
@@ -34,21 +33,15 @@ class DataCatalogue:
         self.shapes.events = fields.events
         self._declared: dict[str, Container[str]] = {"traits": fields.traits, "properties": fields.properties}
 
-    def bring(self, taken: list[Taken]) -> None:
-        """Take over what another process counted."""
-        self._brought.append(taken)
-
     def flush(self) -> None:
         """Add what was counted to the tables."""
-        brought, self._brought = self._brought, []
-        counted = [taken for taken in (self.shapes.take(), *brought) if taken]
+        taken = self.shapes.take()
 
         def run() -> None:
             with self._committer.batch(head_first=True) as batch:  # so that two processes add to one another
-                for taken in counted:
-                    queries.add(batch.connection, taken, self._clock.now())
+                queries.add(batch.connection, taken, self._clock.now())
 
-        if counted:
+        if taken:
             retrying(run)
 
     def of(self, source_id: int) -> list[EventShape]:

@@ -1,7 +1,7 @@
 """An event → counts of the names and types of its fields, in memory; no value is kept.
 
 Invariants: what an event costs is bounded, as is what is kept. Each event of a source is looked at field by
-field the first thousand times between two flushes, and every sixteenth time after that; how often it came is
+field the first thousand times between two ``take``, and every sixteenth time after that; how often it came is
 counted always. A name leaves this file only when it could be declared and cannot be personal itself: an
 event of ``track`` has a name that programmers gave it, a page has whatever title it has, so the names of
 pages and screens are those that the policies declare. Events whose names stay out count together.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 import msgspec
 
@@ -47,6 +47,14 @@ class Taken(msgspec.Struct, frozen=True, array_like=True):
     seen: int
     looked_at: int
     fields: tuple[tuple[FieldKey, int], ...]
+
+    def plus(self, more: Taken) -> Taken:
+        """Return both as one."""
+        fields = dict(self.fields)
+        for key, count in more.fields:
+            if key in fields or len(fields) < _FIELDS:
+                fields[key] = fields.get(key, 0) + count
+        return Taken(self.key, self.seen + more.seen, self.looked_at + more.looked_at, tuple(fields.items()))
 
 
 class Tally:
@@ -92,6 +100,7 @@ class Shapes:
         self.events = events
         self._lock = threading.Lock()  # several threads prepare events
         self._tallies: dict[EventKey, Tally] = {}
+        self._brought: dict[EventKey, Taken] = {}
 
     def note(self, event: Event) -> None:
         """Count an event; called for each one."""
@@ -116,11 +125,26 @@ class Shapes:
                 for kind, value in event.identifiers:
                     whole.add("identifiers", kind, value)
 
+    def bring(self, taken: Iterable[Taken]) -> None:
+        """Count what another process counted, as far as there is room for it."""
+        with self._lock:
+            brought = self._brought
+            for more in taken:
+                held = brought.get(more.key)
+                if held is not None:
+                    brought[more.key] = held.plus(more)
+                elif len(brought) < _TALLIES:
+                    brought[more.key] = more
+
     def take(self) -> list[Taken]:
         """Return what was counted since the last time, each event once, and begin anew."""
         with self._lock:
             tallies, self._tallies = self._tallies, {}
-        return [tally.told() for tally in {tally.key: tally for tally in tallies.values()}.values()]
+            found, self._brought = self._brought, {}
+        for tally in {tally.key: tally for tally in tallies.values()}.values():
+            held, told = found.get(tally.key), tally.told()
+            found[tally.key] = told if held is None else held.plus(told)
+        return list(found.values())
 
     def _begin(self, key: EventKey) -> Tally | None:
         """Return the tally of an event that came for the first time; None where there are too many."""

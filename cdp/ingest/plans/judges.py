@@ -69,6 +69,11 @@ class Judges:
         keys = ((source.source_id, version, verdict.event, violation) for violation in verdict.violations)
         self.add((key, 1) for key in keys)
 
+    @property
+    def version(self) -> int:
+        """How many versions of plans there were when it looked last: more with every change of one."""
+        return sum(self._versions.values())
+
     def add(self, counts: Iterable[tuple[ViolationKey, int]]) -> None:
         """Count violations, as far as there is room for them."""
         with self._counting:

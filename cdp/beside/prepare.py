@@ -1,4 +1,4 @@
-"""What ``cdp prepare`` runs for a server: the stages that write nothing, as often as they are asked for.
+"""What prepares events for a server: the stages that write nothing, as often as they are asked for.
 
 Invariants: it judges by the policies that it is asked to judge by, or says that it cannot; it writes to no
 database; values of identifiers leave its memory once it hears that somebody was erased.
@@ -7,26 +7,34 @@ database; values of identifiers leave its memory once it hears that somebody was
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
+import structlog
+
 from cdp.access import AccessService
-from cdp.app.opening import judge_by, open_stores, unlocked
-from cdp.app.serving import calm_collector
+from cdp.beside.judging import judge_by
+from cdp.beside.process import calm_collector
 from cdp.clock import SystemClock
-from cdp.crypto import BlindIndex
+from cdp.crypto import BlindIndex, Keyring, open_provider
 from cdp.identity import Lookup
-from cdp.ingest import Classifier, Delivery, Judges, Preparer, Shapes, apart, inspect
+from cdp.ingest import Classifier, Judges, Preparer, Shapes, apart, inspect
 from cdp.policy import Bundle, InForce
 from cdp.settings import Settings
+from cdp.store import Store
+
+log = structlog.get_logger()
 
 
 @contextmanager
 def preparing(settings: Settings) -> Iterator[Callable[[bytes], bytes]]:
     """Yield what answers each ask of a server."""
     with ExitStack() as opened:
-        store, key_store = open_stores(settings, opened)
-        keyring = unlocked(settings, key_store, SystemClock())
+        store, key_store = (
+            opened.enter_context(closing(Store(url))) for url in (settings.database, settings.keys_database)
+        )
+        provider = open_provider(settings.key_provider)
+        keyring = Keyring(key_store, provider, settings.workspace, SystemClock())  # opens what is asked for
         in_force = InForce(store)
         bundle, blind = in_force.bundle, BlindIndex(keyring.secret("index"), settings.workspace)
         lookup = Lookup(blind, bundle.identity, AccessService.regions)
@@ -49,20 +57,26 @@ def preparing(settings: Settings) -> Iterator[Callable[[bytes], bytes]]:
         epoch = -1
 
         def answer(frame: bytes) -> bytes:
+            try:
+                return apart.write(answered(apart.read_ask(frame)))
+            except Exception as error:  # noqa: BLE001  # whoever asked prepares it then
+                log.warning("what was asked for could not be done", error=type(error).__name__)
+                return apart.write(apart.Answer())
+
+        def answered(ask: apart.Ask) -> apart.Answer:
             nonlocal epoch
-            ask = apart.read_ask(frame)
             if ask.epoch != epoch:
                 lookup.forget()
                 epoch = ask.epoch
-            if ask.delivery is None:
+            if ask.plans != judges.version or ask.delivery is None:
                 judges.refresh()
-                return apart.write(apart.Answer(grown=counting.take()))
-            return apart.write(apart.Answer(packed(ask, ask.delivery)))
-
-        def packed(ask: apart.Ask, delivery: Delivery) -> apart.Packed | None:
-            if ask.policies != in_force.version:
+            if ask.delivery is None:
+                return apart.Answer(grown=counting.take())
+            if ask.policies != preparer.policies:
                 in_force.refresh()
-            return apart.pack(preparer([delivery])) if ask.policies == in_force.version else None
+            if ask.policies != preparer.policies:
+                return apart.Answer()
+            return apart.Answer(apart.pack(preparer([ask.delivery])))
 
         opened.enter_context(calm_collector())
         yield answer
