@@ -75,8 +75,9 @@ def test_the_ingest_routes_say_what_they_take(caller: Caller) -> None:
             assert answer.status_code == 200
             stored, quarantined = stored + fits, quarantined + (not fits)
     assert outcome() == (stored, quarantined)
+    refused: list[Any] = [{"batch": {}}, {}, [], {"batch": None}]
     for path in ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch"):
-        for bad in ({"batch": {}}, {}, [], {"batch": None}):
+        for bad in refused:
             assert not allows(path, bad)
             assert caller.http.post(path, json=bad, auth=auth).status_code == 400
         assert allows(path, {"batch": []})

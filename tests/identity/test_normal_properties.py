@@ -157,8 +157,8 @@ def test_a_number_without_a_country_never_equals_one_with(text: str) -> None:
 )  # fmt: skip
 def test_two_spellings_of_one_thing(kind: str, one: str, other: str) -> None:
     found = NORMALISE(kind, one)
-    assert found == NORMALISE(kind, other) is not None
-    assert found == NORMALISE(kind, found)
+    assert found is not None
+    assert found == NORMALISE(kind, other) == NORMALISE(kind, found)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, RequestBody, Schema
+from litestar.openapi.spec import (
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+)
 
 from cdp.identity import MAX_LENGTH
 from cdp.ingest import EVENT_TYPES, MAX_FIELDS, MAX_ID, MAX_NAME
@@ -111,7 +119,7 @@ _CLOUDEVENT = Schema(
     properties={
         **dict.fromkeys(_ATTRIBUTES, _TEXT),
         "specversion": Schema(const="1.0"),
-        "time": Schema(type=[OpenAPIType.STRING, _NULL], format="date-time"),
+        "time": Schema(type=[OpenAPIType.STRING, _NULL], format=OpenAPIFormat.DATE_TIME),
         "subject": Schema(type=[OpenAPIType.STRING, _NULL], description="The user; `anon:` before a device."),
         "datacontenttype": Schema(type=[OpenAPIType.STRING, _NULL]),
         "data": _DATA,
