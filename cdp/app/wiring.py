@@ -245,7 +245,7 @@ def _wire(
     replays = opened.enter_context(
         closing(Replays(store, committer, keyring, audit, identity, policies, gate.proofs, clock))
     )
-    rotation = wire_rotation(keyring, committer, clock, settings.key_backup_days)
+    rotation = wire_rotation(keyring, committer, steady, settings.key_backup_days)
     services = Services(
         settings=settings,
         clock=clock,

@@ -7,7 +7,7 @@ from cdp.identity.anew.queries import Pass
 from cdp.identity.apart import keep_apart, note_apart
 from cdp.identity.characters import fold
 from cdp.identity.forget import created_at, forget_identities
-from cdp.identity.identifiers import Normaliser
+from cdp.identity.identifiers import MAX_LENGTH, Normaliser
 from cdp.identity.lookup import AMBIGUOUS, Lookup
 from cdp.identity.model import (
     Candidate,
@@ -31,6 +31,7 @@ from cdp.identity.watch import SetAside
 
 __all__ = [
     "AMBIGUOUS",
+    "MAX_LENGTH",
     "Candidate",
     "Cluster",
     "Decision",

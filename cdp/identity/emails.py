@@ -1,9 +1,10 @@
 """E-mail addresses, so that two spellings of one mailbox become equal. Pure.
 
 Steps: 1. NFKC, case and what nobody sees (``characters.fold``); space and ``mailto:`` around it go. 2. The
-domain becomes the Unicode form of its IDNA 2008 name (RFC 5891, mapped by UTS #46). 3. The form is checked:
-a dot-atom of RFC 5321 section 4.1.2 with the letters of RFC 6531; at most 64 octets before the @, 254 in all
-(RFC 5321 section 4.5.3.1); quotes that need not be there go. 4. What the provider documents is folded.
+domain becomes the Unicode form of its IDNA 2008 name (RFC 5891, mapped by UTS #46), folded likewise. 3. The
+form is checked: a dot-atom of RFC 5321 section 4.1.2 with the letters of RFC 6531; at most 64 octets before
+the @, 254 in all (RFC 5321 section 4.5.3.1); quotes that need not be there go. 4. What the provider documents
+is folded.
 
 Providers, and where they say it:
 
@@ -56,7 +57,7 @@ def normalise(text: str) -> str:
     if domain in _PLUS:
         local = local.partition("+")[0]
         if domain in _GMAIL:
-            local, domain = local.replace(".", ""), "gmail.com"
+            local, domain = fold(local.replace(".", "")), "gmail.com"  # a mark behind a dot joins a letter
     return f"{local}@{domain}" if local else ""
 
 
@@ -73,14 +74,20 @@ def _fits(local: str, domain: str) -> bool:
 
 
 def _domain(domain: str) -> str:
-    """Return the Unicode form of a domain; empty for what is none."""
+    """Return the Unicode form of a domain; empty for none, or one that is read otherwise twice."""
+    found = _read(domain)
+    return found if found == domain or _read(found) == found else ""
+
+
+def _read(domain: str) -> str:
     if domain.isascii() and "xn--" not in domain:
         return domain if _DOMAIN.fullmatch(domain) else ""
     try:
         wire = _ascii(domain)
-        if "." not in wire or len(wire) > _MOST_OCTETS - 1 or wire.rpartition(".")[2].isdigit():
+        top = wire.rpartition(".")[2]  # empty where a dot of another script ends the domain
+        if top in ("", wire) or top.isdigit() or len(wire) > _MOST_OCTETS - 1:
             return ""
-        return idna.decode(wire)
+        return fold(idna.decode(wire))  # xn-- may hold what folding changes: the sharp s, the final sigma
     except (idna.IDNAError, UnicodeError, ValueError):
         return ""
 

@@ -6,7 +6,8 @@ it is, digits: which line it reaches nobody knows. It has no plus, so it never e
 An extension is part of the number (``;ext=`` of RFC 3966 section 5.3): it reaches somebody else than the
 number without. A number that its numbering plan cannot have is none; one that is merely not assigned, as far
 as is known here, is one: plans grow faster than releases of the library. What can be dialled within one town
-only is no number of anybody.
+only is no number of anybody, nor is one with national prefixes behind each other, of which each reading would
+make another number.
 
 What ``phonenumbers`` makes of a number may change with its release: tests hold it against a list, and where a
 release changes what is made of a number that somebody has, that is a new version of the normalisation.
@@ -38,20 +39,26 @@ def normalise(text: str, region: str | None = None) -> str:
     given = visible(unicodedata.normalize("NFKC", text)).strip()
     if not given or len(given) > _MOST:
         return ""
+    found = _read(given, region)
+    if found in ("", given):
+        return found
+    again = _read(found)  # a national prefix that was behind the country code goes
+    return again if again == found or _read(again) == again else ""
+
+
+def _read(text: str, region: str | None = None) -> str:
+    """Return what one reading makes of a text: each takes away one national prefix."""
     try:
-        number = phonenumbers.parse(given, region)
-        if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE and (
-            not phonenumbers.is_valid_number(number)
-        ):
-            return ""
-        found = _written(number)
-        if found == given:
-            return found
-        return _written(phonenumbers.parse(found))  # a national prefix that was behind the country code goes
+        number = phonenumbers.parse(text, region)
     except NumberParseException as error:
-        if error.error_type != NumberParseException.INVALID_COUNTRY_CODE or "+" in given or region:
+        if error.error_type != NumberParseException.INVALID_COUNTRY_CODE or "+" in text or region:
             return ""
-        return _digits(given)
+        return _digits(text)
+    if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE and (
+        not phonenumbers.is_valid_number(number)
+    ):
+        return ""
+    return _written(number)
 
 
 def _written(number: phonenumbers.PhoneNumber) -> str:

@@ -34,6 +34,7 @@ from cdp.ingest.model import (
     Sender,
     Trait,
 )
+from cdp.ingest.name import MAX_ID
 from cdp.ingest.outcome import Outcome, Replayed, Unheard, unheard
 from cdp.ingest.plans import Held, Judges, Plans, SeenViolation, infer_plan
 from cdp.ingest.prepare import Preparer
@@ -51,11 +52,14 @@ from cdp.ingest.sources import (
     segment_pixel,
 )
 from cdp.ingest.tally import OUTCOMES, Counted, Counts, Tally, weigh
-from cdp.ingest.validate import Validator, looks_personal
+from cdp.ingest.validate import MAX_FIELDS, MAX_NAME, Validator, looks_personal
 
 __all__ = [
     "CLOUDEVENT",
     "EVENT_TYPES",
+    "MAX_FIELDS",
+    "MAX_ID",
+    "MAX_NAME",
     "OUTCOMES",
     "UNREADABLE",
     "Adapters",

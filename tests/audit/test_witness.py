@@ -112,6 +112,12 @@ def test_a_witness_that_is_down_stops_nothing_is_on_record_once_and_is_asked_aga
             witness.turn()
         pauses.append(waited)
     assert pauses == [5, 10, 20, 40]
+    world.clock.jump(3600 * SECOND)
+    assert not witness.turn()
+    world.clock.jump(-3600 * SECOND)
+    asked = len(world.server.asked)
+    witness.turn()
+    assert len(world.server.asked) == asked + 1, "put off by a clock that was ahead"
     world.server.instead = None
     world.clock.advance(3600 * SECOND)
     world.grow()

@@ -54,9 +54,13 @@ def test_a_clock_that_jumps_destroys_nothing_and_stops_nothing(settings: Setting
 
         def kept() -> int:
             housekeeping._work()
+            services.rotation.advance()
+            destroyed.update(one.version for one in services.rotation.status().versions if one.destroyed_at)
             services.audit.sign_checkpoint(services.committer)
             return len(services.quarantine.items())
 
+        destroyed = set[int]()
+        services.rotation.begin("system")
         first = {"userId": "u1", "timestamp": rfc3339(clock.now())}
         assert send("m1", **first).stored == 1
         assert send("bad").quarantined == 1
@@ -68,8 +72,10 @@ def test_a_clock_that_jumps_destroys_nothing_and_stops_nothing(settings: Setting
                 assert kept() == 1
             assert send("m1", **first).duplicates == 1
             assert send(f"after {jump}", userId="u1").stored == 1
+        assert destroyed == set()
         clock.advance(40 * DAY)
         assert kept() == 0, "time that passes does end what is kept for a time"
+        assert destroyed == {1}
         clock.jump(-40 * DAY)
         assert send("bad again").quarantined == 1, "of a day whose key is destroyed"
         clock.jump(40 * DAY)

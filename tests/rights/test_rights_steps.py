@@ -252,6 +252,26 @@ def test_only_one_of_two_processes_works_and_a_clock_set_back_stops_none(
     assert (read(caller, request)["state"], read(caller, request)["reason"]) == ("denied", "legal_hold")
 
 
+def test_work_that_a_clock_set_forward_took_from_its_process_ends_once(
+    waiting: tuple[Caller, str], clock: FixedClock
+) -> None:
+    caller, request = waiting
+    service, second = caller.services.rights, Fulfiller(Fulfilled())
+    other = Work(caller.services.committer, service._steps, clock, {"portability": second})
+
+    def meanwhile(_: RightsRequest) -> Fulfilled:
+        clock.jump(DAY)
+        assert other.advance() == 1
+        clock.jump(-DAY)
+        return Fulfilled()
+
+    assert Work(caller.services.committer, service._steps, clock, {"portability": meanwhile}).advance() == 0
+    assert (second.calls, other.advance()) == (1, 0)
+    steps = read(caller, request)["steps"]
+    assert [one["state"] for one in steps].count("fulfilled") == 1
+    assert [one["at"] for one in steps] == sorted(one["at"] for one in steps)
+
+
 def test_an_erasure_that_has_begun_is_not_taken_back(
     ada: Caller, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from cdp.api.auth import WRITE_KEY, address_of, allow
 from cdp.api.injected import InjectedServices
 from cdp.api.request import carries_gpc, read_within
+from cdp.api.rest import bodies
 from cdp.api.rest.cors import CrossOrigin
 from cdp.api.rest.ingest import source_of
 from cdp.ingest import CLOUDEVENT, Delivery, inflate, read_events
@@ -24,7 +25,7 @@ from cdp.ingest import CLOUDEVENT, Delivery, inflate, read_events
 _OK = b'{"success": true}'
 
 
-@post("/events", opt=allow(WRITE_KEY), status_code=200)
+@post("/events", opt=allow(WRITE_KEY), status_code=200, operation_class=bodies.CLOUDEVENTS)
 async def events(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
     """Take CloudEvents: binary, structured or batched. Each counts once, by its source and id."""
     settings = services.settings

@@ -17,11 +17,13 @@ from contextlib import nullcontext
 from typing import Any
 
 from litestar import Request, Response, Router, post
+from litestar.handlers import HTTPRouteHandler
 
 from cdp.access import Source
 from cdp.api.auth import WRITE_KEY, address_of, allow, credential_of
 from cdp.api.injected import InjectedServices
 from cdp.api.request import carries_gpc, read_within
+from cdp.api.rest import bodies
 from cdp.api.rest.capped import check_size, limits_of
 from cdp.api.rest.cors import CrossOrigin
 from cdp.api.services import Services
@@ -30,23 +32,31 @@ from cdp.ingest import EVENT_TYPES, Body, Delivery, read_body
 
 _MIRROR_SECONDS = 30.0
 _OK = b'{"success": true}'
-_SHORT = {f"/{kind[0]}": kind for kind in sorted(EVENT_TYPES)}  # analytics.js: the first letter of the type
-_ROUTES = {f"/{kind}": kind for kind in sorted(EVENT_TYPES)} | _SHORT
 
 
-@post(list(_ROUTES), opt=allow(WRITE_KEY), status_code=200)
-async def single(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
-    """Take one event; its type is the path's. Sent again under the same ``messageId`` it counts once."""
-    return await _ingest(request, services, _ROUTES[request.scope["path_template"].removeprefix("/v1")])
+def _single(kind: str) -> HTTPRouteHandler:
+    """Return the handler of one type; analytics.js names it by its first letter."""
+
+    @post(
+        [f"/{kind}", f"/{kind[0]}"],
+        opt=allow(WRITE_KEY),
+        status_code=200,
+        operation_class=bodies.single(kind),
+    )
+    async def single(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
+        """Take one event; its type is the path's. Sent again under the same ``messageId`` it counts once."""
+        return await _ingest(request, services, kind)
+
+    return single
 
 
-@post(["/batch", "/b", "/import"], opt=allow(WRITE_KEY), status_code=200)
+@post(["/batch", "/b", "/import"], opt=allow(WRITE_KEY), status_code=200, operation_class=bodies.BATCH)
 async def batch(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
     """Take a batch of events. Each counts once, if sent again, by its ``messageId`` alone."""
     return await _ingest(request, services, "")
 
 
-@post("/beacon/v1/batch", opt=allow(WRITE_KEY), status_code=200)
+@post("/beacon/v1/batch", opt=allow(WRITE_KEY), status_code=200, operation_class=bodies.BATCH)
 async def beacon(request: Request[Any, Any, Any], services: InjectedServices) -> Response[bytes]:
     """Take a batch that a page sends as it closes (``sendBeacon``), with its write key in the query."""
     return await _ingest(request, services, "", query_key=request.query_params.get("writeKey", ""))
@@ -141,6 +151,6 @@ async def source_of(
 
 
 HANDLERS = [
-    Router("/v1", route_handlers=[single, batch], middleware=[CrossOrigin()]),
+    Router("/v1", route_handlers=[*map(_single, sorted(EVENT_TYPES)), batch], middleware=[CrossOrigin()]),
     Router("/", route_handlers=[beacon], middleware=[CrossOrigin()]),
 ]

@@ -42,7 +42,7 @@ from cdp.store import Committer, Store, retrying
 
 _TIMEOUT_SECONDS = 10.0
 _CLAIMED = 60 * SECOND  # longer than an attempt lasts
-_FIRST_PAUSE, _LONGEST_PAUSE = 5 * SECOND, 900 * SECOND
+_FIRST_PAUSE = 5 * SECOND
 _MAX_ANSWER = 64 * 1024
 _SIZE_TYPE = "text/x.tlog.size"
 _TROUBLES = {
@@ -198,7 +198,7 @@ class Witness:
         with self._committer.batch() as batch:
             before = queries.witness_state(batch.connection, name)
             failures = before.failures + 1 if trouble else 0
-            pause = min(_FIRST_PAUSE << min(failures - 1, 20), _LONGEST_PAUSE) if trouble else 0
+            pause = min(_FIRST_PAUSE << min(failures - 1, 20), queries.LONGEST_PAUSE) if trouble else 0
             turned = bool(trouble) != bool(before.trouble)
             state = WitnessState(
                 witness=name,

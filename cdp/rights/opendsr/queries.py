@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, select, update
 from sqlalchemy.orm import aliased
 
-from cdp.clock import Micros
+from cdp.clock import DAY, Micros
 from cdp.rights.opendsr.model import FINAL, SETTLED, Callback, Child, ChildState, Status, Taken
 from cdp.rights.opendsr.tables import opendsr_callbacks, opendsr_children, opendsr_requests
 from cdp.rights.tables import rights_requests
@@ -18,6 +18,7 @@ from cdp.store import insert_many, insert_new, lock_rows
 _R = opendsr_requests.c
 _B = opendsr_callbacks.c
 _C = opendsr_children.c
+_LONGEST = 2 * DAY
 _OPEN_CHILD: tuple[ChildState, ...] = ("queued", "pending", "in_progress")
 
 # -- requests taken in ------------------------------------------------------------------------------
@@ -94,13 +95,13 @@ def due_callbacks(connection: Connection, now: Micros, limit: int) -> list[Callb
         )
         .exists()
     )
-    query = _callbacks().where(_B.state == "queued", _B.next_attempt_at <= now, ~before)
+    query = _callbacks().where(_B.state == "queued", _is_due(_B.next_attempt_at, now), ~before)
     return [_as(Callback, row) for row in connection.execute(query.order_by(_B.next_attempt_at).limit(limit))]
 
 
 def claim_callback(connection: Connection, callback: Callback, now: Micros, until: Micros) -> bool:
     """Count an attempt; False when somebody else makes it."""
-    statement = update(opendsr_callbacks).where(*_is(callback), _B.next_attempt_at <= now)
+    statement = update(opendsr_callbacks).where(*_is(callback), _is_due(_B.next_attempt_at, now))
     claimed = statement.values(attempts=_B.attempts + 1, next_attempt_at=until)
     return bool(connection.execute(claimed).rowcount)
 
@@ -185,13 +186,13 @@ def drop_children(connection: Connection, request_id: str, now: Micros) -> None:
 
 def due_children(connection: Connection, now: Micros, limit: int) -> list[Child]:
     """Return those to be sent or asked about now."""
-    query = _children().where(_C.state.in_(_OPEN_CHILD), _C.next_attempt_at <= now)
+    query = _children().where(_C.state.in_(_OPEN_CHILD), _is_due(_C.next_attempt_at, now))
     return [_as(Child, row) for row in connection.execute(query.order_by(_C.next_attempt_at).limit(limit))]
 
 
 def claim_child(connection: Connection, child: Child, now: Micros, until: Micros) -> bool:
     """Count an attempt; False when somebody else makes it, or it moved on."""
-    same = _C.child_id == child.child_id, _C.state == child.state, _C.next_attempt_at <= now
+    same = _C.child_id == child.child_id, _C.state == child.state, _is_due(_C.next_attempt_at, now)
     claimed = update(opendsr_children).where(*same).values(attempts=_C.attempts + 1, next_attempt_at=until)
     return bool(connection.execute(claimed).rowcount)
 
@@ -258,3 +259,8 @@ def _children() -> Any:
 
 def _as(kind: Any, row: Row[Any]) -> Any:
     return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
+
+
+def _is_due(at: ColumnElement[Any], now: Micros) -> ColumnElement[bool]:
+    """Due, or put off for longer than anything is: when that was, a clock was ahead."""
+    return (at <= now) | (at > now + _LONGEST)
