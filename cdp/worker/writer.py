@@ -2,7 +2,8 @@
 
 ``Writer`` runs the pure stages in the caller's thread, while its own waits for the database; it gathers
 whatever waits into one micro-batch, stores it, and answers its callers after the commit: one slow disk
-flush serves many calls, and one wake-up of an event loop all callers in it.
+flush serves many calls, and one wake-up of an event loop all callers in it. While calls follow each other it
+waits some milliseconds for more before it stores a few.
 
 A call is (1) refused while the writer stops, (2) admitted, if the room and its source's rate allow it, (3)
 else, where it may restrain somebody, admitted to the reserve, (4) prepared, (5) put in line: what restrains
@@ -32,6 +33,8 @@ from cdp.worker.preparing import Preparing
 from cdp.worker.rates import Rates
 from cdp.worker.room import FULL, Place, Room
 
+_GATHER_SECONDS = 0.004  # in which few calls become more: a transaction alone costs as much as 40 events
+_LATELY_SECONDS = 0.05  # within which calls follow each other
 _MANY = 250  # events whose preparing would hold an event loop up for too long
 _REFUSED = Counter("cdp_queue_refused_calls", "Calls that the writer did not take, by why", ["reason"])
 _RESERVE = Counter("cdp_queue_reserve_calls", "Calls that restrain somebody, taken while others were refused")
@@ -232,7 +235,8 @@ class Writer:
     # -- in the writer's thread -----------------------------------------------------------------
 
     def _run(self) -> None:
-        while batch := self._next():
+        ended = 0.0
+        while batch := self._next(ended):
             started = time.monotonic()
             outcome: Outcome | BaseException
             try:
@@ -244,18 +248,24 @@ class Writer:
             self._stored = []
             self.room.drained(stored, time.monotonic() - started)
             self.room.leave(places)
+            ended = time.monotonic()
             _answer([call.answer for call in batch], outcome)
 
-    def _next(self) -> list[_Call]:
+    def _next(self, ended: float) -> list[_Call]:
         """Wait for deliveries and take as many as one micro-batch holds; empty at the end.
 
         What restrains goes first, and leaves half of the micro-batch to what else waits.
+
+        :param ended: when the last micro-batch did; a call that comes by itself does not wait for others.
         """
         batch: list[_Call] = []
         events = 0
         with self._changed:
             while not (self._first or self._waiting) and (self._open or self._coming):
                 self._changed.wait()
+        if self.room.events < self._batch_events and time.monotonic() - ended < _LATELY_SECONDS:
+            time.sleep(_GATHER_SECONDS)
+        with self._changed:
             for line, upto in (
                 (self._first, max(1, self._batch_events // 2)),
                 (self._waiting, self._batch_events),

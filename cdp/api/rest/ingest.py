@@ -89,7 +89,7 @@ async def take(
     :param query_key: the write key in the address.
     """
     received_at = services.clock.now()  # a body that comes slowly is not received before its end
-    request.state.events = len(body.messages)  # for the count of calls that are refused whole
+    request.scope["state"]["events"] = len(body.messages)  # for the count of calls that are refused whole
     source = await source_of(request, services, body_key=body.write_key, query_key=query_key)
     check_size(source, body, services)
     waits = request.query_params.get("wait") == "warehouse"
@@ -109,7 +109,7 @@ async def take(
         with services.mirror.place() if waits else nullcontext():
             way = services.writer if waits else services.intake  # a stream does not say when it is committed
             outcome = await way.deliver(delivery)
-            request.state.events = 0
+            request.scope["state"]["events"] = 0
             if waits:
                 await _visible(services, outcome.commit_no)
     return Response(_OK, media_type="application/json")
